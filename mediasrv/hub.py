@@ -1,0 +1,186 @@
+"""Mountpoints: where each stream enters once and leaves as often as there is demand.
+
+Two kinds of subscription: access units, as they come, and parts, made only while someone subscribes.
+The hub knows no user and no protocol. Everything here runs on the event loop's thread; a sink is
+called directly, must not block, and is dropped (and told so) when it raises: one bad subscriber
+never slows or stops another.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import Final, Protocol
+
+from mediasrv.media.access_unit import AccessUnit, Part, Session, StreamRef, TrackKind
+from mediasrv.media.segmenter import Segmenter
+
+log = logging.getLogger(__name__)
+
+GOP_CACHE_LIMIT: Final = 600
+"""Access units of one GOP that are kept for joining viewers; a longer GOP is not cached."""
+
+
+class AccessUnitSink(Protocol):
+    """A consumer of access units."""
+
+    def on_access_unit(self, unit: AccessUnit) -> None: ...
+
+    def on_session_ended(self, session: Session, reason: str) -> None: ...
+
+
+class PartSink(Protocol):
+    """A consumer of parts. A session's last parts come before its `on_session_ended`."""
+
+    def on_part(self, part: Part) -> None: ...
+
+    def on_session_ended(self, session: Session, reason: str) -> None: ...
+
+
+class Subscription:
+    """What a subscriber holds; `close()` ends it, twice does no harm."""
+
+    __slots__ = ("_cancel",)
+
+    def __init__(self, cancel: Callable[[], None]) -> None:
+        self._cancel: Callable[[], None] | None = cancel
+
+    def close(self) -> None:
+        cancel, self._cancel = self._cancel, None
+        if cancel is not None:
+            cancel()
+
+
+class Mountpoint:
+    """One stream. Its puller calls `start_session`, `publish`, `end_session`; nobody else does."""
+
+    def __init__(self, ref: StreamRef, part_s: float) -> None:
+        self.ref = ref
+        self.session: Session | None = None
+        self.gop: list[AccessUnit] = []
+        """Video since the last keyframe, that keyframe first; empty while there is none."""
+        self.dropped_sinks = 0
+        self._part_s = part_s
+        self._segmenter: Segmenter | None = None
+        self._unit_sinks: tuple[AccessUnitSink, ...] = ()
+        self._part_sinks: tuple[PartSink, ...] = ()
+        self._demand_listeners: list[Callable[[], None]] = []
+
+    @property
+    def subscribers(self) -> int:
+        return len(self._unit_sinks) + len(self._part_sinks)
+
+    def on_demand_change(self, listener: Callable[[], None]) -> None:
+        """`listener` is called whenever the number of subscribers changed (on-demand streams)."""
+        self._demand_listeners.append(listener)
+
+    def subscribe(self, sink: AccessUnitSink) -> Subscription:
+        self._unit_sinks += (sink,)
+        self._demand_changed()
+        return Subscription(lambda: self._drop_unit_sink(sink))
+
+    def subscribe_parts(self, sink: PartSink) -> Subscription:
+        """Parts begin at the cached keyframe, or at the next one."""
+        self._part_sinks += (sink,)
+        if self._segmenter is None:
+            self._segmenter = Segmenter(self._part_s)
+            for unit in self.gop:
+                self._deliver_parts(self._segmenter.push(unit))
+        self._demand_changed()
+        return Subscription(lambda: self._drop_part_sink(sink))
+
+    def start_session(self, session: Session) -> None:
+        if self.session is not None:
+            self.end_session("replaced")
+        self.session = session
+
+    def publish(self, unit: AccessUnit) -> None:
+        """Hands one access unit to everybody. Hot: once a picture and once an audio frame."""
+        if unit.format.kind is TrackKind.VIDEO:
+            self._cache(unit)
+        for sink in self._unit_sinks:
+            try:
+                sink.on_access_unit(unit)
+            except Exception:
+                self._sink_failed(sink)
+                self._drop_unit_sink(sink)
+        if self._segmenter is not None:
+            parts = self._segmenter.push(unit)
+            if parts:
+                self._deliver_parts(parts)
+
+    def end_session(self, reason: str) -> None:
+        """`reason` is a reason code of docs/reasons.md, such as `camera_lost`."""
+        session, self.session = self.session, None
+        if session is None:
+            return
+        self.gop = []
+        if self._segmenter is not None:
+            self._deliver_parts(self._segmenter.finish())
+        for sink in (*self._part_sinks, *self._unit_sinks):
+            try:
+                sink.on_session_ended(session, reason)
+            except Exception:
+                self._sink_failed(sink)
+
+    def _cache(self, unit: AccessUnit) -> None:
+        if unit.keyframe:
+            self.gop = [unit]
+        elif self.gop:
+            if len(self.gop) < GOP_CACHE_LIMIT:
+                self.gop.append(unit)
+            else:
+                self.gop = []
+
+    def _deliver_parts(self, parts: list[Part]) -> None:
+        for part in parts:
+            for sink in self._part_sinks:
+                try:
+                    sink.on_part(part)
+                except Exception:
+                    self._sink_failed(sink)
+                    self._drop_part_sink(sink)
+
+    def _sink_failed(self, sink: object) -> None:
+        self.dropped_sinks += 1
+        log.exception("%s: a subscriber of type %s failed", self.ref, type(sink).__name__)
+
+    def _drop_unit_sink(self, sink: AccessUnitSink) -> None:
+        self._unit_sinks = tuple(other for other in self._unit_sinks if other is not sink)
+        self._demand_changed()
+
+    def _drop_part_sink(self, sink: PartSink) -> None:
+        self._part_sinks = tuple(other for other in self._part_sinks if other is not sink)
+        if not self._part_sinks:
+            self._segmenter = None
+        self._demand_changed()
+
+    def _demand_changed(self) -> None:
+        for listener in self._demand_listeners:
+            listener()
+
+
+class Hub:
+    """All mountpoints of this node, by stream. A mountpoint is made at first mention and then stays."""
+
+    def __init__(self, part_s: float = 0.48) -> None:
+        self._part_s = part_s
+        self._mountpoints: dict[StreamRef, Mountpoint] = {}
+
+    def mountpoint(self, ref: StreamRef) -> Mountpoint:
+        found = self._mountpoints.get(ref)
+        if found is None:
+            found = self._mountpoints[ref] = Mountpoint(ref, self._part_s)
+        return found
+
+    def get(self, ref: StreamRef) -> Mountpoint | None:
+        return self._mountpoints.get(ref)
+
+    def remove(self, ref: StreamRef) -> None:
+        """Forgets a stream whose camera is gone; its session ends first."""
+        found = self._mountpoints.pop(ref, None)
+        if found is not None:
+            found.end_session("camera_removed")
+
+    def __iter__(self) -> Iterator[Mountpoint]:
+        return iter(list(self._mountpoints.values()))

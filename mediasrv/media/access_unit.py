@@ -1,0 +1,151 @@
+"""Streams, sessions and access units: the values that every other part hands around."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from typing import Final, NamedTuple
+
+VIDEO_CLOCK_RATE: Final = 90_000
+_CAMERA_ID: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
+
+
+def is_camera_id(text: str) -> bool:
+    """Camera ids are global: 1 to 64 of a-z, 0-9 and inner hyphens, so they fit URLs and object keys."""
+    return _CAMERA_ID.fullmatch(text) is not None
+
+
+class StreamName(StrEnum):
+    """The two streams of a camera."""
+
+    MAIN = "main"
+    SUB = "sub"
+
+
+class StreamRef(NamedTuple):
+    """A stream of a camera: the mountpoint's name in the hub and the key of gaps, recordings and keys."""
+
+    camera_id: str
+    stream: StreamName
+
+    def __str__(self) -> str:
+        return f"{self.camera_id}/{self.stream}"
+
+
+class TrackKind(IntEnum):
+    """The value is the track id in fMP4 and in the sealed format."""
+
+    VIDEO = 1
+    AUDIO = 2
+
+
+class Codec(StrEnum):
+    H264 = "h264"
+    AAC = "aac"
+    PCMA = "pcma"
+    PCMU = "pcmu"
+
+
+@dataclass(frozen=True, slots=True)
+class VideoFormat:
+    """What a decoder must know before the first keyframe. A change of any field is a new init segment.
+
+    `sps` and `pps` are whole NAL units without start code or length (ISO/IEC 14496-10, 7.3.2);
+    `rfc6381` is the CODECS string, such as `avc1.4d401f`. Clock rate is always 90 kHz.
+    """
+
+    codec: Codec
+    sps: bytes
+    pps: bytes
+    width: int
+    height: int
+    rfc6381: str
+
+    @property
+    def kind(self) -> TrackKind:
+        return TrackKind.VIDEO
+
+    @property
+    def clock_rate(self) -> int:
+        return VIDEO_CLOCK_RATE
+
+
+@dataclass(frozen=True, slots=True)
+class AudioFormat:
+    """`config` is the AudioSpecificConfig of AAC (ISO/IEC 14496-3, 1.6.2.1), empty for G.711."""
+
+    codec: Codec
+    clock_rate: int
+    channels: int
+    config: bytes = b""
+
+    @property
+    def kind(self) -> TrackKind:
+        return TrackKind.AUDIO
+
+    @property
+    def rfc6381(self) -> str:
+        return f"mp4a.40.{self.config[0] >> 3}" if self.codec is Codec.AAC else self.codec.value
+
+
+Format = VideoFormat | AudioFormat
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Session:
+    """One unbroken RTSP session with one stream; compared by identity.
+
+    `started_us` is server wall time; wall time inside the session is that plus monotonic time since
+    `started_monotonic`, so a step of the machine's clock cannot reach into a session.
+    """
+
+    session_id: str
+    ref: StreamRef
+    epoch: int
+    started_us: int
+    started_monotonic: float
+
+
+@dataclass(slots=True, eq=False)
+class AccessUnit:
+    """One coded picture or one audio frame. Never changed after it is made, though not frozen: speed.
+
+    `dts` and `pts` count `format.clock_rate` from the start of the session and never wrap;
+    `arrived_us` is smoothed server wall time of its last byte (docs/time.md);
+    `payload` is length-prefixed NAL units (4 bytes each, ISO/IEC 14496-15) or the raw audio frame.
+    `format` is the same object until it changes, so consumers may compare it by identity.
+    """
+
+    session: Session
+    format: Format
+    dts: int
+    pts: int
+    arrived_us: int
+    keyframe: bool
+    payload: bytes
+
+
+@dataclass(slots=True, eq=False)
+class Part:
+    """An LL-HLS partial segment of one track, at most about half a second; shared, never changed.
+
+    `decode_time` and `duration` count `format.clock_rate` from the start of the session;
+    `started_us` is the smoothed server wall time of its first access unit, `received_us` that of the
+    last byte in it; `independent` says that it begins with a keyframe (always so for audio).
+    `fragment` is moof+mdat (ISO/IEC 14496-12). The init segment it needs is `fmp4.init_segment(format)`.
+    """
+
+    session: Session
+    format: Format
+    decode_time: int
+    duration: int
+    started_us: int
+    received_us: int
+    independent: bool
+    access_units: int
+    fragment: bytes
+
+    @property
+    def duration_s(self) -> float:
+        return self.duration / self.format.clock_rate

@@ -1,0 +1,1 @@
+"""Who may do what: places, policy, sessions and the access log."""

@@ -1,0 +1,278 @@
+"""The one reader of configuration. Everything is parsed once, at the edge, into frozen slices;
+each part is handed only its slice. config/mediasrv.toml shows every setting with its default.
+
+A secret is written as a reference, `env:NAME` or `file:PATH`, and resolved by `read_secret` when it
+is needed; a plain secret in a configuration file is refused.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from mediasrv.errors import SettingsError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """`roles`: which of `record`, `unseal`, `web` this process plays."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    public_url: str = ""
+    data_dir: str = "data"
+    cell: str = "cell-1"
+    node_name: str = "node-1"
+    roles: tuple[str, ...] = ("record", "unseal", "web")
+    trusted_proxies: tuple[str, ...] = ()
+    shutdown_s: float = 5.0
+    cameras_file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueSettings:
+    """`url` empty means SQLite in the data directory."""
+
+    url: str = ""
+    busy_timeout_s: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class StorageSettings:
+    """The S3-compatible store. `key_bucket` holds wrapped keys and must have neither versioning nor Object Lock."""
+
+    endpoint: str = "http://127.0.0.1:8333"
+    region: str = "us-east-1"
+    bucket: str = "mediasrv-footage"
+    key_bucket: str = "mediasrv-keys"
+    access_key: str = "env:MEDIASRV_S3_ACCESS_KEY"
+    secret_key: str = "env:MEDIASRV_S3_SECRET_KEY"  # noqa: S105 - a reference, not a secret
+    parallel_uploads: int = 4
+    request_timeout_s: float = 30.0
+    retry_first_s: float = 0.5
+    retry_most_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolSettings:
+    """`directory` empty means `spool` in the data directory."""
+
+    directory: str = ""
+    file_bytes: int = 256 * 1024 * 1024
+    sync_interval_s: float = 0.25
+    budget_bytes: int = 20 * 1024**3
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingSettings:
+    """`part_s` bounds a part, `object_s` is how long a recording object runs before it ends at a keyframe."""
+
+    part_s: float = 0.48
+    object_s: float = 60.0
+    key_period_s: int = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class SealingSettings:
+    """Key files. Empty paths mean files of that name in the data directory; identities may be absent on a recorder."""
+
+    node_key_file: str = ""
+    recipients: tuple[str, ...] = ()
+    identity_files: tuple[str, ...] = ()
+    key_cache_s: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class PullSettings:
+    """How cameras are pulled. Connections go only to `allowed_networks`, checked on the resolved address."""
+
+    allowed_networks: tuple[str, ...] = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
+    connect_timeout_s: float = 5.0
+    response_timeout_s: float = 10.0
+    stall_timeout_s: float = 10.0
+    backoff_first_s: float = 1.0
+    backoff_most_s: float = 30.0
+    stagger_s: float = 0.02
+    linger_s: float = 20.0
+    receive_buffer_bytes: int = 262_144
+    access_unit_bytes: int = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class OnvifSettings:
+    timeout_s: float = 8.0
+    discovery_s: float = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class WebRtcSettings:
+    """`host` is bound; `advertised` are the addresses put into answers (NAT), default the bound one.
+
+    `payload_bytes` bounds an RTP payload; `ring_s` is how long a packet can be asked for again.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8189
+    advertised: tuple[str, ...] = ()
+    payload_bytes: int = 1172
+    ring_s: float = 4.0
+    most_viewers: int = 1000
+    consent_s: float = 30.0
+    handshake_s: float = 10.0
+    burst_packets: int = 64
+
+
+@dataclass(frozen=True, slots=True)
+class HlsSettings:
+    """`window_s` of live parts is kept in memory per watched stream; an unwatched one is dropped after `linger_s`."""
+
+    window_s: float = 12.0
+    linger_s: float = 30.0
+    blocking_s: float = 8.0
+    playback_most_s: float = 6 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class SecuritySettings:
+    """argon2id costs follow RFC 9106, 4 (second recommended option)."""
+
+    session_s: int = 12 * 3600
+    login_attempts: int = 10
+    login_window_s: int = 300
+    argon2_time_cost: int = 3
+    argon2_memory_kib: int = 65536
+    argon2_parallelism: int = 4
+    cookie_secure: bool = False
+    invite_s: int = 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionSettings:
+    """Defaults of a camera without a policy of its own. `max_size_bytes` 0 means no bound by size."""
+
+    max_age_days: float = 30.0
+    max_size_bytes: int = 0
+    interval_s: float = 60.0
+    batch: int = 500
+    clock_jump_s: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    level: str = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything, one slice a part."""
+
+    server: ServerSettings = field(default_factory=ServerSettings)
+    catalogue: CatalogueSettings = field(default_factory=CatalogueSettings)
+    storage: StorageSettings = field(default_factory=StorageSettings)
+    spool: SpoolSettings = field(default_factory=SpoolSettings)
+    recording: RecordingSettings = field(default_factory=RecordingSettings)
+    sealing: SealingSettings = field(default_factory=SealingSettings)
+    pull: PullSettings = field(default_factory=PullSettings)
+    onvif: OnvifSettings = field(default_factory=OnvifSettings)
+    webrtc: WebRtcSettings = field(default_factory=WebRtcSettings)
+    hls: HlsSettings = field(default_factory=HlsSettings)
+    security: SecuritySettings = field(default_factory=SecuritySettings)
+    retention: RetentionSettings = field(default_factory=RetentionSettings)
+    log: LogSettings = field(default_factory=LogSettings)
+
+    def data_path(self, configured: str, name: str) -> Path:
+        """`configured`, or `name` in the data directory where it is empty."""
+        return Path(configured) if configured else Path(self.server.data_dir) / name
+
+
+def load_settings(path: Path) -> Settings:
+    """Reads a TOML file. Relative paths in it are taken from the working directory.
+
+    Raises SettingsError that names the setting, what stands there and what belongs there.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as missing:
+        raise SettingsError(f"There is no configuration file {path}.") from missing
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as broken:
+        raise SettingsError(f"{path} is not valid TOML: {broken}.") from broken
+    return parse_settings(document)
+
+
+def parse_settings(document: Mapping[str, Any]) -> Settings:
+    """A parsed TOML document as Settings; unknown sections and names are errors, not silently ignored."""
+    settings = _parse_slice(Settings, document, "")
+    _check(settings)
+    return settings
+
+
+def read_secret(reference: str, environ: Mapping[str, str] | None = None) -> str:
+    """Resolves `env:NAME` or `file:PATH`. Raises SettingsError; never puts the secret into a message."""
+    scheme, separator, name = reference.partition(":")
+    if not separator or scheme not in ("env", "file"):
+        raise SettingsError(
+            "A secret must be a reference: env:NAME or file:PATH.", code="settings_secret_plain"
+        )
+    if scheme == "env":
+        value = (os.environ if environ is None else environ).get(name)
+        if value is None:
+            raise SettingsError(f"The environment variable {name} is not set.")
+        return value
+    try:
+        return Path(name).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise SettingsError(f"The secret file {name} cannot be read: {error.strerror}.") from error
+
+
+def _parse_slice(kind: type[T], values: Mapping[str, Any], where: str) -> T:
+    hints = typing.get_type_hints(kind)
+    names = [item.name for item in dataclasses.fields(typing.cast(Any, kind))]
+    for name in values:
+        if name not in names:
+            raise SettingsError(f"{where}{name} is no setting; known here: {', '.join(names)}.")
+    parsed = {name: _parse_value(hints[name], values[name], where + name) for name in names if name in values}
+    return kind(**parsed)
+
+
+def _parse_value(hint: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, Mapping):
+            raise SettingsError(f"{where} must be a table.")
+        return _parse_slice(typing.cast(type, hint), value, where + ".")
+    if typing.get_origin(hint) is tuple:
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise SettingsError(f"{where} must be a list of strings.")
+        return tuple(value)
+    if hint is float and type(value) is int:
+        return float(value)
+    if isinstance(hint, types.UnionType) or type(value) is not hint:
+        raise SettingsError(f"{where} must be {hint.__name__}, not {type(value).__name__}.")
+    if hint in (int, float) and value < 0:
+        raise SettingsError(f"{where} must not be negative.")
+    return value
+
+
+def _check(settings: Settings) -> None:
+    unknown = set(settings.server.roles) - {"record", "unseal", "web"}
+    if unknown:
+        raise SettingsError(f"server.roles knows record, unseal and web, not {', '.join(sorted(unknown))}.")
+    if not 0.1 <= settings.recording.part_s <= 0.5:
+        raise SettingsError("recording.part_s must lie between 0.1 and 0.5 seconds.")
+    if not 0.05 <= settings.spool.sync_interval_s <= 0.35:
+        raise SettingsError("spool.sync_interval_s must lie between 0.05 and 0.35 seconds.")
+    if settings.recording.object_s < 5:
+        raise SettingsError("recording.object_s must be at least 5 seconds.")
+    if settings.storage.bucket == settings.storage.key_bucket:
+        raise SettingsError("storage.key_bucket must be another bucket than storage.bucket.")
+    for name in ("access_key", "secret_key"):
+        if getattr(settings.storage, name).partition(":")[0] not in ("env", "file"):
+            raise SettingsError(f"storage.{name} must be a reference: env:NAME or file:PATH.", code="settings_secret_plain")

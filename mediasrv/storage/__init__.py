@@ -1,0 +1,1 @@
+"""Where footage waits and lies: sealing, the spool, the object store, and reading it back."""

@@ -1,0 +1,1 @@
+"""HTTP: middleware and one `routes_*` module a resource."""
