@@ -1,0 +1,107 @@
+"""Reason codes, each with a plain sentence in English and Vietnamese. docs/reasons.md lists when each applies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a stream is not live, footage is not recorded, or a span is missing. `code` never changes meaning."""
+
+    code: str
+    sentence: str
+    sentence_vi: str
+
+
+_SENTENCES: Final[dict[str, tuple[str, str]]] = {
+    "address_invalid": (
+        "The address is neither a host nor an http:// or rtsp:// URL.",
+        "Địa chỉ không phải là tên máy, URL http:// hay rtsp://.",
+    ),
+    "address_refused": (
+        "The camera's address lies outside the networks this server may connect to.",
+        "Địa chỉ camera nằm ngoài các mạng mà máy chủ được phép kết nối.",
+    ),
+    "name_unresolved": ("The camera's host name has no address.", "Không phân giải được tên máy của camera."),
+    "host_unreachable": (
+        "The camera does not answer: no power, no network, or a wrong address.",
+        "Camera không trả lời: mất điện, mất mạng hoặc sai địa chỉ.",
+    ),
+    "port_closed": (
+        "The host answers, but nothing listens on this port.",
+        "Máy có trả lời nhưng cổng này không mở.",
+    ),
+    "credentials_wrong": (
+        "The camera refused the user name or the password.",
+        "Camera từ chối tên đăng nhập hoặc mật khẩu.",
+    ),
+    "credentials_missing": (
+        "The camera asks for a user name and a password, and none is set.",
+        "Camera yêu cầu tên đăng nhập và mật khẩu nhưng chưa được khai báo.",
+    ),
+    "onvif_failed": (
+        "The camera's ONVIF service failed or answered with nonsense.",
+        "Dịch vụ ONVIF của camera bị lỗi hoặc trả lời không hợp lệ.",
+    ),
+    "no_profile": ("The camera offers no usable media profile.", "Camera không có cấu hình hình ảnh nào dùng được."),
+    "stream_not_found": (
+        "The camera knows no stream of this name.",
+        "Camera không có luồng hình với tên này.",
+    ),
+    "rtsp_refused": ("The camera refused the RTSP request.", "Camera từ chối yêu cầu RTSP."),
+    "codec_unsupported": (
+        "The stream holds no video codec that can be kept and shown: set the camera to H.264.",
+        "Luồng hình dùng chuẩn nén chưa hỗ trợ: hãy đặt camera sang H.264.",
+    ),
+    "protocol_broken": ("What the camera sends is not RTSP.", "Dữ liệu camera gửi không đúng giao thức RTSP."),
+    "no_parameter_sets": (
+        "The stream lacks the parameter sets (SPS and PPS) that a decoder needs.",
+        "Luồng hình thiếu tham số (SPS và PPS) mà bộ giải mã cần.",
+    ),
+    "stalled": (
+        "The camera is connected but sends no pictures.",
+        "Camera vẫn kết nối nhưng không gửi hình.",
+    ),
+    "camera_lost": ("The connection to the camera was lost.", "Mất kết nối với camera."),
+    "camera_failed": ("The camera cannot be pulled.", "Không lấy được hình từ camera."),
+    "stream_damaged": (
+        "Packets were missing; pictures were dropped up to the next keyframe.",
+        "Bị mất gói dữ liệu; hình bị bỏ cho đến khung khóa tiếp theo.",
+    ),
+    "format_changed": ("The camera changed its picture format.", "Camera đã đổi định dạng hình."),
+    "clock_step": ("The server's clock was set.", "Đồng hồ máy chủ đã được chỉnh."),
+    "waiting_keyframe": (
+        "Connected, waiting for the first keyframe.",
+        "Đã kết nối, đang chờ khung khóa đầu tiên.",
+    ),
+    "server_down": ("The server was not running.", "Máy chủ không hoạt động."),
+    "not_recording": ("Recording was switched off.", "Chế độ ghi hình đã tắt."),
+    "spool_full": ("The local spool was full.", "Vùng đệm cục bộ đã đầy."),
+    "footage_dropped": (
+        "Footage was given up because the local spool was full.",
+        "Đoạn ghi bị bỏ vì vùng đệm cục bộ đã đầy.",
+    ),
+    "retention": ("Deleted under the retention policy.", "Đã xóa theo chính sách lưu trữ."),
+    "camera_removed": ("The camera was removed.", "Camera đã bị gỡ."),
+    "camera_disabled": ("The camera is switched off here.", "Camera đang bị tắt trên hệ thống."),
+    "storage_unreachable": ("The object store is not reached.", "Không kết nối được kho lưu trữ."),
+    "storage_refused": (
+        "The object store refuses: check its credentials and rights.",
+        "Kho lưu trữ từ chối: hãy kiểm tra tài khoản và quyền.",
+    ),
+    "storage_timeout": ("The object store does not answer in time.", "Kho lưu trữ không trả lời kịp thời."),
+    "storage_full": ("The object store is out of space.", "Kho lưu trữ đã hết chỗ."),
+    "storage_failed": ("The object store answers with errors.", "Kho lưu trữ trả lời lỗi."),
+    "replaced": ("Another session took over.", "Đã có phiên khác thay thế."),
+}
+
+
+def reason(code: str, sentence: str | None = None) -> Reason:
+    """The reason of this code; `sentence` replaces the general English one where more is known.
+
+    A code without an entry keeps its code as sentence: better odd than silent.
+    """
+    english, vietnamese = _SENTENCES.get(code, (code, code))
+    return Reason(code, sentence or english, vietnamese)
