@@ -276,3 +276,48 @@ def _check(settings: Settings) -> None:
     for name in ("access_key", "secret_key"):
         if getattr(settings.storage, name).partition(":")[0] not in ("env", "file"):
             raise SettingsError(f"storage.{name} must be a reference: env:NAME or file:PATH.", code="settings_secret_plain")
+
+
+@dataclass(frozen=True, slots=True)
+class CameraEntry:
+    """One camera of config/cameras.toml. Credentials are references (`env:NAME`, `file:PATH`)."""
+
+    id: str
+    address: str
+    name: str = ""
+    sub_address: str = ""
+    username: str = ""
+    password: str = ""
+    place: str = ""
+    record: bool = True
+    enabled: bool = True
+
+
+def load_cameras(path: Path) -> tuple[CameraEntry, ...]:
+    """The `[[camera]]` tables of a cameras file. Raises SettingsError that names the camera at fault."""
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"The cameras file {path} cannot be read: {error.strerror}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as broken:
+        raise SettingsError(f"{path} is not valid TOML: {broken}.") from broken
+    tables = document.get("camera", [])
+    if set(document) - {"camera"} or not isinstance(tables, list):
+        raise SettingsError(f"{path} may hold [[camera]] tables only.")
+    entries = tuple(_camera_entry(table, f"camera {number}") for number, table in enumerate(tables, 1))
+    ids = [entry.id for entry in entries]
+    doubled = {one for one in ids if ids.count(one) > 1}
+    if doubled:
+        raise SettingsError(f"{path} has the camera {doubled.pop()} twice.")
+    return entries
+
+
+def _camera_entry(table: Any, where: str) -> CameraEntry:
+    if not isinstance(table, Mapping) or "id" not in table or "address" not in table:
+        raise SettingsError(f"{where} needs at least an id and an address.")
+    entry = _parse_slice(CameraEntry, table, f"{where}: ")
+    if entry.password and entry.password.partition(":")[0] not in ("env", "file"):
+        raise SettingsError(
+            f"{where}: password must be a reference: env:NAME or file:PATH.", code="settings_secret_plain"
+        )
+    return entry
