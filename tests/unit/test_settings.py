@@ -1,0 +1,93 @@
+"""Settings are parsed once and strictly: what cannot be used is refused by name, not guessed at."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mediasrv.errors import SettingsError
+from mediasrv.settings import Settings, load_settings, parse_settings, read_secret
+
+
+def test_a_file_changes_only_what_it_names(tmp_path: Path) -> None:
+    path = tmp_path / "mediasrv.toml"
+    path.write_text('[server]\nport = 9000\nroles = ["record"]\n')
+    settings = load_settings(path)
+    assert settings.server == dataclasses.replace(Settings().server, port=9000, roles=("record",))
+    assert settings.storage == Settings().storage
+
+
+def test_a_whole_number_does_for_a_setting_in_seconds() -> None:
+    parsed = parse_settings({"pull": {"connect_timeout_s": 3}}).pull.connect_timeout_s
+    assert parsed == 3.0
+    assert isinstance(parsed, float)
+
+
+@pytest.mark.parametrize(
+    ("document", "named"),
+    [
+        ({"servr": {}}, "servr"),
+        ({"server": {"prot": 1}}, "server.prot"),
+        ({"server": 1}, "server must be a table"),
+        ({"server": {"port": "8080"}}, "server.port"),
+        ({"server": {"port": True}}, "server.port"),
+        ({"server": {"port": -1}}, "server.port"),
+        ({"server": {"roles": "web"}}, "server.roles"),
+        ({"server": {"roles": [1]}}, "server.roles"),
+        ({"server": {"roles": ["unseal", "cook"]}}, "cook"),
+        ({"security": {"cookie_secure": 1}}, "security.cookie_secure"),
+        ({"recording": {"part_s": 0.6}}, "recording.part_s"),
+        ({"recording": {"object_s": 1}}, "recording.object_s"),
+        ({"spool": {"sync_interval_s": 0.4}}, "spool.sync_interval_s"),
+        ({"storage": {"key_bucket": "mediasrv-footage"}}, "storage.key_bucket"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_by_name(document: dict[str, Any], named: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        parse_settings(document)
+    assert named in refused.value.sentence
+
+
+@pytest.mark.parametrize("name", ["access_key", "secret_key"])
+def test_a_plain_secret_is_refused_and_not_repeated(name: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        parse_settings({"storage": {name: "hunter2"}})
+    assert refused.value.code == "settings_secret_plain"
+    assert "hunter2" not in refused.value.sentence
+
+
+def test_a_missing_file_is_said_in_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="no configuration file"):
+        load_settings(tmp_path / "absent.toml")
+
+
+@pytest.mark.parametrize("content", [b"[server", b"\xff\xfe"])
+def test_a_file_that_is_no_toml_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "mediasrv.toml"
+    path.write_bytes(content)
+    with pytest.raises(SettingsError, match="not valid TOML"):
+        load_settings(path)
+
+
+def test_a_secret_is_read_from_the_environment() -> None:
+    assert read_secret("env:KEY", {"KEY": "s3cr3t"}) == "s3cr3t"
+
+
+def test_a_secret_file_loses_its_line_end(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("s3cr3t\n")
+    assert read_secret(f"file:{tmp_path / 'key'}") == "s3cr3t"
+
+
+@pytest.mark.parametrize("reference", ["env:ABSENT", "file:/nonexistent/secret"])
+def test_a_secret_that_is_not_there_is_named(reference: str) -> None:
+    with pytest.raises(SettingsError, match=reference.partition(":")[2]):
+        read_secret(reference, {})
+
+
+def test_a_secret_in_plain_is_refused_and_not_repeated() -> None:
+    with pytest.raises(SettingsError) as refused:
+        read_secret("hunter2")
+    assert "hunter2" not in refused.value.sentence
