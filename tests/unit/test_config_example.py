@@ -1,4 +1,4 @@
-"""config/mediasrv.toml is the reference of all settings, so it must not fall behind settings.py."""
+"""config/ is the reference of all settings, so it must not fall behind settings.py."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from mediasrv.settings import Settings, load_settings, parse_settings
+from mediasrv.settings import CameraEntry, Settings, load_cameras, load_settings, parse_settings
 
-EXAMPLE = Path(__file__).parents[2] / "config" / "mediasrv.toml"
+CONFIG = Path(__file__).parents[2] / "config"
+EXAMPLE = CONFIG / "mediasrv.toml"
+CAMERAS_EXAMPLE = CONFIG / "cameras.toml"
 SECTIONS = [item.name for item in dataclasses.fields(Settings)]
 
 
@@ -35,3 +37,26 @@ def test_the_example_holds_no_plain_secret() -> None:
 
 def test_every_section_may_be_left_out() -> None:
     assert parse_settings({}) == Settings()
+
+
+def test_the_cameras_example_calls_nobody() -> None:
+    assert load_cameras(CAMERAS_EXAMPLE) == ()
+
+
+def test_the_cameras_example_parses_once_its_examples_are_taken_out_of_comments(tmp_path: Path) -> None:
+    entries = load_cameras(_uncommented(tmp_path))
+    assert [entry.id for entry in entries] == ["gate-1", "yard-3"]
+
+
+def test_the_cameras_example_shows_every_member(tmp_path: Path) -> None:
+    tables = tomllib.loads(_uncommented(tmp_path).read_text())["camera"]
+    shown = {name for table in tables for name in table}
+    assert shown == {item.name for item in dataclasses.fields(CameraEntry)}
+
+
+def _uncommented(tmp_path: Path) -> Path:
+    """The example with one comment sign less on each line of its tables."""
+    tables = CAMERAS_EXAMPLE.read_text().partition("\n\n")[2]
+    path = tmp_path / "cameras.toml"
+    path.write_text("\n".join(line.removeprefix("# ") for line in tables.splitlines()))
+    return path

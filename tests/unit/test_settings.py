@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mediasrv.errors import SettingsError
-from mediasrv.settings import Settings, load_settings, parse_settings, read_secret
+from mediasrv.settings import CameraEntry, Settings, load_cameras, load_settings, parse_settings, read_secret
 
 
 def test_a_file_changes_only_what_it_names(tmp_path: Path) -> None:
@@ -91,3 +91,42 @@ def test_a_secret_in_plain_is_refused_and_not_repeated() -> None:
     with pytest.raises(SettingsError) as refused:
         read_secret("hunter2")
     assert "hunter2" not in refused.value.sentence
+
+
+def _cameras(tmp_path: Path, content: str) -> tuple[CameraEntry, ...]:
+    path = tmp_path / "cameras.toml"
+    path.write_text(content)
+    return load_cameras(path)
+
+
+def test_a_camera_needs_only_an_id_and_an_address(tmp_path: Path) -> None:
+    assert _cameras(tmp_path, '[[camera]]\nid = "a"\naddress = "10.0.0.1"\n') == (CameraEntry("a", "10.0.0.1"),)
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ('[[camera]]\nid = "a"\n', "camera 1"),
+        ('[[camera]]\nid = "a"\naddress = "b"\nport = 1\n', "port"),
+        ('[[camera]]\nid = "a"\naddress = "b"\n[[camera]]\nid = "a"\naddress = "c"\n', "twice"),
+        ('camera = "a"\n', "tables only"),
+        ("[server]\n", "tables only"),
+        ("[[camera]\n", "not valid TOML"),
+    ],
+)
+def test_a_cameras_file_that_cannot_be_used_is_refused_by_name(tmp_path: Path, content: str, named: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        _cameras(tmp_path, content)
+    assert named in refused.value.sentence
+
+
+def test_a_camera_with_a_plain_password_is_refused_and_the_password_not_repeated(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as refused:
+        _cameras(tmp_path, '[[camera]]\nid = "a"\naddress = "b"\npassword = "hunter2"\n')
+    assert refused.value.code == "settings_secret_plain"
+    assert "hunter2" not in refused.value.sentence
+
+
+def test_a_cameras_file_that_is_not_there_is_said_in_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="cannot be read"):
+        load_cameras(tmp_path / "absent.toml")
