@@ -57,6 +57,8 @@ class Mountpoint:
     def __init__(self, ref: StreamRef, part_s: float) -> None:
         self.ref = ref
         self.session: Session | None = None
+        self.live = False
+        """From the first keyframe of a session to its end."""
         self.gop: list[AccessUnit] = []
         """Video since the last keyframe, that keyframe first; empty while there is none."""
         self.dropped_sinks = 0
@@ -114,10 +116,11 @@ class Mountpoint:
         session, self.session = self.session, None
         if session is None:
             return
-        self.gop = []
+        self.gop, self.live = [], False
         if self._segmenter is not None:
             self._deliver_parts(self._segmenter.finish())
-        for sink in (*self._part_sinks, *self._unit_sinks):
+        sinks: tuple[PartSink | AccessUnitSink, ...] = (*self._part_sinks, *self._unit_sinks)
+        for sink in sinks:
             try:
                 sink.on_session_ended(session, reason)
             except Exception:
@@ -126,6 +129,7 @@ class Mountpoint:
     def _cache(self, unit: AccessUnit) -> None:
         if unit.keyframe:
             self.gop = [unit]
+            self.live = True
         elif self.gop:
             if len(self.gop) < GOP_CACHE_LIMIT:
                 self.gop.append(unit)

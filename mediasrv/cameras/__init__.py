@@ -1,0 +1,374 @@
+"""The supervisor of cameras: what should be pulled, what is, and a plain reason where the two differ.
+
+A camera's main stream is pulled as long as the camera is enabled; its substream only while somebody
+watches, and `pull.linger_s` longer. Every stream has one `StreamSupervisor`, so there is one pull a
+stream whatever the number of viewers, and a camera that fails costs its own task only.
+What it supervises is handed in (`drivers.CameraDrivers`): this package imports neither ONVIF nor RTSP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import secrets
+from collections.abc import Sequence
+from typing import Any, Final
+
+from mediasrv.cameras.drivers import CameraDrivers, Login, Puller
+from mediasrv.cameras.supervisor import StreamSupervisor
+from mediasrv.cameras.views import CameraChanges, CameraView, NewCamera, Pick, Profile, StreamView
+from mediasrv.catalogue import Catalogue
+from mediasrv.catalogue import cameras as rows
+from mediasrv.clock import Clock
+from mediasrv.errors import CameraError, Conflict, InvalidRequest, NotFound, Unavailable
+from mediasrv.hub import Hub, Mountpoint
+from mediasrv.media.access_unit import Session, StreamName, StreamRef, VideoFormat, is_camera_id
+from mediasrv.security.credentials import CredentialVault
+from mediasrv.settings import CameraEntry, PullSettings
+
+log = logging.getLogger(__name__)
+
+ENSURE_S: Final = 12.0
+CHECK_S: Final = 10.0
+# A camera that answers so may have changed its addresses or profiles: read them again.
+_READ_AGAIN: Final = frozenset({"stream_not_found", "codec_unsupported", "rtsp_refused"})
+
+
+class _Camera:
+    """A camera under supervision: its row, its streams and their tasks."""
+
+    def __init__(self, row: dict[str, Any]) -> None:
+        self.row = row
+        self.profile = Profile.from_json(row["profile"]) if row["profile"] else None
+        self.supervisors: dict[StreamName, StreamSupervisor] = {}
+        self.tasks: list[asyncio.Task[None]] = []
+        self.epoch = 0
+        self.read_again = False
+        self.reading = asyncio.Lock()
+
+    @property
+    def camera_id(self) -> str:
+        return str(self.row["camera_id"])
+
+    def ref(self, stream: StreamName) -> StreamRef:
+        return StreamRef(self.camera_id, stream)
+
+
+class Cameras:
+    """Desired state from the catalogue, tasks that strive for it, and views of both."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        catalogue: Catalogue,
+        vault: CredentialVault,
+        drivers: CameraDrivers,
+        clock: Clock,
+        settings: PullSettings,
+        cell: str,
+    ) -> None:
+        self._hub = hub
+        self._catalogue = catalogue
+        self._vault = vault
+        self._drivers = drivers
+        self._clock = clock
+        self._settings = settings
+        self._cell = cell
+        self._cameras: dict[str, _Camera] = {}
+        self._changing = asyncio.Lock()
+        self._group: asyncio.TaskGroup | None = None
+
+    async def run(self) -> None:
+        """Supervises until cancelled. The cameras of the catalogue start one after the other, `stagger_s` apart."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            for number, row in enumerate(await self._catalogue.read(rows.list_cameras)):
+                camera = self._cameras[row["camera_id"]] = _Camera(row)
+                if row["enabled"]:
+                    await self._start(camera, number * self._settings.stagger_s)
+            await asyncio.Event().wait()
+
+    def list(self) -> list[CameraView]:
+        return [self._view(camera) for camera in self._cameras.values()]
+
+    def get(self, camera_id: str) -> CameraView:
+        return self._view(self._find(camera_id))
+
+    async def ensure(self, ref: StreamRef) -> None:
+        """Returns when the stream is live; starts an on-demand one. Raises Unavailable with the stream's reason."""
+        supervisor = self._find(ref.camera_id).supervisors.get(ref.stream)
+        if supervisor is None:
+            raise NotFound("This camera has no such stream, or is switched off.", code="stream_not_found")
+        supervisor.want()
+        deadline = self._clock.monotonic() + ENSURE_S
+        while not supervisor.mountpoint.live:
+            if supervisor.state == "retrying" and supervisor.reason is not None:
+                raise Unavailable(supervisor.reason.sentence, code=supervisor.reason.code)
+            if self._clock.monotonic() > deadline:
+                raise Unavailable("The camera has sent no picture yet.", code="waiting_keyframe")
+            await asyncio.sleep(0.02)
+
+    async def discover(self) -> Sequence[object]:
+        return await self._drivers.discover()
+
+    async def probe(self, wish: NewCamera) -> Profile:
+        """Connects without keeping anything. Raises CameraError with the reason code of the failing step."""
+        login = Login(wish.username, wish.password)
+        if wish.kind == "onvif":
+            return await self._drivers.read_device(wish.address, login)
+        main = await self._check_url(wish.address, login)
+        sub = await self._check_url(wish.sub_address, login) if wish.sub_address else None
+        return Profile(
+            "",
+            "",
+            "",
+            None,
+            main,
+            sub,
+            "A plain RTSP address: pulled as given.",
+            "Địa chỉ RTSP: dùng nguyên như đã nhập.",
+        )
+
+    async def add(self, wish: NewCamera, by: str) -> CameraView:
+        """Probes, keeps and starts a camera; `by` is who asks, for the log. Raises Conflict, CameraError."""
+        camera_id = wish.camera_id or f"cam-{secrets.token_hex(4)}"
+        if not is_camera_id(camera_id):
+            raise InvalidRequest("A camera id is 1 to 64 of a-z, 0-9 and inner hyphens.", code="camera_id_invalid")
+        if camera_id in self._cameras:
+            raise Conflict(f"There is a camera {camera_id} already.", code="camera_exists")
+        profile = await self.probe(wish)
+        async with self._changing:
+            if camera_id in self._cameras:
+                raise Conflict(f"There is a camera {camera_id} already.", code="camera_exists")
+            row = self._new_row(wish, camera_id, profile)
+            await self._catalogue.write(rows.insert_camera, row)
+            camera = self._cameras[camera_id] = _Camera(row)
+            await self._start(camera)
+        log.info("camera %s added by %s", camera_id, by)
+        return self._view(camera)
+
+    async def change(self, camera_id: str, changes: CameraChanges) -> CameraView:
+        """Applies what is not None; restarts the camera's streams where that matters."""
+        async with self._changing:
+            camera = self._find(camera_id)
+            values = self._changed_values(camera, changes)
+            await self._catalogue.write(rows.update_camera, camera_id, values)
+            camera.row |= values
+            if values.keys() - {"name"}:
+                await self._stop(camera, "not_recording" if camera.row["enabled"] else "camera_disabled")
+                if camera.row["enabled"]:
+                    await self._start(camera)
+        return self._view(camera)
+
+    async def set_retention(self, camera_id: str, max_age_days: int | None, max_size_bytes: int | None) -> CameraView:
+        """A policy of the camera's own; None means the default one."""
+        camera = self._find(camera_id)
+        values = {"max_age_days": max_age_days, "max_size_bytes": max_size_bytes}
+        await self._catalogue.write(rows.update_camera, camera_id, values)
+        camera.row |= values
+        return self._view(camera)
+
+    async def remove(self, camera_id: str) -> None:
+        """Takes a camera out of service. Its footage stays until retention takes it."""
+        async with self._changing:
+            camera = self._find(camera_id)
+            await self._stop(camera, "camera_removed")
+            await self._catalogue.write(rows.remove_camera, camera_id, self._clock.wall_us())
+            del self._cameras[camera_id]
+        for stream in StreamName:
+            self._hub.remove(StreamRef(camera_id, stream))
+
+    async def sync_file(self, entries: Sequence[CameraEntry], default_place: str) -> None:
+        """Makes the rows of origin `file` equal to config/cameras.toml; call before `run`."""
+        await self._catalogue.write(rows.sync_file_cameras, entries, self._cell, default_place, self._clock.wall_us())
+
+    # --- inside ----------------------------------------------------------------------------------
+
+    def _find(self, camera_id: str) -> _Camera:
+        camera = self._cameras.get(camera_id)
+        if camera is None:
+            raise NotFound("There is no such camera.", code="camera_not_found")
+        return camera
+
+    def _new_row(self, wish: NewCamera, camera_id: str, profile: Profile) -> dict[str, Any]:
+        has_login = bool(wish.username or wish.password)
+        return {
+            "camera_id": camera_id,
+            "cell": self._cell,
+            "place_id": wish.place_id,
+            "name": wish.name or camera_id,
+            "kind": wish.kind,
+            "address": wish.address,
+            "sub_address": wish.sub_address or None,
+            "credentials": self._vault.seal(camera_id, wish.username, wish.password) if has_login else None,
+            "credentials_ref": None,
+            "origin": "api",
+            "enabled": True,
+            "record": wish.record,
+            "max_age_days": None,
+            "max_size_bytes": None,
+            "profile": dataclasses.asdict(profile),
+            "created_us": self._clock.wall_us(),
+        }
+
+    def _changed_values(self, camera: _Camera, changes: CameraChanges) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for name in ("name", "enabled", "record"):
+            value = getattr(changes, name)
+            if value is not None and value != camera.row[name]:
+                values[name] = value
+        if changes.username is not None or changes.password is not None:
+            old = self._login(camera)
+            username = old.username if changes.username is None else changes.username
+            password = old.password if changes.password is None else changes.password
+            values["credentials"] = self._vault.seal(camera.camera_id, username, password)
+            values["credentials_ref"] = None
+        return values
+
+    def _login(self, camera: _Camera) -> Login:
+        if camera.row["credentials"]:
+            return Login(*self._vault.open(camera.camera_id, camera.row["credentials"]))
+        if camera.row["credentials_ref"]:
+            username, _, reference = camera.row["credentials_ref"].partition("\n")
+            return Login(username, self._drivers.read_secret(reference) if reference else "")
+        return Login()
+
+    async def _start(self, camera: _Camera, delay_s: float = 0.0) -> None:
+        group = self._group
+        if group is None:
+            return  # `run` starts it with the others
+        camera.epoch = camera.epoch or await self._drivers.claim(camera.camera_id)
+        has_sub = camera.row["sub_address"] or (camera.row["kind"] == "onvif" and _offers_sub(camera.profile))
+        for stream in (StreamName.MAIN, StreamName.SUB) if has_sub else (StreamName.MAIN,):
+            supervisor = StreamSupervisor(
+                self._hub.mountpoint(camera.ref(stream)),
+                lambda mountpoint: self._connect(camera, mountpoint),
+                on_demand=stream is StreamName.SUB,
+                failed=lambda ref, error: self._stream_failed(camera, ref, error),
+                clock=self._clock,
+                settings=self._settings,
+            )
+            camera.supervisors[stream] = supervisor
+            camera.tasks.append(group.create_task(supervisor.run(delay_s)))
+        if camera.row["record"]:
+            self._drivers.recording.start(camera.ref(StreamName.MAIN), camera.epoch)
+
+    async def _stop(self, camera: _Camera, cause: str) -> None:
+        self._drivers.recording.stop(camera.ref(StreamName.MAIN), cause)
+        for task in camera.tasks:
+            task.cancel()
+        await asyncio.gather(*camera.tasks, return_exceptions=True)
+        camera.tasks.clear()
+        camera.supervisors.clear()
+        for stream in StreamName:
+            mountpoint = self._hub.get(camera.ref(stream))
+            if mountpoint is not None:
+                mountpoint.end_session(cause)
+
+    async def _connect(self, camera: _Camera, mountpoint: Mountpoint) -> Puller:
+        login = self._login(camera)
+        profile = await self._profile(camera, login)
+        pick = profile.pick(mountpoint.ref.stream)
+        if pick is None:
+            raise CameraError("The camera offers no substream.", code="no_profile")
+        return self._drivers.pull(pick.url, login, mountpoint, lambda: self._new_session(camera, mountpoint.ref))
+
+    async def _profile(self, camera: _Camera, login: Login) -> Profile:
+        async with camera.reading:  # main and sub share one reading
+            if camera.row["kind"] == "rtsp":
+                camera.profile = _plain_profile(camera.row["address"], camera.row["sub_address"])
+            elif camera.profile is None or camera.read_again:
+                camera.profile = await self._drivers.read_device(camera.row["address"], login)
+                camera.read_again = False
+                values = {"profile": dataclasses.asdict(camera.profile)}
+                await self._catalogue.write(rows.update_camera, camera.camera_id, values)
+            return camera.profile
+
+    def _new_session(self, camera: _Camera, ref: StreamRef) -> Session:
+        return Session(secrets.token_hex(8), ref, camera.epoch, self._clock.wall_us(), self._clock.monotonic())
+
+    def _stream_failed(self, camera: _Camera, ref: StreamRef, error: CameraError) -> None:
+        log.warning("%s: %s: %s", ref, error.code, error.sentence)
+        camera.read_again = camera.read_again or error.code in _READ_AGAIN
+        if camera.row["record"] and ref.stream is StreamName.MAIN:
+            self._drivers.recording.note_outage(ref, self._clock.wall_us(), error.code)
+
+    async def _check_url(self, url: str, login: Login) -> Pick:
+        """Pulls a plain URL until its format is known, into a mountpoint that nobody else sees."""
+        mountpoint = Mountpoint(StreamRef("probe", StreamName.MAIN), 0.48)
+        puller = self._drivers.pull(
+            url,
+            login,
+            mountpoint,
+            lambda: Session("probe", mountpoint.ref, 0, self._clock.wall_us(), self._clock.monotonic()),
+        )
+        pull = asyncio.create_task(puller.run())
+        try:
+            deadline = self._clock.monotonic() + CHECK_S
+            while not pull.done() and not mountpoint.gop:
+                if self._clock.monotonic() > deadline:
+                    raise CameraError("The camera answers but sends no picture.", code="stalled")
+                await asyncio.wait({pull}, timeout=0.02)
+            if pull.done():
+                pull.result()
+            return _pick_of(url, mountpoint, puller)
+        finally:
+            pull.cancel()
+            await asyncio.gather(pull, return_exceptions=True)
+
+    def _view(self, camera: _Camera) -> CameraView:
+        row = camera.row
+        return CameraView(
+            camera_id=camera.camera_id,
+            name=row["name"],
+            kind=row["kind"],
+            address=row["address"],
+            place_id=row["place_id"],
+            origin=row["origin"],
+            enabled=row["enabled"],
+            record=row["record"],
+            max_age_days=row["max_age_days"],
+            max_size_bytes=row["max_size_bytes"],
+            streams={stream: self._stream_view(camera, stream) for stream in StreamName},
+            profile=camera.profile,
+        )
+
+    def _stream_view(self, camera: _Camera, stream: StreamName) -> StreamView:
+        recording = self._drivers.recording.view(camera.ref(stream))
+        supervisor = camera.supervisors.get(stream)
+        if supervisor is None:
+            return StreamView("off", None, 0, None, None, 0, recording)
+        live = supervisor.state == "live"
+        report = supervisor.puller.report if supervisor.puller else None
+        return StreamView(
+            state=supervisor.state,
+            reason=None if live else supervisor.reason,
+            since_us=supervisor.since_us,
+            video=report.video_format if report else None,
+            audio=report.audio_format if report else None,
+            subscribers=supervisor.mountpoint.subscribers,
+            recording=recording,
+        )
+
+
+def _offers_sub(profile: Profile | None) -> bool:
+    return profile is None or profile.sub is not None
+
+
+def _plain_profile(main_url: str, sub_url: str | None) -> Profile:
+    main = Pick("", "main", "", 0, 0, 0.0, 0, "", main_url)
+    return _as_given(main, dataclasses.replace(main, name="sub", url=sub_url) if sub_url else None)
+
+
+def _as_given(main: Pick, sub: Pick | None) -> Profile:
+    english = "A plain RTSP address: pulled as given."
+    return Profile("", "", "", None, main, sub, english, "Địa chỉ RTSP: dùng nguyên như đã nhập.")
+
+
+def _pick_of(url: str, mountpoint: Mountpoint, puller: Puller) -> Pick:
+    video = mountpoint.gop[0].format
+    if not isinstance(video, VideoFormat):
+        raise CameraError("The stream holds no video.", code="codec_unsupported")
+    audio = puller.report.audio_format
+    return Pick("", "", video.codec.value, video.width, video.height, 0.0, 0, audio.codec.value if audio else "", url)

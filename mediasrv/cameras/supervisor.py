@@ -1,0 +1,142 @@
+"""One stream: pulled while it is wanted, tried again when it fails, with the reason at hand."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from mediasrv.cameras.drivers import Puller
+from mediasrv.clock import Clock
+from mediasrv.errors import CameraError
+from mediasrv.hub import Mountpoint
+from mediasrv.media.access_unit import StreamRef
+from mediasrv.reasons import Reason, reason
+from mediasrv.settings import PullSettings
+
+log = logging.getLogger(__name__)
+
+SETTLED_S: Final = 20.0
+"""A pull that lasted this long starts its back-off anew."""
+
+
+class Backoff:
+    """Doubling delays with full jitter in their upper half, so that cameras of one site do not return in step."""
+
+    def __init__(
+        self, first_s: float, most_s: float, uniform: Callable[[float, float], float] = random.uniform
+    ) -> None:
+        self._first_s = first_s
+        self._most_s = most_s
+        self._uniform = uniform
+        self._next_s = first_s
+
+    def next_s(self) -> float:
+        current = self._next_s
+        self._next_s = min(current * 2, self._most_s)
+        return self._uniform(current / 2, current)
+
+    def reset(self) -> None:
+        self._next_s = self._first_s
+
+
+class StreamSupervisor:
+    """Keeps one stream pulled while it is wanted. `run` never ends by itself."""
+
+    def __init__(
+        self,
+        mountpoint: Mountpoint,
+        connect: Callable[[Mountpoint], Awaitable[Puller]],
+        *,
+        on_demand: bool,
+        failed: Callable[[StreamRef, CameraError], None],
+        clock: Clock,
+        settings: PullSettings,
+    ) -> None:
+        self.mountpoint = mountpoint
+        self.reason: Reason | None = None
+        self.since_us = clock.wall_us()
+        self.puller: Puller | None = None
+        self._connect = connect
+        self._on_demand = on_demand
+        self._failed = failed
+        self._clock = clock
+        self._settings = settings
+        self._backoff = Backoff(settings.backoff_first_s, settings.backoff_most_s)
+        self._wanted_until = 0.0
+        self._changed = asyncio.Event()
+        self._phase = "idle" if on_demand else "connecting"
+        mountpoint.on_demand_change(self._changed.set)
+
+    @property
+    def state(self) -> str:
+        return "live" if self.mountpoint.live else self._phase
+
+    def want(self) -> None:
+        """Asks for an on-demand stream; it then stays at least `linger_s`."""
+        self._wanted_until = self._clock.monotonic() + self._settings.linger_s
+        self._changed.set()
+
+    async def run(self, delay_s: float = 0.0) -> None:
+        await asyncio.sleep(delay_s)
+        while True:
+            await self._wait_until_wanted()
+            began = self._clock.monotonic()
+            try:
+                await self._pull_while_wanted()
+            except CameraError as error:
+                if self._clock.monotonic() - began > SETTLED_S:
+                    self._backoff.reset()
+                await self._retry_later(error)
+            except Exception:
+                # One camera's surprise must not end the others' supervision.
+                log.exception("%s: the pull failed unexpectedly", self.mountpoint.ref)
+                await self._retry_later(CameraError("The server failed while pulling this camera; see its log."))
+
+    async def _retry_later(self, error: CameraError) -> None:
+        self._enter("retrying", reason(error.code, error.sentence))
+        self._failed(self.mountpoint.ref, error)
+        await asyncio.sleep(self._backoff.next_s())
+
+    def _enter(self, phase: str, why: Reason | None = None) -> None:
+        if (phase, why) != (self._phase, self.reason):
+            self.since_us = self._clock.wall_us()
+        self._phase, self.reason = phase, why
+
+    def _wanted(self) -> bool:
+        if not self._on_demand:
+            return True
+        return self.mountpoint.subscribers > 0 or self._clock.monotonic() < self._wanted_until
+
+    async def _wait_until_wanted(self) -> None:
+        while not self._wanted():
+            self._enter("idle")
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def _pull_while_wanted(self) -> None:
+        self._enter("connecting", self.reason)
+        self.puller = await self._connect(self.mountpoint)
+        pull = asyncio.create_task(self.puller.run(), name=f"pull {self.mountpoint.ref}")
+        watch = asyncio.create_task(self._until_unwanted())
+        try:
+            await asyncio.wait({pull, watch}, return_when=asyncio.FIRST_COMPLETED)
+            if pull.done():
+                pull.result()
+        finally:
+            watch.cancel()
+            pull.cancel()
+            await asyncio.gather(pull, watch, return_exceptions=True)
+            self.puller = None
+
+    async def _until_unwanted(self) -> None:
+        while self._wanted():
+            self._changed.clear()
+            try:
+                await asyncio.wait_for(self._changed.wait(), self._settings.linger_s)
+            except TimeoutError:
+                continue
+            if self._on_demand and not self.mountpoint.subscribers:
+                self._wanted_until = self._clock.monotonic() + self._settings.linger_s

@@ -1,0 +1,118 @@
+"""What is known of a camera: wishes, profiles, states. Frozen values that the API shows as they are."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mediasrv.media.access_unit import AudioFormat, StreamName, VideoFormat
+from mediasrv.reasons import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """A profile that was chosen for a stream; `url` carries no credentials."""
+
+    token: str
+    name: str
+    codec: str
+    width: int
+    height: int
+    rate: float
+    bitrate_kbps: int
+    audio: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What was read from a camera, which profiles were picked, and why, in two languages."""
+
+    manufacturer: str
+    model: str
+    firmware: str
+    clock_offset_s: float | None
+    main: Pick
+    sub: Pick | None
+    explanation: str
+    explanation_vi: str
+
+    def pick(self, stream: StreamName) -> Pick | None:
+        return self.main if stream is StreamName.MAIN else self.sub
+
+    @staticmethod
+    def from_json(document: Mapping[str, Any]) -> Profile:
+        sub = document["sub"]
+        return Profile(**{**document, "main": Pick(**document["main"]), "sub": Pick(**sub) if sub else None})
+
+
+@dataclass(frozen=True, slots=True)
+class NewCamera:
+    """A wish for a camera. `address` is an ONVIF host or http:// URL, or an rtsp:// URL."""
+
+    address: str
+    name: str = ""
+    camera_id: str = ""
+    sub_address: str = ""
+    username: str = ""
+    password: str = dataclasses.field(default="", repr=False)
+    place_id: str = ""
+    record: bool = True
+
+    @property
+    def kind(self) -> str:
+        return "rtsp" if self.address.startswith(("rtsp://", "rtsps://")) else "onvif"
+
+
+@dataclass(frozen=True, slots=True)
+class CameraChanges:
+    """What PATCH may change; None leaves a field as it is."""
+
+    name: str | None = None
+    enabled: bool | None = None
+    record: bool | None = None
+    username: str | None = None
+    password: str | None = dataclasses.field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingView:
+    """`state` is recording, waiting, failed or off; times are server wall time in microseconds."""
+
+    state: str
+    reason: Reason | None
+    durable_until_us: int | None
+    stored_until_us: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class StreamView:
+    """`state` is live, connecting, retrying, idle or off."""
+
+    state: str
+    reason: Reason | None
+    since_us: int
+    video: VideoFormat | None
+    audio: AudioFormat | None
+    subscribers: int
+    recording: RecordingView
+
+
+@dataclass(frozen=True, slots=True)
+class CameraView:
+    """A camera as docs/api.md shows it, without what depends on who asks."""
+
+    camera_id: str
+    name: str
+    kind: str
+    address: str
+    place_id: str
+    origin: str
+    enabled: bool
+    record: bool
+    max_age_days: int | None
+    max_size_bytes: int | None
+    streams: Mapping[StreamName, StreamView]
+    profile: Profile | None
