@@ -1,0 +1,125 @@
+"""Queries of cameras in service and out of it. A row is a dict with the columns of `tables.camera`,
+except that times are wall time in microseconds (`created_us`).
+
+A camera's row outlives its service (`removed_at`), as long as its footage may be asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from sqlalchemy import Connection, insert, select, update
+
+from mediasrv.catalogue import places
+from mediasrv.catalogue.tables import camera
+from mediasrv.clock import from_us
+from mediasrv.errors import Conflict
+from mediasrv.settings import CameraEntry
+
+_COLUMNS: Final = [column for column in camera.columns if column.name not in ("created_at", "removed_at")]
+_CHANGEABLE: Final = frozenset(column.name for column in _COLUMNS) - {"camera_id", "cell", "origin"}
+
+
+def list_cameras(connection: Connection) -> list[dict[str, Any]]:
+    """Cameras in service, by id."""
+    query = select(*_COLUMNS).where(camera.c.removed_at.is_(None)).order_by(camera.c.camera_id)
+    return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def insert_camera(connection: Connection, row: Mapping[str, Any]) -> None:
+    """Puts a camera into service. An empty place means the root.
+
+    Raises Conflict where the id is in use, or was used at another place: who may see the old footage
+    there must not see the new camera's, nor the other way round. Raises NotFound for an unknown place.
+    """
+    place = places.get_place(connection, row["place_id"] or places.ROOT_PLACE_ID)
+    values = {column.name: row[column.name] for column in _COLUMNS}
+    values |= {"place_id": place.place_id, "created_at": from_us(row["created_us"]), "removed_at": None}
+    former = connection.execute(
+        select(camera.c.place_id, camera.c.removed_at).where(camera.c.camera_id == row["camera_id"])
+    ).one_or_none()
+    if former is None:
+        connection.execute(insert(camera).values(values))
+        return
+    if former.removed_at is None or former.place_id != place.place_id:
+        raise Conflict("This camera id is in use, or was at another place.", code="camera_exists")
+    connection.execute(update(camera).where(camera.c.camera_id == row["camera_id"]).values(values))
+
+
+def update_camera(connection: Connection, camera_id: str, values: Mapping[str, Any]) -> None:
+    """Changes columns of a camera; an unknown or lasting column is a programming error."""
+    unknown = values.keys() - _CHANGEABLE
+    if unknown:
+        raise ValueError(f"not to be changed: {', '.join(sorted(unknown))}")
+    connection.execute(update(camera).where(camera.c.camera_id == camera_id).values(**values))
+
+
+def remove_camera(connection: Connection, camera_id: str, removed_us: int) -> None:
+    """Takes a camera out of service and forgets how to log in to it; the row and its footage stay."""
+    values = {"removed_at": from_us(removed_us), "credentials": None, "credentials_ref": None}
+    connection.execute(update(camera).where(camera.c.camera_id == camera_id).values(**values))
+
+
+def sync_file_cameras(
+    connection: Connection, entries: Sequence[CameraEntry], cell: str, default_place: str, now_us: int
+) -> None:
+    """Makes the cameras of origin `file` equal to `entries`: adds, changes, and takes out what is in them no more.
+
+    A place that is not known yet becomes a site below the root. Raises Conflict where an id belongs to a
+    camera that was added through the API, or to another place.
+    """
+    present = {row["camera_id"]: row for row in list_cameras(connection)}
+    for entry in entries:
+        _sync_entry(connection, entry, present.get(entry.id), cell, default_place, now_us)
+    wanted = {entry.id for entry in entries}
+    for camera_id, row in present.items():
+        if row["origin"] == "file" and camera_id not in wanted:
+            remove_camera(connection, camera_id, now_us)
+
+
+def _sync_entry(
+    connection: Connection,
+    entry: CameraEntry,
+    present: dict[str, Any] | None,
+    cell: str,
+    default_place: str,
+    now_us: int,
+) -> None:
+    values = _file_values(connection, entry, default_place)
+    if present is None:
+        fresh = {"max_age_days": None, "max_size_bytes": None, "profile": None, "credentials": None}
+        row = values | fresh | {"camera_id": entry.id, "cell": cell, "origin": "file", "created_us": now_us}
+        insert_camera(connection, row)
+        return
+    if present["origin"] != "file":
+        raise Conflict(f"The camera {entry.id} of the cameras file was added by hand already.", code="camera_exists")
+    if values["place_id"] != present["place_id"]:
+        raise Conflict(f"The camera {entry.id} cannot move to another place: use another id.", code="camera_exists")
+    changed = {name: value for name, value in values.items() if value != present[name]}
+    if changed.keys() & {"address", "sub_address"}:
+        changed["profile"] = None
+    if changed:
+        update_camera(connection, entry.id, changed)
+
+
+def _file_values(connection: Connection, entry: CameraEntry, default_place: str) -> dict[str, Any]:
+    has_login = bool(entry.username or entry.password)
+    return {
+        "place_id": _place_for(connection, entry.place or default_place),
+        "name": entry.name or entry.id,
+        "kind": "rtsp" if entry.address.startswith(("rtsp://", "rtsps://")) else "onvif",
+        "address": entry.address,
+        "sub_address": entry.sub_address or None,
+        "credentials_ref": f"{entry.username}\n{entry.password}" if has_login else None,
+        "enabled": entry.enabled,
+        "record": entry.record,
+    }
+
+
+def _place_for(connection: Connection, place_id: str) -> str:
+    if not place_id:
+        return places.ROOT_PLACE_ID
+    if places.find_place(connection, place_id) is None:
+        places.add_place(connection, place_id, places.ROOT_PLACE_ID, "site", place_id)
+    return place_id

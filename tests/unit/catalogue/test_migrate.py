@@ -1,0 +1,67 @@
+"""Migrations: a migrated catalogue is exactly `tables.metadata`, and upgrading is safe to repeat and to race."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, create_engine, inspect, select
+
+from mediasrv.catalogue import tables
+from mediasrv.catalogue.migrate import upgrade
+from mediasrv.catalogue.tables import UtcTime, metadata
+
+
+def schema(connection: Connection) -> dict[str, Any]:
+    """Names, types, keys and indexes of every table, as the database tells them."""
+    found = inspect(connection)
+    return {
+        name: {
+            "columns": [(c["name"], str(c["type"]), c["nullable"]) for c in found.get_columns(name)],
+            "key": found.get_pk_constraint(name),
+            "foreign": sorted(map(str, found.get_foreign_keys(name))),
+            "unique": sorted(map(str, found.get_unique_constraints(name))),
+            "indexes": sorted(map(str, found.get_indexes(name))),
+        }
+        for name in found.get_table_names()
+        if name != "alembic_version"
+    }
+
+
+def _same_type(_context: Any, _inspected: Any, column: Any, _inspected_type: Any, type_: Any) -> bool | None:
+    return False if isinstance(type_, UtcTime) and column is not None else None
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'catalogue.db'}"
+
+
+def test_migrated_schema_is_exactly_the_tables(url: str, tmp_path: Path) -> None:
+    upgrade(url)
+    made = create_engine(f"sqlite:///{tmp_path / 'made.db'}")
+    migrated = create_engine(url)
+    metadata.create_all(made)
+    with made.connect() as left, migrated.connect() as right:
+        assert schema(right) == schema(left)
+        context = MigrationContext.configure(right, opts={"compare_type": _same_type})
+        assert compare_metadata(context, metadata) == []
+    made.dispose()
+    migrated.dispose()
+
+
+def test_upgrade_twice_changes_nothing(url: str) -> None:
+    upgrade(url)
+    upgrade(url)
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        assert connection.execute(select(tables.place.c.place_id)).scalars().all() == ["root"]
+    engine.dispose()
+
+
+def test_two_processes_may_upgrade_a_new_catalogue_at_once(url: str) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        for future in [pool.submit(upgrade, url) for _ in range(4)]:
+            future.result(timeout=30)
