@@ -1,0 +1,73 @@
+"""CPU and memory of a process from the operating system, and the medians that are quoted."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+_TICK_S: Final = 1 / os.sysconf("SC_CLK_TCK")
+_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
+
+
+def cpu_s(pid: int) -> float:
+    """User and system time of all threads of a process so far, in seconds."""
+    # Fields are counted after the last parenthesis: a program's name may hold anything (proc(5)).
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) * _TICK_S
+
+
+def rss_bytes(pid: int) -> int:
+    """Resident memory of a process."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES
+
+
+@dataclass(slots=True)
+class Usage:
+    """What a process used between two moments."""
+
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+    rss_bytes: int = 0
+
+
+@contextmanager
+def usage_of(pid: int) -> Iterator[Usage]:
+    """Measures a process over a `with` block; the values stand when the block has ended."""
+    usage = Usage()
+    wall, cpu = time.monotonic(), cpu_s(pid)
+    yield usage
+    usage.wall_s = time.monotonic() - wall
+    usage.cpu_s = cpu_s(pid) - cpu
+    usage.rss_bytes = rss_bytes(pid)
+
+
+def median_of(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Field by field the median of several runs; what is no number is taken from the last."""
+    result = dict(runs[-1])
+    for name, value in runs[-1].items():
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            result[name] = statistics.median(run[name] for run in runs)
+    return result
+
+
+def machine() -> str:
+    """One line that says where a figure was measured."""
+    model = next(
+        (line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").open() if line.startswith("model name")),
+        platform.machine(),
+    )
+    return f"{os.cpu_count()} cores of {model}, Linux {platform.release()}, Python {platform.python_version()}"
+
+
+def print_json(result: Mapping[str, Any]) -> None:
+    """The last line of every load test."""
+    rounded = {name: round(value, 3) if isinstance(value, float) else value for name, value in result.items()}
+    print(json.dumps(rounded), flush=True)
