@@ -23,7 +23,7 @@ def main() -> int:
     ):
         sys.stdout.write(f"{title} ...\n")
         sys.stdout.flush()
-        done = subprocess.run([node_bin / "node", npm, *arguments], cwd=UI, env=environment, check=False)  # noqa: S603
+        done = subprocess.run([node_bin / "node", npm, *arguments], cwd=UI, env=environment, check=False)
         if done.returncode:
             sys.stderr.write(f"{title} failed: see above.\n")
             return done.returncode
