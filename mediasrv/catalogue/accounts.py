@@ -55,7 +55,7 @@ _GRANTS: Final = (
     select(grant, principal.c.username, place.c.path)
     .join(place, place.c.place_id == grant.c.place_id)
     .join(principal, principal.c.principal_id == grant.c.principal_id)
-    .where(grant.c.revoked_at.is_(None))
+    .where(grant.c.revoked_at.is_(None), principal.c.disabled_at.is_(None))
     .order_by(grant.c.grant_id)
 )
 
@@ -143,7 +143,8 @@ def add_grant(
 
 
 def list_grants(connection: Connection, principal_id: str | None = None) -> list[GrantRow]:
-    """Grants that were not revoked, of one principal or of all; those over or not begun are among them."""
+    """Grants that were not revoked, of one principal or of all: also those over or not begun, but none of a
+    disabled account."""
     query = _GRANTS if principal_id is None else _GRANTS.where(grant.c.principal_id == principal_id)
     return [_as_grant(row) for row in connection.execute(query)]
 

@@ -1,0 +1,238 @@
+"""Who is asking: logins, session and API tokens, and what they may do at this moment.
+
+A token is 256 random bits; only its SHA-256 is kept, so a copy of the catalogue lets nobody in. What a
+token stands for is remembered for `CACHE_S`, so a request costs no query, and whatever is revoked, by
+whichever process, ends within that time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Connection
+
+from mediasrv.catalogue import Catalogue, accounts
+from mediasrv.clock import SECOND_US, Clock
+from mediasrv.errors import InvalidRequest, NotAuthenticated, NotFound, TooManyRequests
+from mediasrv.security.access_log import AccessLog, Event
+from mediasrv.security.login_limit import LoginLimit
+from mediasrv.security.passwords import Passwords
+from mediasrv.security.policy import Grant, Permission, permitted, permitted_somewhere
+from mediasrv.settings import SecuritySettings
+
+CACHE_S: Final = 2.0
+MOST_CACHED: Final = 10_000
+MOST_TOKENS: Final = 100
+TOKEN_PREFIX: Final = "msrv_"  # noqa: S105 - lets scanners of leaked secrets recognise ours
+_LONGEST_TOKEN: Final = 128
+_LIMITED_WINDOW_S: Final = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """An authenticated principal: what it may do, and by which credential it came."""
+
+    principal_id: str
+    username: str
+    grants: tuple[Grant, ...]
+    token_hash: bytes
+    kind: str
+    expires_us: int | None
+
+    def may(self, permission: Permission, place_path: str, now_us: int) -> bool:
+        return permitted(self.grants, permission, place_path, now_us)
+
+    def may_somewhere(self, permission: Permission, now_us: int) -> bool:
+        return permitted_somewhere(self.grants, permission, now_us)
+
+
+def new_token() -> str:
+    return TOKEN_PREFIX + secrets.token_urlsafe(32)
+
+
+def hash_token(token: str) -> bytes:
+    """Fast on purpose: 256 random bits need no slow hash."""
+    return hashlib.sha256(token.encode("utf-8", "replace")).digest()
+
+
+def token_id(token_hash: bytes) -> str:
+    """Names an API token without giving it away."""
+    return token_hash.hex()[:16]
+
+
+class Sessions:
+    """Logs in and out, issues and revokes tokens, and tells who a token belongs to."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        access_log: AccessLog,
+        passwords: Passwords,
+        clock: Clock,
+        settings: SecuritySettings,
+    ) -> None:
+        self._catalogue = catalogue
+        self._access_log = access_log
+        self._passwords = passwords
+        self._clock = clock
+        self._settings = settings
+        self._limit = LoginLimit(settings.login_attempts, settings.login_window_s)
+        self._known: OrderedDict[bytes, tuple[float, Identity | None]] = OrderedDict()
+        self._asking: dict[bytes, asyncio.Lock] = {}
+
+    async def login(self, username: str, password: str, remote: str) -> str:
+        """A new session's token. Raises NotAuthenticated `login_failed` or TooManyRequests; both are logged."""
+        username = username.strip().lower()
+        await self._check_limit(username, remote)
+        found = await self._catalogue.read(accounts.find_by_username, username)
+        password_hash = None if found is None or found.disabled else found.password_hash
+        right = await self._passwords.verify(password_hash, password)
+        if found is None or not right:
+            await self._log_failure(found, remote)
+            raise NotAuthenticated("The user name or the password is wrong.", code="login_failed")
+        self._limit.succeeded(remote, username)
+        event = Event("login", "session", found.principal_id, found.username, remote)
+        return await self._open(found.principal_id, event)
+
+    async def open_session(self, principal_id: str, username: str, remote: str) -> str:
+        """A session for somebody who has just proved who they are in another way (an invite)."""
+        return await self._open(principal_id, Event("login", "session", principal_id, username, remote))
+
+    async def logout(self, identity: Identity, remote: str) -> None:
+        event = Event("logout", identity.kind, identity.principal_id, identity.username, remote)
+        await self._access_log.write(event, accounts.revoke_credential, identity.token_hash, self._clock.wall_us())
+        self.forget()
+
+    async def identify(self, token: str) -> Identity:
+        """Raises NotAuthenticated for a token that is unknown, expired or revoked."""
+        if len(token) > _LONGEST_TOKEN:
+            raise _not_authenticated()
+        identity = await self.recall(hash_token(token))
+        if identity is None:
+            raise _not_authenticated()
+        return identity
+
+    async def recall(self, token_hash: bytes) -> Identity | None:
+        """Who a token belongs to now, at most `CACHE_S` old; None where it opens nothing any more."""
+        identity = self._cached(token_hash)
+        if identity is _UNKNOWN:
+            identity = await self._ask_once(token_hash)
+        if identity is None or (identity.expires_us is not None and identity.expires_us <= self._clock.wall_us()):
+            return None
+        return identity
+
+    def forget(self) -> None:
+        """Drops what is remembered: what was revoked here ends at once."""
+        self._known.clear()
+
+    # --- API tokens ------------------------------------------------------------------------------
+
+    async def create_token(
+        self, principal_id: str, username: str, name: str, ttl_s: int | None, remote: str = ""
+    ) -> str:
+        """An API token of a principal, shown this once. Raises InvalidRequest at `MOST_TOKENS` of them."""
+        token, now_us = new_token(), self._clock.wall_us()
+        expires_us = None if ttl_s is None else now_us + ttl_s * SECOND_US
+        row = accounts.Credential(hash_token(token), "token", principal_id, name, now_us, expires_us)
+        event = Event("token.created", token_id(row.token_hash), principal_id, username, remote, {"name": name})
+        await self._access_log.write(event, _add_token, row, now_us)
+        return token
+
+    async def tokens(self, identity: Identity) -> list[accounts.Credential]:
+        """The caller's valid API tokens, newest first."""
+        now_us = self._clock.wall_us()
+        return await self._catalogue.read(accounts.list_credentials, identity.principal_id, "token", now_us)
+
+    async def revoke_token(self, identity: Identity, wanted_id: str, remote: str) -> None:
+        """Raises NotFound `token_not_found` for one that is not the caller's."""
+        for token in await self.tokens(identity):
+            if token_id(token.token_hash) == wanted_id:
+                event = Event("token.revoked", wanted_id, identity.principal_id, identity.username, remote)
+                now_us = self._clock.wall_us()
+                await self._access_log.write(event, accounts.revoke_credential, token.token_hash, now_us)
+                self.forget()
+                return
+        raise NotFound("There is no such token of yours.", code="token_not_found")
+
+    # --- inside ----------------------------------------------------------------------------------
+
+    async def _open(self, principal_id: str, event: Event) -> str:
+        token, now_us = new_token(), self._clock.wall_us()
+        expires_us = now_us + self._settings.session_s * SECOND_US
+        row = accounts.Credential(hash_token(token), "session", principal_id, None, now_us, expires_us)
+        await self._access_log.write(event, _add_session, row, now_us)
+        return token
+
+    async def _check_limit(self, username: str, remote: str) -> None:
+        wait_s = self._limit.attempt(remote, username, self._clock.monotonic())
+        if wait_s > 0.0:
+            await self._access_log.once(Event("login.limited", "session", remote=remote), _LIMITED_WINDOW_S)
+            raise TooManyRequests("Too many failed logins: wait a while.", retry_after_s=int(wait_s) + 1)
+
+    async def _log_failure(self, found: accounts.Principal | None, remote: str) -> None:
+        event = Event("login.failed", "session", remote=remote)  # an unknown name may be a password, mistyped
+        if found is not None:
+            event = Event("login.failed", "session", found.principal_id, found.username, remote)
+        await self._access_log.append(event)
+
+    def _cached(self, token_hash: bytes) -> Identity | None:
+        asked_at, identity = self._known.get(token_hash, (None, None))
+        if asked_at is None or self._clock.monotonic() - asked_at > CACHE_S:
+            return _UNKNOWN
+        return identity
+
+    async def _ask_once(self, token_hash: bytes) -> Identity | None:
+        """One query for all requests that wait for the same answer."""
+        try:
+            async with self._asking.setdefault(token_hash, asyncio.Lock()):
+                identity = self._cached(token_hash)
+                return await self._ask(token_hash) if identity is _UNKNOWN else identity
+        finally:
+            self._asking.pop(token_hash, None)
+
+    async def _ask(self, token_hash: bytes) -> Identity | None:
+        asked_at = self._clock.monotonic()
+        identity = await self._catalogue.read(_identity, token_hash, self._clock.wall_us())
+        self._known[token_hash] = (asked_at, identity)
+        self._known.move_to_end(token_hash)
+        while len(self._known) > MOST_CACHED:
+            self._known.popitem(last=False)
+        return identity
+
+
+_UNKNOWN: Final = Identity("", "", (), b"", "", 0)
+"""Marks what must be asked; never leaves this module, and it has expired anyway."""
+
+
+def _not_authenticated() -> NotAuthenticated:
+    return NotAuthenticated("Log in first: the session or token is missing, unknown, expired or revoked.")
+
+
+def _identity(connection: Connection, token_hash: bytes, now_us: int) -> Identity | None:
+    found = accounts.identify(connection, token_hash, now_us)
+    if found is None:
+        return None
+    credential, principal = found
+    grants = tuple(
+        Grant(row.role, row.place_id, row.place_path, row.starts_us, row.ends_us, row.purpose)
+        for row in accounts.list_grants(connection, principal.principal_id)
+    )
+    return Identity(
+        principal.principal_id, principal.username, grants, token_hash, credential.kind, credential.expires_us
+    )
+
+
+def _add_session(connection: Connection, row: accounts.Credential, now_us: int) -> None:
+    accounts.drop_expired_sessions(connection, now_us)
+    accounts.add_credential(connection, row)
+
+
+def _add_token(connection: Connection, row: accounts.Credential, now_us: int) -> None:
+    if len(accounts.list_credentials(connection, row.principal_id, "token", now_us)) >= MOST_TOKENS:
+        raise InvalidRequest(f"There are {MOST_TOKENS} tokens already: revoke one first.", code="too_many_tokens")
+    accounts.add_credential(connection, row)
