@@ -1,0 +1,408 @@
+"""Queries of the footage there is: timelines, what retention may take, what `check` compares.
+
+Plain functions of a `Connection`, run by `Catalogue.read` and `Catalogue.write`. Times are wall time
+in microseconds. Lists that can be long are bounded by `limit`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Row,
+    and_,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    type_coerce,
+    update,
+)
+
+from mediasrv.catalogue.spans import Span, clip, merge, subtract
+from mediasrv.catalogue.tables import camera, data_key, gap, garbage, hold, outbox, recording
+from mediasrv.clock import SECOND_US, from_us
+from mediasrv.media.access_unit import StreamName, StreamRef
+
+SEAM_US: Final = 250_000
+"""Holes up to this between two objects are none: smoothed arrival and summed durations differ by as much."""
+
+LONGEST_OBJECT_US: Final = 24 * 3600 * SECOND_US
+"""An object ends about a minute after it began, at a keyframe. This bound, far beyond, keeps a question about
+today from looking at each object since the camera was installed: the start is indexed, the end is not.
+"""
+
+_STREAMS: Final = tuple(StreamName)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """A recording object as retention and `check` see it."""
+
+    object_id: str
+    object_key: str
+    version_id: str | None
+    key_id: str
+    ref: StreamRef
+    started_us: int
+    ended_us: int
+    size_bytes: int
+
+    @property
+    def span(self) -> Span:
+        return Span(self.started_us, self.ended_us)
+
+
+@dataclass(frozen=True, slots=True)
+class GapRow:
+    """`ended_us` is None while it is open; `cause` is a code of docs/reasons.md."""
+
+    gap_id: int
+    ref: StreamRef
+    started_us: int
+    ended_us: int | None
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """What retention plans on for one camera: `objects` oldest first, none of them held."""
+
+    objects: list[StoredObject]
+    stored_bytes: int
+    newest: frozenset[str]
+    holds: list[Span]
+
+
+def _us(column: Any) -> ColumnElement[int]:
+    """The integer in the database: a datetime for each of 40,000 rows would cost more than the query."""
+    return type_coerce(column, BigInteger)
+
+
+_OBJECT: Final = (
+    recording.c.object_id,
+    recording.c.object_key,
+    recording.c.version_id,
+    recording.c.key_id,
+    recording.c.camera_id,
+    recording.c.stream,
+    _us(recording.c.started_at).label("started_us"),
+    _us(recording.c.ended_at).label("ended_us"),
+    recording.c.size_bytes,
+)
+
+
+def _stored(row: Row[Any]) -> StoredObject:
+    return StoredObject(
+        row.object_id,
+        row.object_key,
+        row.version_id,
+        row.key_id,
+        StreamRef(row.camera_id, StreamName(row.stream)),
+        row.started_us,
+        row.ended_us,
+        row.size_bytes,
+    )
+
+
+# --- timeline ------------------------------------------------------------------------------------
+
+
+def coverage(connection: Connection, ref: StreamRef, within: Span) -> list[Span]:
+    """Spans with catalogued footage, merged over seams and cut to `within`."""
+    query = select(_us(recording.c.started_at), _us(recording.c.ended_at)).where(in_span(ref, within))
+    return clip(merge((Span(*row) for row in connection.execute(query)), SEAM_US), within)
+
+
+def in_span(ref: StreamRef, within: Span) -> ColumnElement[bool]:
+    """Condition on `recording`: objects of the stream with footage in `within`."""
+    return and_(
+        _of(recording, ref),
+        recording.c.started_at > from_us(max(0, within.start_us - LONGEST_OBJECT_US)),
+        recording.c.started_at < from_us(within.end_us),
+        recording.c.ended_at > from_us(within.start_us),
+    )
+
+
+def gaps(connection: Connection, ref: StreamRef, within: Span) -> list[GapRow]:
+    """Gap rows that touch `within`, in order of their start."""
+    query = (
+        select(gap.c.gap_id, _us(gap.c.started_at), _us(gap.c.ended_at), gap.c.cause)
+        .where(
+            _of(gap, ref),
+            gap.c.started_at < from_us(within.end_us),
+            or_(gap.c.ended_at.is_(None), gap.c.ended_at > from_us(within.start_us)),
+        )
+        .order_by(gap.c.started_at, gap.c.gap_id)
+    )
+    return [GapRow(gap_id, ref, start, end, cause) for gap_id, start, end, cause in connection.execute(query)]
+
+
+def active_holds(connection: Connection, camera_id: str, now_us: int) -> list[Span]:
+    """Spans of a camera that nobody may delete now; both streams."""
+    query = (
+        select(_us(hold.c.started_at), _us(hold.c.ended_at))
+        .where(hold.c.camera_id == camera_id, _hold_is_active(now_us))
+        .order_by(hold.c.started_at)
+    )
+    return [Span(*row) for row in connection.execute(query)]
+
+
+def _of(table: Any, ref: StreamRef) -> ColumnElement[bool]:
+    return and_(table.c.camera_id == ref.camera_id, table.c.stream == str(ref.stream))
+
+
+def _hold_is_active(now_us: int) -> ColumnElement[bool]:
+    return and_(hold.c.released_at.is_(None), or_(hold.c.until_at.is_(None), hold.c.until_at > from_us(now_us)))
+
+
+# --- retention: what may go ----------------------------------------------------------------------
+
+
+def cameras_with_footage(connection: Connection) -> list[str]:
+    """Ids of all cameras that have recordings, those out of service too; one index probe for each."""
+    found: list[str] = []
+    last = ""
+    while True:
+        query = select(func.min(recording.c.camera_id)).where(recording.c.camera_id > last)
+        following = connection.execute(query).scalar()
+        if following is None:
+            return found
+        found.append(following)
+        last = following
+
+
+def policies(connection: Connection) -> dict[str, tuple[int | None, int | None]]:
+    """`max_age_days` and `max_size_bytes` of each camera ever added; None means the default policy."""
+    query = select(camera.c.camera_id, camera.c.max_age_days, camera.c.max_size_bytes)
+    return {row.camera_id: (row.max_age_days, row.max_size_bytes) for row in connection.execute(query)}
+
+
+def candidates(
+    connection: Connection, camera_id: str, expired_before_us: int | None, max_size_bytes: int, now_us: int, limit: int
+) -> Candidates:
+    """The oldest unheld objects of a camera, `limit` a stream: of all where it is over `max_size_bytes`
+    (0: no bound, and then sizes are not summed), else of those that ended by `expired_before_us`.
+    """
+    stored_bytes = _stored_bytes(connection, camera_id) if max_size_bytes else 0
+    objects: list[StoredObject] = []
+    if stored_bytes > max_size_bytes:
+        objects = _oldest(connection, camera_id, None, now_us, limit)
+    elif expired_before_us is not None:
+        objects = _oldest(connection, camera_id, expired_before_us, now_us, limit)
+    return Candidates(
+        objects, stored_bytes, _newest(connection, camera_id), active_holds(connection, camera_id, now_us)
+    )
+
+
+def _stored_bytes(connection: Connection, camera_id: str) -> int:
+    query = select(func.coalesce(func.sum(recording.c.size_bytes), 0)).where(recording.c.camera_id == camera_id)
+    return int(connection.execute(query).scalar_one())
+
+
+def _oldest(
+    connection: Connection, camera_id: str, ended_by_us: int | None, now_us: int, limit: int
+) -> list[StoredObject]:
+    found: list[StoredObject] = []
+    for stream in _STREAMS:
+        query = (
+            select(*_OBJECT)
+            .where(_of(recording, StreamRef(camera_id, stream)), ~_is_held(now_us))
+            .order_by(recording.c.started_at)
+            .limit(limit)
+        )
+        if ended_by_us is not None:
+            # The bound on the start too: it is the indexed one, without it every row would be looked at.
+            at = from_us(ended_by_us)
+            query = query.where(recording.c.started_at <= at, recording.c.ended_at <= at)
+        found += map(_stored, connection.execute(query))
+    return sorted(found, key=lambda one: (one.started_us, one.object_id))
+
+
+def _newest(connection: Connection, camera_id: str) -> frozenset[str]:
+    newest: set[str] = set()
+    for stream in _STREAMS:
+        query = (
+            select(recording.c.object_id)
+            .where(_of(recording, StreamRef(camera_id, stream)))
+            .order_by(recording.c.started_at.desc())
+            .limit(1)
+        )
+        newest.update(connection.execute(query).scalars())
+    return frozenset(newest)
+
+
+def _is_held(now_us: int) -> ColumnElement[bool]:
+    return exists().where(
+        hold.c.camera_id == recording.c.camera_id,
+        _hold_is_active(now_us),
+        hold.c.started_at <= recording.c.ended_at,
+        hold.c.ended_at >= recording.c.started_at,
+    )
+
+
+# --- retention: the steps of a deletion ----------------------------------------------------------
+
+
+def mark_garbage(connection: Connection, doomed: Sequence[tuple[str, str]], now_us: int) -> list[StoredObject]:
+    """First step: (object id, reason) pairs of one camera become garbage, in one transaction with the end of
+    their recording rows, the gap rows that say so, and the outbox. Returns those that went.
+
+    Holds are looked at once more here: what was held since the plan was made stays. Whoever places a hold
+    takes the camera's row lock as this does, so that on PostgreSQL too one of the two comes first.
+    """
+    reasons = dict(doomed)
+    _lock_cameras(connection, reasons)
+    query = select(*_OBJECT).where(recording.c.object_id.in_(reasons), ~_is_held(now_us))
+    going = [_stored(row) for row in connection.execute(query)]
+    if not going:
+        return []
+    connection.execute(insert(garbage), [_garbage_values(one, reasons[one.object_id], now_us) for one in going])
+    connection.execute(delete(recording).where(recording.c.object_id.in_([one.object_id for one in going])))
+    for ref in sorted({one.ref for one in going}):
+        spans = [one.span for one in going if one.ref == ref]
+        add_gap(connection, ref, spans, "retention")
+        size_bytes = sum(one.size_bytes for one in going if one.ref == ref)
+        _announce_deletion(connection, ref, spans, size_bytes, now_us)
+    return going
+
+
+def garbage_after(connection: Connection, last: tuple[int, str], limit: int) -> list[tuple[int, StoredObject]]:
+    """Garbage with the time it was marked, in that order, beyond `last` (marked_us, object id)."""
+    marked_us, object_id = last
+    at = from_us(marked_us)
+    columns = (garbage.c.object_id, garbage.c.object_key, garbage.c.version_id, garbage.c.key_id, garbage.c.camera_id)
+    query = (
+        select(
+            *columns,
+            garbage.c.stream,
+            _us(garbage.c.started_at).label("started_us"),
+            _us(garbage.c.ended_at).label("ended_us"),
+            garbage.c.size_bytes,
+            _us(garbage.c.marked_at).label("marked_us"),
+        )
+        .where(or_(garbage.c.marked_at > at, and_(garbage.c.marked_at == at, garbage.c.object_id > object_id)))
+        .order_by(garbage.c.marked_at, garbage.c.object_id)
+        .limit(limit)
+    )
+    return [(row.marked_us, _stored(row)) for row in connection.execute(query)]
+
+
+def drop_garbage(connection: Connection, object_ids: Sequence[str]) -> int:
+    """Last step, after storage has confirmed: the number of rows dropped."""
+    return connection.execute(delete(garbage).where(garbage.c.object_id.in_(object_ids))).rowcount
+
+
+def count_garbage(connection: Connection) -> int:
+    return connection.execute(select(func.count()).select_from(garbage)).scalar_one()
+
+
+def unneeded_keys(
+    connection: Connection, period_before_us: int, limit: int, among: Iterable[str] | None = None
+) -> list[tuple[str, bytes]]:
+    """(key id, record) of keys of periods that began before, which no recording and no garbage needs.
+
+    The caller adds what only it knows: objects that still wait in the spool.
+    """
+    query = (
+        select(data_key.c.key_id, data_key.c.record)
+        .where(data_key.c.record.is_not(None), data_key.c.period_at < from_us(period_before_us), ~_key_is_needed())
+        .order_by(data_key.c.period_at)
+        .limit(limit)
+    )
+    if among is not None:
+        query = query.where(data_key.c.key_id.in_(list(among)))
+    return [(row.key_id, row.record) for row in connection.execute(query)]
+
+
+def destroy_key(connection: Connection, key_id: str, now_us: int) -> bool:
+    """Forgets the wrapped key, keeps that it was. False where an object has come to need it since."""
+    if connection.dialect.name == "sqlite":
+        # Without it the bytes of the old row stay in the file's free pages.
+        connection.exec_driver_sql("PRAGMA secure_delete=ON")
+    values = {"record": None, "destroyed_at": from_us(now_us)}
+    statement = update(data_key).where(data_key.c.key_id == key_id, ~_key_is_needed()).values(values)
+    return connection.execute(statement).rowcount == 1
+
+
+def _key_is_needed() -> ColumnElement[bool]:
+    return or_(
+        exists().where(recording.c.key_id == data_key.c.key_id), exists().where(garbage.c.key_id == data_key.c.key_id)
+    )
+
+
+def _lock_cameras(connection: Connection, object_ids: Iterable[str]) -> None:
+    ids = select(recording.c.camera_id).where(recording.c.object_id.in_(list(object_ids)))
+    query = select(camera.c.camera_id).where(camera.c.camera_id.in_(ids)).order_by(camera.c.camera_id)
+    connection.execute(query.with_for_update()).all()
+
+
+def _garbage_values(one: StoredObject, reason: str, now_us: int) -> dict[str, Any]:
+    return {
+        "object_id": one.object_id,
+        "object_key": one.object_key,
+        "version_id": one.version_id,
+        "key_id": one.key_id,
+        "camera_id": one.ref.camera_id,
+        "stream": str(one.ref.stream),
+        "started_at": from_us(one.started_us),
+        "ended_at": from_us(one.ended_us),
+        "size_bytes": one.size_bytes,
+        "reason": reason,
+        "marked_at": from_us(now_us),
+    }
+
+
+def _announce_deletion(
+    connection: Connection, ref: StreamRef, spans: Sequence[Span], size_bytes: int, now_us: int
+) -> None:
+    body = {"objects": len(spans), "size_bytes": size_bytes, "spans_us": [list(one) for one in merge(spans, SEAM_US)]}
+    values = {"at": from_us(now_us), "kind": "footage.deleted", "subject": str(ref), "body": body}
+    connection.execute(insert(outbox).values(values))
+
+
+# --- gaps ----------------------------------------------------------------------------------------
+
+
+def add_gap(connection: Connection, ref: StreamRef, spans: Sequence[Span], cause: str) -> None:
+    """Writes that `spans` have no footage, but for what other recordings cover; joins rows of the same cause
+    that lie within a seam of each other, so that years of deletions are one row and not a million.
+    """
+    whole = merge(spans, SEAM_US)
+    if not whole:
+        return
+    around = Span(whole[0].start_us - SEAM_US, whole[-1].end_us + SEAM_US)
+    neighbours = [row for row in gaps(connection, ref, around) if row.cause == cause and row.ended_us is not None]
+    connection.execute(delete(gap).where(gap.c.gap_id.in_([row.gap_id for row in neighbours])))
+    joined = merge([*whole, *(Span(row.started_us, row.ended_us or 0) for row in neighbours)], SEAM_US)
+    query = select(_us(recording.c.started_at), _us(recording.c.ended_at)).where(in_span(ref, around))
+    taken = [Span(*row) for row in connection.execute(query)]
+    values = [_gap_values(ref, one, cause) for one in subtract(joined, taken)]
+    if values:
+        connection.execute(insert(gap), values)
+
+
+def _gap_values(ref: StreamRef, span: Span, cause: str) -> dict[str, Any]:
+    return {
+        "camera_id": ref.camera_id,
+        "stream": str(ref.stream),
+        "started_at": from_us(span.start_us),
+        "ended_at": from_us(span.end_us),
+        "cause": cause,
+        "detail": None,
+    }
+
+
+def replace_gap(connection: Connection, row: GapRow, spans: Sequence[Span]) -> None:
+    """What of a closed gap is left: `check` cuts it where there is footage after all."""
+    connection.execute(delete(gap).where(gap.c.gap_id == row.gap_id))
+    values = [_gap_values(row.ref, one, row.cause) for one in spans]
+    if values:
+        connection.execute(insert(gap), values)
