@@ -1,0 +1,172 @@
+"""Access units into parts: the one place where a stream is cut, for HLS and the recorder alike.
+
+A part is of one track. A video part ends before a keyframe, and any part ends where one more access
+unit would make it longer than `part_s`. At a video keyframe the audio part ends too, and is handed
+out before the video part, so that whoever cuts segments at keyframes can cut both tracks in one place.
+
+The duration of an access unit is the distance to the next one (docs/time.md, 4); the newest one
+therefore waits, in `pending`, for its successor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from mediasrv.media.access_unit import AccessUnit, AudioFormat, Codec, Part, TrackKind
+from mediasrv.media.fmp4 import Sample, fragment
+
+_STALL_US: Final = 100_000
+"""How much older than `part_s` a part grows before the other track, which goes on, has it closed."""
+
+_AUDIO_ONLY_AFTER_US: Final = 3_000_000
+"""Audio that comes for so long without a video keyframe is taken for a session without video."""
+
+_LONE_VIDEO_DURATION: Final = 3600
+_AAC_FRAME: Final = 1024
+
+
+class Segmenter:
+    """Cuts one stream. Not for several sessions at once: `finish` one, then push the next."""
+
+    def __init__(self, part_s: float) -> None:
+        self._video = _OpenPart(part_s)
+        self._audio = _OpenPart(part_s)
+        self._stale_us = round(part_s * 1e6) + _STALL_US
+        self._first_audio_us: int | None = None
+
+    @property
+    def open_from(self) -> int | None:
+        """`dts` of the first video access unit that is in no part yet; None before the first keyframe."""
+        return self._video.open_from
+
+    def push(self, unit: AccessUnit) -> list[Part]:
+        """Takes the next access unit of its track; returns the parts that it completes, mostly none."""
+        parts: list[Part] = []
+        pending = self._video.pending or self._audio.pending
+        if pending is not None and pending.session is not unit.session:
+            parts = self.finish()
+        if unit.format.kind is TrackKind.VIDEO:
+            self._push_video(unit, parts)
+        elif self._video.pending is not None or self._is_audio_only(unit):
+            self._audio.push(unit, False, parts)
+            self._video.close_if_stale(unit.arrived_us - self._stale_us, parts)
+        return parts
+
+    def finish(self) -> list[Part]:
+        """The end of the session: what is open, with the last durations taken from the ones before."""
+        parts: list[Part] = []
+        for track in (self._audio, self._video):
+            track.finish(parts)
+        self._first_audio_us = None
+        return parts
+
+    def _push_video(self, unit: AccessUnit, parts: list[Part]) -> None:
+        if self._video.pending is None and not unit.keyframe:
+            return
+        if unit.keyframe:
+            self._audio.close(parts)
+        else:
+            self._audio.close_if_stale(unit.arrived_us - self._stale_us, parts)
+        self._video.push(unit, unit.keyframe, parts)
+
+    def _is_audio_only(self, unit: AccessUnit) -> bool:
+        if self._first_audio_us is None:
+            self._first_audio_us = unit.arrived_us
+        return unit.arrived_us - self._first_audio_us >= _AUDIO_ONLY_AFTER_US
+
+
+def parts_before(units: Iterable[AccessUnit], dts: int, part_s: float) -> list[Part]:
+    """The video parts of a run of access units that begins with a keyframe and goes past `dts`,
+    up to that time: what somebody who joins in the middle of a GOP has missed of it.
+    """
+    track, parts = _OpenPart(part_s), list[Part]()
+    for unit in units:
+        track.push(unit, False, parts)
+        if unit.dts >= dts:
+            break
+    track.close(parts)
+    return parts
+
+
+class _OpenPart:
+    """The part of one track that is being filled."""
+
+    __slots__ = ("_duration", "_first", "_last", "_last_duration", "_part_s", "_samples", "_sequence", "pending")
+
+    def __init__(self, part_s: float) -> None:
+        self.pending: AccessUnit | None = None
+        self._part_s = part_s
+        self._samples: list[Sample] = []
+        self._first: AccessUnit | None = None
+        self._last: AccessUnit | None = None
+        self._duration = 0
+        self._last_duration = 0
+        self._sequence = 0
+
+    @property
+    def open_from(self) -> int | None:
+        oldest = self._first or self.pending
+        return None if oldest is None else oldest.dts
+
+    def push(self, unit: AccessUnit, cut: bool, parts: list[Part]) -> None:
+        """`unit` gives the pending one its duration; `cut` says that a new part has to begin with it."""
+        pending, self.pending = self.pending, unit
+        if pending is None:
+            return
+        self._take(pending, max(1, unit.dts - pending.dts), parts)
+        # The next access unit will most likely last as long as this one: a part that has no room for it is
+        # complete now, one access unit sooner than certainty would have it.
+        full = self._duration + self._last_duration > self._part_s * unit.format.clock_rate
+        if cut or full or unit.format is not pending.format:
+            self.close(parts)
+
+    def close(self, parts: list[Part]) -> None:
+        """Ends the part, if anything is in it; the pending access unit begins the next one."""
+        first, last = self._first, self._last
+        if first is None or last is None:
+            return
+        kind = first.format.kind
+        self._sequence += 1
+        parts.append(
+            Part(
+                session=first.session,
+                format=first.format,
+                decode_time=first.dts,
+                duration=self._duration,
+                started_us=first.arrived_us,
+                received_us=last.arrived_us,
+                independent=first.keyframe or kind is TrackKind.AUDIO,
+                access_units=len(self._samples),
+                fragment=fragment(self._sequence, first.format, first.dts, self._samples),
+            )
+        )
+        self._samples, self._first, self._last, self._duration = [], None, None, 0
+
+    def close_if_stale(self, before_us: int, parts: list[Part]) -> None:
+        if self._first is not None and self._first.arrived_us < before_us:
+            self.close(parts)
+
+    def finish(self, parts: list[Part]) -> None:
+        pending, self.pending = self.pending, None
+        if pending is not None:
+            self._take(pending, self._last_duration or _lone_duration(pending), parts)
+        self.close(parts)
+        self._last_duration = 0
+
+    def _take(self, unit: AccessUnit, duration: int, parts: list[Part]) -> None:
+        if self._duration + duration > self._part_s * unit.format.clock_rate:
+            self.close(parts)
+        if self._first is None:
+            self._first = unit
+        self._last = unit
+        self._samples.append((unit.payload, duration, unit.keyframe, unit.pts - unit.dts))
+        self._duration += duration
+        self._last_duration = duration
+
+
+def _lone_duration(unit: AccessUnit) -> int:
+    """The duration of an access unit that was the only one of its session."""
+    if not isinstance(unit.format, AudioFormat):
+        return _LONE_VIDEO_DURATION
+    return _AAC_FRAME if unit.format.codec is Codec.AAC else max(1, len(unit.payload) // unit.format.channels)
