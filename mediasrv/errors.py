@@ -16,6 +16,7 @@
     └── FootageError                    footage that cannot be kept or read
         ├── FootageRefused              altered, truncated, swapped or signed by a stranger
         ├── KeyUnavailable              no key here opens it
+        ├── SpoolFull                   the spool takes no more: `spool_full` or `spool_failed`
         └── StorageError                the object store failed, refused or was not reached
             └── StorageConflict         an object of that key with other content exists
 
@@ -115,6 +116,11 @@ class FootageRefused(FootageError):
 
 class KeyUnavailable(FootageError):
     default_code = "key_unavailable"
+    status = 503
+
+
+class SpoolFull(FootageError):
+    default_code = "spool_failed"
     status = 503
 
 

@@ -64,12 +64,13 @@ class StorageSettings:
 
 @dataclass(frozen=True, slots=True)
 class SpoolSettings:
-    """`directory` empty means `spool` in the data directory."""
+    """`directory` empty means `spool` in the data directory; `queue_bytes` bounds what waits for the next sync."""
 
     directory: str = ""
     file_bytes: int = 256 * 1024 * 1024
     sync_interval_s: float = 0.25
     budget_bytes: int = 20 * 1024**3
+    queue_bytes: int = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
