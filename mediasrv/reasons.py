@@ -94,6 +94,11 @@ _SENTENCES: Final[dict[str, tuple[str, str]]] = {
     "storage_timeout": ("The object store does not answer in time.", "Kho lưu trữ không trả lời kịp thời."),
     "storage_full": ("The object store is out of space.", "Kho lưu trữ đã hết chỗ."),
     "storage_failed": ("The object store answers with errors.", "Kho lưu trữ trả lời lỗi."),
+    "credentials_unreadable": (
+        "The camera's stored credentials cannot be opened with this node's key: enter them again.",
+        "Không mở được tài khoản camera đã lưu bằng khóa của máy chủ này: hãy nhập lại.",
+    ),
+    "not_watched": ("Nobody watches this stream.", "Không có ai đang xem luồng hình này."),
     "replaced": ("Another session took over.", "Đã có phiên khác thay thế."),
 }
 

@@ -24,6 +24,7 @@ from mediasrv.clock import Clock
 from mediasrv.errors import CameraError, Conflict, InvalidRequest, NotFound, Unavailable
 from mediasrv.hub import Hub, Mountpoint
 from mediasrv.media.access_unit import Session, StreamName, StreamRef, VideoFormat, is_camera_id
+from mediasrv.reasons import reason
 from mediasrv.security.credentials import CredentialVault
 from mediasrv.settings import CameraEntry, PullSettings
 
@@ -100,11 +101,14 @@ class Cameras:
         supervisor = self._find(ref.camera_id).supervisors.get(ref.stream)
         if supervisor is None:
             raise NotFound("This camera has no such stream, or is switched off.", code="stream_not_found")
+        if supervisor.state == "retrying":
+            raise _unavailable(supervisor)
         supervisor.want()
+        failures = supervisor.failures
         deadline = self._clock.monotonic() + ENSURE_S
         while not supervisor.mountpoint.live:
-            if supervisor.state == "retrying" and supervisor.reason is not None:
-                raise Unavailable(supervisor.reason.sentence, code=supervisor.reason.code)
+            if supervisor.failures > failures:
+                raise _unavailable(supervisor)
             if self._clock.monotonic() > deadline:
                 raise Unavailable("The camera has sent no picture yet.", code="waiting_keyframe")
             await asyncio.sleep(0.02)
@@ -350,6 +354,11 @@ class Cameras:
             subscribers=supervisor.mountpoint.subscribers,
             recording=recording,
         )
+
+
+def _unavailable(supervisor: StreamSupervisor) -> Unavailable:
+    why = supervisor.reason or reason("camera_failed")
+    return Unavailable(why.sentence, code=why.code)
 
 
 def _offers_sub(profile: Profile | None) -> bool:

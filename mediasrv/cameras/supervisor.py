@@ -59,6 +59,7 @@ class StreamSupervisor:
         self.reason: Reason | None = None
         self.since_us = clock.wall_us()
         self.puller: Puller | None = None
+        self.failures = 0
         self._connect = connect
         self._on_demand = on_demand
         self._failed = failed
@@ -86,6 +87,7 @@ class StreamSupervisor:
             began = self._clock.monotonic()
             try:
                 await self._pull_while_wanted()
+                self._enter("idle")
             except CameraError as error:
                 if self._clock.monotonic() - began > SETTLED_S:
                     self._backoff.reset()
@@ -96,6 +98,7 @@ class StreamSupervisor:
                 await self._retry_later(CameraError("The server failed while pulling this camera; see its log."))
 
     async def _retry_later(self, error: CameraError) -> None:
+        self.failures += 1
         self._enter("retrying", reason(error.code, error.sentence))
         self._failed(self.mountpoint.ref, error)
         await asyncio.sleep(self._backoff.next_s())
@@ -112,7 +115,7 @@ class StreamSupervisor:
 
     async def _wait_until_wanted(self) -> None:
         while not self._wanted():
-            self._enter("idle")
+            self._enter("idle", self.reason)
             self._changed.clear()
             await self._changed.wait()
 
@@ -129,6 +132,8 @@ class StreamSupervisor:
             watch.cancel()
             pull.cancel()
             await asyncio.gather(pull, watch, return_exceptions=True)
+            # No-op where the pull ended its session itself, with a better reason.
+            self.mountpoint.end_session("not_watched")
             self.puller = None
 
     async def _until_unwanted(self) -> None:

@@ -1,0 +1,313 @@
+"""The supervisor of cameras, with drivers that do what each test needs. No socket; delays are microseconds."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from mediasrv.cameras import Cameras
+from mediasrv.cameras.drivers import CameraDrivers, Login
+from mediasrv.cameras.supervisor import Backoff
+from mediasrv.cameras.views import CameraChanges, NewCamera, Pick, Profile, RecordingView
+from mediasrv.catalogue import Catalogue
+from mediasrv.catalogue.migrate import upgrade
+from mediasrv.clock import SystemClock
+from mediasrv.errors import CameraError, Conflict, InvalidRequest, NotFound, Unavailable
+from mediasrv.hub import Hub, Mountpoint
+from mediasrv.media.access_unit import AccessUnit, Codec, Session, StreamName, StreamRef, VideoFormat
+from mediasrv.security.credentials import CredentialVault
+from mediasrv.settings import CameraEntry, PullSettings
+
+FORMAT = VideoFormat(Codec.H264, b"\x67\x42\x00\x1f", b"\x68\xce", 640, 360, "avc1.42001f")
+SETTINGS = PullSettings(backoff_first_s=0.001, backoff_most_s=0.002, stagger_s=0.0, linger_s=0.05)
+
+
+class FakePuller:
+    """Goes live at once and stays so until `lose`; or fails at once where the camera has a failure."""
+
+    def __init__(self, world: World, url: str, mountpoint: Mountpoint, new_session: Callable[[], Session]) -> None:
+        self.report = SimpleNamespace(video_format=FORMAT, audio_format=None)
+        self._world, self._url, self._mountpoint, self._new_session = world, url, mountpoint, new_session
+        self.lost = asyncio.Event()
+
+    async def run(self) -> None:
+        world = self._world
+        failure = world.failures.get(self._url)
+        if failure is not None:
+            raise failure
+        world.running[self._url] = world.running.get(self._url, 0) + 1
+        world.most_at_once = max(world.most_at_once, world.running[self._url])
+        world.pulls.append(self._url)
+        world.pullers[self._url] = self
+        try:
+            session = self._new_session()
+            self._mountpoint.start_session(session)
+            self._mountpoint.publish(AccessUnit(session, FORMAT, 0, 0, session.started_us, True, b"\0\0\0\1\x65"))
+            await self.lost.wait()
+            self._mountpoint.end_session("camera_lost")
+            raise CameraError("The connection to the camera was lost.", code="camera_lost")
+        finally:
+            world.running[self._url] -= 1
+
+
+class FakeRecording:
+    def __init__(self) -> None:
+        self.started: dict[StreamRef, int] = {}
+        self.outages: list[tuple[StreamRef, str]] = []
+        self.stops: list[tuple[StreamRef, str]] = []
+
+    def start(self, ref: StreamRef, epoch: int) -> None:
+        self.started[ref] = epoch
+
+    def stop(self, ref: StreamRef, cause: str) -> None:
+        self.started.pop(ref, None)
+        self.stops.append((ref, cause))
+
+    def note_outage(self, ref: StreamRef, at_us: int, cause: str) -> None:
+        self.outages.append((ref, cause))
+
+    def view(self, ref: StreamRef) -> RecordingView:
+        return RecordingView("recording" if ref in self.started else "off", None, None, None)
+
+
+class World:
+    """All that surrounds the cameras under test."""
+
+    def __init__(self, url: str) -> None:
+        self.failures: dict[str, CameraError] = {}
+        self.running: dict[str, int] = {}
+        self.pulls: list[str] = []
+        self.pullers: dict[str, FakePuller] = {}
+        self.most_at_once = 0
+        self.logins: list[Login] = []
+        self.readings = 0
+        self.device_failure: CameraError | None = None
+        self.hub = Hub()
+        self.recording = FakeRecording()
+        self.catalogue = Catalogue(url)
+        self.cameras = self.new_cameras()
+
+    def new_cameras(self) -> Cameras:
+        drivers = CameraDrivers(
+            pull=self._pull,
+            read_device=self._read_device,
+            discover=self._discover,
+            claim=self._claim,
+            recording=self.recording,
+            read_secret=lambda reference: f"secret of {reference}",
+        )
+        vault = CredentialVault(bytes(32))
+        return Cameras(self.hub, self.catalogue, vault, drivers, SystemClock(), SETTINGS, "cell-1")
+
+    def _pull(self, url: str, login: Login, mountpoint: Mountpoint, new_session: Callable[[], Session]) -> FakePuller:
+        self.logins.append(login)
+        return FakePuller(self, url, mountpoint, new_session)
+
+    async def _read_device(self, address: str, login: Login) -> Profile:
+        self.readings += 1
+        if self.device_failure is not None:
+            raise self.device_failure
+        main = Pick("p1", "main", "h264", 640, 360, 15.0, 500, "pcma", f"rtsp://{address}/main")
+        sub = dataclasses.replace(main, token="p2", name="sub", url=f"rtsp://{address}/sub")
+        return Profile("Maker", "Model", "1.0", 0.0, main, sub, "Picked.", "Đã chọn.")
+
+    async def _discover(self) -> list[object]:
+        return []
+
+    async def _claim(self, camera_id: str) -> int:
+        return 7
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - the condition is the program's state, it has no event
+            await asyncio.sleep(0)
+
+
+@contextlib.asynccontextmanager
+async def supervised(cameras: Cameras) -> AsyncIterator[None]:
+    task = asyncio.create_task(cameras.run())
+    await asyncio.sleep(0)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    url = f"sqlite:///{tmp_path}/catalogue.db"
+    await asyncio.to_thread(upgrade, url)
+    world = World(url)
+    async with supervised(world.cameras):
+        await until(lambda: world.cameras._group)
+        yield world
+    world.catalogue.close()
+
+
+def stream(world: World, camera_id: str, name: StreamName = StreamName.MAIN) -> Any:
+    return world.cameras.get(camera_id).streams[name]
+
+
+async def test_an_added_onvif_camera_is_pulled_recorded_and_explained(world: World) -> None:
+    await world.cameras.add(NewCamera("10.0.0.5", "Gate", "gate", username="u", password="p"), by="admin")
+    await until(lambda: stream(world, "gate").state == "live")
+    view = world.cameras.get("gate")
+    assert view.profile is not None
+    assert view.profile.explanation == "Picked."
+    assert world.recording.started == {StreamRef("gate", StreamName.MAIN): 7}
+    assert world.logins[-1] == Login("u", "p")
+    assert stream(world, "gate", StreamName.SUB).state == "idle"
+
+
+async def test_a_camera_that_cannot_be_read_is_not_kept_and_says_why(world: World) -> None:
+    world.device_failure = CameraError("The camera refused the password.", code="credentials_wrong")
+    with pytest.raises(CameraError) as caught:
+        await world.cameras.add(NewCamera("10.0.0.5", camera_id="gate"), by="admin")
+    assert caught.value.code == "credentials_wrong"
+    assert world.cameras.list() == []
+
+
+async def test_a_plain_url_is_tried_before_it_is_kept_and_the_trial_ends_before_the_pull_begins(world: World) -> None:
+    url = "rtsp://10.0.0.6/channel/1"
+    await world.cameras.add(NewCamera(url, camera_id="nvr-1"), by="admin")
+    await until(lambda: stream(world, "nvr-1").state == "live")
+    assert world.pulls == [url, url]
+    assert world.most_at_once == 1
+    assert world.cameras.get("nvr-1").profile is not None
+
+
+async def test_a_wrong_url_gives_its_reason(world: World) -> None:
+    world.failures["rtsp://10.0.0.6/x"] = CameraError("No such stream.", code="stream_not_found")
+    with pytest.raises(CameraError) as caught:
+        await world.cameras.probe(NewCamera("rtsp://10.0.0.6/x"))
+    assert caught.value.code == "stream_not_found"
+
+
+async def test_a_lost_camera_is_tried_again_and_its_outage_is_told_to_the_recorder(world: World) -> None:
+    await world.cameras.add(NewCamera("10.0.0.5", camera_id="gate"), by="admin")
+    main = "rtsp://10.0.0.5/main"
+    await until(lambda: stream(world, "gate").state == "live")
+    world.failures[main] = CameraError("Refused.", code="port_closed")
+    world.pullers[main].lost.set()
+    await until(
+        lambda: stream(world, "gate").state == "retrying" and stream(world, "gate").reason.code == "port_closed"
+    )
+    assert (StreamRef("gate", StreamName.MAIN), "port_closed") in world.recording.outages
+    del world.failures[main]
+    await until(lambda: stream(world, "gate").state == "live")
+    assert stream(world, "gate").reason is None
+    assert world.most_at_once == 1
+
+
+async def test_a_driver_that_fails_unexpectedly_does_not_end_the_other_cameras(world: World) -> None:
+    await world.cameras.add(NewCamera("10.0.0.5", camera_id="good"), by="admin")
+    await world.cameras.add(NewCamera("10.0.0.6", camera_id="odd"), by="admin")
+    await until(lambda: stream(world, "odd").state == "live")
+    world.failures["rtsp://10.0.0.6/main"] = RuntimeError("a bug")  # type: ignore[assignment]
+    world.pullers["rtsp://10.0.0.6/main"].lost.set()
+    await until(lambda: stream(world, "odd").reason and stream(world, "odd").reason.code == "camera_failed")
+    assert stream(world, "good").state == "live"
+
+
+async def test_the_substream_runs_only_while_wanted_and_simultaneous_viewers_share_one_start(world: World) -> None:
+    await world.cameras.add(NewCamera("10.0.0.5", camera_id="gate"), by="admin")
+    ref = StreamRef("gate", StreamName.SUB)
+    await asyncio.gather(*(world.cameras.ensure(ref) for _ in range(20)))
+    assert world.pulls.count("rtsp://10.0.0.5/sub") == 1
+    await until(lambda: stream(world, "gate", StreamName.SUB).state == "idle")
+    assert world.running["rtsp://10.0.0.5/sub"] == 0
+
+
+async def test_a_viewer_holds_the_substream_beyond_its_linger(world: World) -> None:
+    await world.cameras.add(NewCamera("10.0.0.5", camera_id="gate"), by="admin")
+    ref = StreamRef("gate", StreamName.SUB)
+    await world.cameras.ensure(ref)
+    sink = SimpleNamespace(on_access_unit=lambda unit: None, on_session_ended=lambda session, reason: None)
+    subscription = world.hub.mountpoint(ref).subscribe(sink)
+    await asyncio.sleep(SETTINGS.linger_s * 3)  # the very time that must not end it
+    assert stream(world, "gate", StreamName.SUB).state == "live"
+    subscription.close()
+    await until(lambda: stream(world, "gate", StreamName.SUB).state == "idle")
+
+
+async def test_ensure_says_why_a_stream_cannot_be_had(world: World) -> None:
+    await world.cameras.add(NewCamera("10.0.0.5", camera_id="gate"), by="admin")
+    world.failures["rtsp://10.0.0.5/sub"] = CameraError("Refused.", code="rtsp_refused")
+    with pytest.raises(Unavailable) as caught:
+        await world.cameras.ensure(StreamRef("gate", StreamName.SUB))
+    assert caught.value.code == "rtsp_refused"
+    with pytest.raises(NotFound):
+        await world.cameras.ensure(StreamRef("nobody", StreamName.MAIN))
+
+
+async def test_switching_recording_off_and_the_camera_off_stops_each(world: World) -> None:
+    await world.cameras.add(NewCamera("10.0.0.5", camera_id="gate"), by="admin")
+    await world.cameras.change("gate", CameraChanges(record=False))
+    assert world.recording.started == {}
+    assert world.recording.stops[-1][1] == "not_recording"
+    await world.cameras.change("gate", CameraChanges(enabled=False))
+    assert stream(world, "gate").state == "off"
+    assert sum(world.running.values()) == 0
+
+
+async def test_a_new_password_is_used_and_the_old_name_kept(world: World) -> None:
+    await world.cameras.add(NewCamera("10.0.0.5", camera_id="gate", username="u", password="old"), by="admin")
+    await world.cameras.change("gate", CameraChanges(password="new"))
+    await until(lambda: world.logins[-1:] == [Login("u", "new")])
+
+
+async def test_cameras_are_there_again_after_a_restart_with_sealed_credentials(world: World) -> None:
+    await world.cameras.add(NewCamera("10.0.0.5", "Gate", "gate", username="u", password="hidden-word"), by="admin")
+    database = Path(world.catalogue.url.removeprefix("sqlite:///"))
+    stored = b"".join(path.read_bytes() for path in database.parent.iterdir())
+    assert b"hidden-word" not in stored
+    again = world.new_cameras()
+    async with supervised(again):
+        await until(lambda: world.logins[-1:] == [Login("u", "hidden-word")] and len(again.list()) == 1)
+
+
+async def test_cameras_of_a_file_follow_the_file(world: World) -> None:
+    entry = CameraEntry("yard", "10.0.0.9", "Yard", username="u", password="env:YARD")
+    await world.cameras.sync_file([entry], "")
+    again = world.new_cameras()
+    async with supervised(again):
+        await until(lambda: world.logins[-1:] == [Login("u", "secret of env:YARD")])
+    await world.cameras.sync_file([], "")
+    empty = world.new_cameras()
+    async with supervised(empty):
+        await until(lambda: empty._group)
+        assert empty.list() == []
+
+
+async def test_a_removed_camera_is_gone_and_its_stream_with_it(world: World) -> None:
+    await world.cameras.add(NewCamera("10.0.0.5", camera_id="gate"), by="admin")
+    await world.cameras.remove("gate")
+    assert world.cameras.list() == []
+    assert world.hub.get(StreamRef("gate", StreamName.MAIN)) is None
+
+
+async def test_bad_and_doubled_ids_are_refused(world: World) -> None:
+    with pytest.raises(InvalidRequest):
+        await world.cameras.add(NewCamera("10.0.0.5", camera_id="Not An Id"), by="admin")
+    await world.cameras.add(NewCamera("10.0.0.5", camera_id="gate"), by="admin")
+    with pytest.raises(Conflict):
+        await world.cameras.add(NewCamera("10.0.0.5", camera_id="gate"), by="admin")
+
+
+def test_backoff_doubles_up_to_its_bound_with_jitter_and_starts_anew() -> None:
+    backoff = Backoff(1.0, 8.0, uniform=lambda low, high: high)
+    assert [backoff.next_s() for _ in range(6)] == [1, 2, 4, 8, 8, 8]
+    backoff.reset()
+    assert backoff.next_s() == 1
+    jittered = Backoff(1.0, 8.0)
+    assert all(0.5 <= Backoff(1.0, 8.0).next_s() <= 1.0 for _ in range(100))
+    assert jittered.next_s() != jittered.next_s()
