@@ -29,6 +29,7 @@ from sqlalchemy import (
 from mediasrv.catalogue.spans import Span, clip, merge, subtract
 from mediasrv.catalogue.tables import camera, data_key, gap, garbage, hold, outbox, recording
 from mediasrv.clock import SECOND_US, from_us
+from mediasrv.errors import Conflict
 from mediasrv.media.access_unit import StreamName, StreamRef
 
 SEAM_US: Final = 250_000
@@ -322,14 +323,15 @@ def unneeded_keys(
     return [(row.key_id, row.record) for row in connection.execute(query)]
 
 
-def destroy_key(connection: Connection, key_id: str, now_us: int) -> bool:
-    """Forgets the wrapped key, keeps that it was. False where an object has come to need it since."""
+def destroy_key(connection: Connection, key_id: str, now_us: int) -> None:
+    """Forgets the wrapped key, keeps that it was. Raises Conflict where an object has come to need it since."""
     if connection.dialect.name == "sqlite":
         # Without it the bytes of the old row stay in the file's free pages.
         connection.exec_driver_sql("PRAGMA secure_delete=ON")
     values = {"record": None, "destroyed_at": from_us(now_us)}
     statement = update(data_key).where(data_key.c.key_id == key_id, ~_key_is_needed()).values(values)
-    return connection.execute(statement).rowcount == 1
+    if connection.execute(statement).rowcount != 1:
+        raise Conflict(f"Data key {key_id} is needed again.", code="key_needed")
 
 
 def _key_is_needed() -> ColumnElement[bool]:
