@@ -1,0 +1,110 @@
+"""The packets of one stream, made once for all its viewers and kept for a while to be asked for again."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+from mediasrv.wire.srtp import OVERHEAD_BYTES
+
+GSO_SEGMENTS: Final = 64
+"""What one send takes on every kernel that knows UDP_SEGMENT."""
+_GSO_BYTES: Final = 65_507
+
+Run = tuple[int, int, int]
+"""(start, end, datagram size in bytes): payloads of one size, the last may be shorter, that fit one GSO send."""
+
+
+class PacketizedUnit:
+    """RTP payloads of one access unit. Never changed after it is made.
+
+    `first` counts all packets of the stream up to its first one; `timestamp` is the stream's media time in
+    clock-rate units, strictly rising and never wrapped; `arrived_s` is monotonic.
+    """
+
+    __slots__ = ("arrived_s", "first", "keyframe", "payloads", "runs", "timestamp")
+
+    def __init__(self, first: int, payloads: list[bytes], timestamp: int, *, keyframe: bool, arrived_s: float) -> None:
+        self.first = first
+        self.payloads = payloads
+        self.timestamp = timestamp
+        self.keyframe = keyframe
+        self.arrived_s = arrived_s
+        self.runs = split_runs([len(payload) for payload in payloads])
+
+    @property
+    def end(self) -> int:
+        return self.first + len(self.payloads)
+
+
+class PacketRing:
+    """Packetised units of the last `keep_s` seconds, and always the GOP that a viewer would join with."""
+
+    def __init__(self, keep_s: float) -> None:
+        self._keep_s = keep_s
+        self._units: deque[PacketizedUnit] = deque()
+        self._next = 0
+        self.gop: list[PacketizedUnit] = []
+        """The units since the last keyframe, that one first; empty while there is none to join with."""
+
+    @property
+    def oldest(self) -> int:
+        """The number of the oldest packet that is kept; where none is, that of the next one."""
+        return self._units[0].first if self._units else self._next
+
+    @property
+    def newest(self) -> PacketizedUnit | None:
+        return self._units[-1] if self._units else None
+
+    def push(self, payloads: list[bytes], timestamp: int, *, keyframe: bool, arrived_s: float) -> PacketizedUnit:
+        """Numbers the packets of the next access unit and keeps them. `timestamp` must exceed the last one's."""
+        unit = PacketizedUnit(self._next, payloads, timestamp, keyframe=keyframe, arrived_s=arrived_s)
+        self._next = unit.end
+        self._units.append(unit)
+        if keyframe:
+            self.gop = [unit]
+        elif self.gop:
+            self.gop.append(unit)
+        self._forget(arrived_s - self._keep_s)
+        return unit
+
+    def end_gop(self) -> None:
+        """Nothing more belongs to this GOP: its session ended, or it grew beyond what is worth keeping."""
+        self.gop = []
+
+    def find(self, number: int) -> PacketizedUnit | None:
+        """The unit that holds packet `number`, unless it was forgotten or is yet to come."""
+        if not self.oldest <= number < self._next:
+            return None
+        # A packet asked for again is recent, so the walk from the new end is short.
+        return next(unit for unit in reversed(self._units) if unit.first <= number)
+
+    def _forget(self, before_s: float) -> None:
+        units = self._units
+        keep_from = self.gop[0].first if self.gop else self._next
+        while units[0].arrived_s < before_s and units[0].first < keep_from:
+            units.popleft()
+
+
+def split_runs(sizes: Sequence[int]) -> list[Run]:
+    """Cuts payloads of these sizes into runs that UDP_SEGMENT can send: all equal, only the last may be shorter."""
+    runs: list[Run] = []
+    start = 0
+    for end in range(1, len(sizes) + 1):
+        if end == len(sizes) or not _fits(sizes, start, end):
+            runs.append((start, end, sizes[start] + OVERHEAD_BYTES))
+            start = end
+    return runs
+
+
+def _fits(sizes: Sequence[int], start: int, at: int) -> bool:
+    """Whether payload `at` may follow in the run that began at `start`."""
+    size = sizes[start]
+    count = at + 1 - start
+    return (
+        count <= GSO_SEGMENTS
+        and count * (size + OVERHEAD_BYTES) <= _GSO_BYTES
+        and sizes[at - 1] == size
+        and sizes[at] <= size
+    )

@@ -1,0 +1,267 @@
+"""The offer and the answer of WHEP (RFC 9725's rules for SDP, RFC 8829, RFC 8866).
+
+An offer is read by `aiortc.sdp`, on the cold path; the answer is ours. One bundled transport, ICE-lite, DTLS
+passive, H.264 video and G.711 audio as they come from the camera.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from aiortc.sdp import MediaDescription, SessionDescription, parameters_to_sdp
+
+from mediasrv.errors import InvalidRequest, NotAcceptable, ProtocolError
+from mediasrv.wire.dtls import Fingerprint, parse_fingerprint
+
+OFFER_BYTES: Final = 65_536
+_MOST_MEDIA: Final = 16
+_PROFILES: Final = ("UDP/TLS/RTP/SAVPF", "UDP/TLS/RTP/SAVP")
+_AUDIO_CODECS: Final = ("PCMA", "PCMU")
+
+
+@dataclass(frozen=True, slots=True)
+class VideoPayload:
+    """The H.264 payload type that was chosen: its number, its fmtp as offered, the feedback both sides know."""
+
+    payload_type: int
+    parameters: str
+    feedback: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OfferedMedia:
+    """One m-section. `video` or `audio` (encoding -> payload type) is set where it is accepted."""
+
+    kind: str
+    profile: str
+    formats: str
+    mid: str
+    video: VideoPayload | None = None
+    audio: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def accepted(self) -> bool:
+        return self.video is not None or bool(self.audio)
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What matters of a viewer's offer. Exactly one section has video, at most one audio."""
+
+    media: tuple[OfferedMedia, ...]
+    ice_fragment: str
+    fingerprints: tuple[Fingerprint, ...]
+
+    @property
+    def video(self) -> VideoPayload:
+        return next(media.video for media in self.media if media.video is not None)
+
+    @property
+    def audio(self) -> dict[str, int]:
+        return next((media.audio for media in self.media if media.audio), {})
+
+
+@dataclass(frozen=True, slots=True)
+class LocalTransport:
+    """Our side of the transport, for the answer. `addresses` are (host, port), best first."""
+
+    ice_fragment: str
+    ice_password: str
+    fingerprint: Fingerprint
+    addresses: Sequence[tuple[str, int]]
+    video_ssrc: int
+    audio_ssrc: int
+    cname: str
+
+
+def parse_offer(text: str, profile_level_id: str = "", *, audio: bool = True) -> Offer:
+    """Reads an offer and chooses what will be sent. `profile_level_id` is the stream's, empty while unknown.
+
+    Raises InvalidRequest (`sdp_invalid`) for what is no offer, and NotAcceptable for one that cannot be served.
+    """
+    session = _parse_session(text)
+    section = _video_section(session)
+    video = _choose_video(section, profile_level_id)
+    sound = _audio_section(session, section) if audio else None
+    media = [
+        OfferedMedia(
+            kind=each.kind,
+            profile=each.profile,
+            formats=" ".join(str(item) for item in each.fmt),
+            mid=each.rtp.muxId,
+            video=video if each is section else None,
+            audio=_audio_payloads(each) if each is sound else {},
+        )
+        for each in session.media
+    ]
+    return Offer(tuple(media), _ice_fragment(section), _fingerprints(section))
+
+
+def build_answer(offer: Offer, local: LocalTransport) -> str:
+    """The answer: accepted sections bundled and `sendonly`, all others refused with port 0 (RFC 3264, 6)."""
+    accepted = [media.mid for media in offer.media if media.accepted]
+    lines = [
+        "v=0",
+        "o=- 1 1 IN IP4 127.0.0.1",
+        "s=-",
+        "t=0 0",
+        f"a=group:BUNDLE {' '.join(accepted)}",
+        "a=ice-lite",
+        "a=msid-semantic: WMS *",
+    ]
+    for media in offer.media:
+        lines += _answer_media(media, local) if media.accepted else _refuse_media(media)
+    return "\r\n".join(lines) + "\r\n"
+
+
+def _parse_session(text: str) -> SessionDescription:
+    if len(text) > OFFER_BYTES:
+        raise InvalidRequest("The offer is too long.", code="sdp_invalid")
+    try:
+        session = SessionDescription.parse(text)
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, StopIteration, TypeError, ValueError) as bad:
+        # The parser has no error of its own; these are what its assumptions break with.
+        raise InvalidRequest("The body is not a session description of WebRTC.", code="sdp_invalid") from bad
+    if not 0 < len(session.media) <= _MOST_MEDIA:
+        raise InvalidRequest("The offer holds no media, or too many.", code="sdp_invalid")
+    return session
+
+
+def _video_section(session: SessionDescription) -> MediaDescription:
+    section = next((media for media in session.media if media.kind == "video" and _wanted(media)), None)
+    if section is None:
+        raise NotAcceptable("The offer asks for no video.", code="no_video")
+    if not section.rtcp_mux or not _ice_fragment(section) or not section.rtp.muxId:
+        raise NotAcceptable("The offer's video lacks ICE credentials, a=mid or a=rtcp-mux.", code="transport_refused")
+    if section.dtls is None or section.dtls.role == "server":
+        raise NotAcceptable("The offer must leave the active DTLS role to the viewer.", code="transport_refused")
+    return section
+
+
+def _ice_fragment(section: MediaDescription) -> str:
+    return str(section.ice.usernameFragment or "") if section.ice else ""
+
+
+def _wanted(media: MediaDescription) -> bool:
+    return media.port != 0 and media.profile in _PROFILES and media.direction in (None, "recvonly", "sendrecv")
+
+
+def _choose_video(section: MediaDescription, profile_level_id: str) -> VideoPayload:
+    """The payload type nearest to the stream's profile, else constrained baseline.
+
+    Browsers decode more than they say: High sent under constrained baseline plays.
+    """
+    usable = [codec for codec in section.rtp.codecs if _is_usable_h264(codec)]
+    if not usable:
+        raise NotAcceptable("The viewer does not offer H.264 with packetization-mode=1.", code="codec_unsupported")
+    # Profile and constraint flags; the level need not agree (RFC 6184, 8.2.2, level-asymmetry-allowed).
+    wanted = profile_level_id[:4].lower()
+    best = max(usable, key=lambda codec: _profile_rank(_profile(codec), wanted))
+    feedback = {f"{item.type} {item.parameter or ''}".strip() for item in best.rtcpFeedback}
+    known = tuple(sorted(feedback & {"nack", "nack pli", "ccm fir"}))
+    return VideoPayload(int(best.payloadType or 0), parameters_to_sdp(best.parameters), known)
+
+
+def _is_usable_h264(codec: Any) -> bool:
+    return bool(
+        codec.mimeType.lower() == "video/h264"
+        and codec.clockRate == 90_000
+        and codec.parameters.get("packetization-mode") == "1"
+    )
+
+
+def _profile(codec: Any) -> str:
+    # Without profile-level-id the payload is Baseline (RFC 6184, 8.1).
+    return str(codec.parameters.get("profile-level-id") or "42000a").lower()[:4]
+
+
+def _profile_rank(profile: str, wanted: str) -> tuple[bool, bool, bool]:
+    return profile == wanted, profile[:2] == wanted[:2] and bool(wanted), profile == "42e0"
+
+
+def _audio_section(session: SessionDescription, video: MediaDescription) -> MediaDescription | None:
+    """The first audio section that shares the video's transport."""
+    bundles = [group.items for group in session.group if group.semantic == "BUNDLE"]
+    shared = next((items for items in bundles if video.rtp.muxId in items), [])
+    return next(
+        (media for media in session.media if media.kind == "audio" and _wanted(media) and media.rtp.muxId in shared),
+        None,
+    )
+
+
+def _audio_payloads(section: MediaDescription) -> dict[str, int]:
+    payloads: dict[str, int] = {}
+    for codec in section.rtp.codecs:
+        encoding = codec.mimeType.partition("/")[2].upper()
+        if encoding in _AUDIO_CODECS and codec.clockRate == 8000 and codec.channels == 1:
+            payloads.setdefault(encoding, int(codec.payloadType or 0))
+    return payloads
+
+
+def _fingerprints(section: MediaDescription) -> tuple[Fingerprint, ...]:
+    offered = section.dtls.fingerprints if section.dtls else []
+    try:
+        found = [parse_fingerprint(item.algorithm, item.value) for item in offered]
+    except ProtocolError as broken:
+        raise InvalidRequest(broken.sentence, code="sdp_invalid") from broken
+    known = tuple(item for item in found if item is not None)
+    if not known:
+        raise NotAcceptable("The offer has no certificate fingerprint of SHA-256 or better.", code="transport_refused")
+    return known
+
+
+def _answer_media(media: OfferedMedia, local: LocalTransport) -> list[str]:
+    host, port = local.addresses[0]
+    payloads = [media.video.payload_type] if media.video else list(media.audio.values())
+    ssrc = local.video_ssrc if media.video else local.audio_ssrc
+    return [
+        f"m={media.kind} {port} {media.profile} {' '.join(map(str, payloads))}",
+        f"c=IN {_address_type(host)} {host}",
+        f"a=mid:{media.mid}",
+        "a=sendonly",
+        "a=rtcp-mux",
+        "a=rtcp-rsize",
+        f"a=ice-ufrag:{local.ice_fragment}",
+        f"a=ice-pwd:{local.ice_password}",
+        f"a=fingerprint:{local.fingerprint}",
+        "a=setup:passive",
+        *(_video_lines(media.video) if media.video else _audio_lines(media.audio)),
+        f"a=msid:{local.cname} {media.kind}",
+        f"a=ssrc:{ssrc} cname:{local.cname}",
+        f"a=ssrc:{ssrc} msid:{local.cname} {media.kind}",
+        *_candidate_lines(local.addresses),
+    ]
+
+
+def _video_lines(video: VideoPayload) -> list[str]:
+    number = video.payload_type
+    return [
+        f"a=rtpmap:{number} H264/90000",
+        f"a=fmtp:{number} {video.parameters}",
+        *(f"a=rtcp-fb:{number} {feedback}" for feedback in video.feedback),
+    ]
+
+
+def _audio_lines(audio: dict[str, int]) -> list[str]:
+    return [f"a=rtpmap:{number} {encoding}/8000" for encoding, number in audio.items()]
+
+
+def _candidate_lines(addresses: Sequence[tuple[str, int]]) -> list[str]:
+    """Host candidates by falling local preference (RFC 8445, 5.1.2.1)."""
+    lines = [
+        f"a=candidate:{i + 1} 1 udp {126 << 24 | 65535 - i << 8 | 255} {host} {port} typ host"
+        for i, (host, port) in enumerate(addresses)
+    ]
+    return [*lines, "a=end-of-candidates"]
+
+
+def _address_type(host: str) -> str:
+    return f"IP{ipaddress.ip_address(host).version}"
+
+
+def _refuse_media(media: OfferedMedia) -> list[str]:
+    mid = [f"a=mid:{media.mid}"] if media.mid else []
+    return [f"m={media.kind} 0 {media.profile} {media.formats}", "c=IN IP4 0.0.0.0", *mid, "a=inactive"]
