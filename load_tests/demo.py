@@ -21,7 +21,7 @@ from types import FrameType
 from typing import Any, Final, NoReturn
 
 from load_tests.seaweed import SeaweedServer, start_seaweed
-from load_tests.server import ApiClient, CameraAddress, ServerFiles, ServerProcess, free_port, new_password
+from load_tests.server import ApiClient, CameraAddress, ServerFiles, ServerProcess, new_password
 
 ROOT: Final = Path(".demo")
 ACCESS: Final = ROOT / "access.json"
@@ -58,16 +58,13 @@ class DemoFailed(Exception):
 
 @dataclass(slots=True)
 class State:
-    """What stays the same from one start to the next: secrets and ports. Kept in a file of mode 0600."""
+    """The secrets, which stay the same from one start to the next. Kept in a file of mode 0600."""
 
     s3_access_key: str
     s3_secret_key: str
-    s3_port: int
     camera_password: str
     password: str
     token: str = ""
-    rtsp_port: int = 0
-    onvif_port: int = 0
 
     @classmethod
     def load(cls) -> State:
@@ -76,7 +73,6 @@ class State:
         return cls(
             s3_access_key=secrets.token_hex(8),
             s3_secret_key=secrets.token_hex(20),
-            s3_port=free_port(),
             camera_password=new_password(),
             password=new_password(),
         )
@@ -90,8 +86,7 @@ class Farm:
 
     def __init__(self, state: State, cameras: int) -> None:
         arguments = [
-            *("--cameras", str(cameras), "--mode", "demo", "--audio", "mixed"),
-            *("--rtsp-port", str(state.rtsp_port), "--onvif-port", str(state.onvif_port)),
+            *("--cameras", str(cameras), "--mode", "demo", "--audio", "mixed", "--discovery-port", "3702"),
             *("--username", "admin", "--password", state.camera_password),
         ]
         self.log_path = ROOT / "cameras.log"
@@ -147,12 +142,11 @@ def _run(port: int, cameras: int) -> int:
 def _start_all(stack: contextlib.ExitStack, port: int, cameras: int) -> ServerProcess:
     state = State.load()
     with _step("Starting the S3 server (SeaweedFS)"):
-        s3 = start_seaweed(ROOT / "s3", state.s3_port, (state.s3_access_key, state.s3_secret_key))
+        s3 = start_seaweed(ROOT / "s3", keys=(state.s3_access_key, state.s3_secret_key))
         stack.callback(s3.stop)
     with _step(f"Starting {cameras} simulated ONVIF cameras"):
         farm = Farm(state, cameras)
         stack.callback(farm.stop)
-    state.rtsp_port, state.onvif_port = farm.ready["rtsp_port"], farm.ready["onvif_port"]
     files = ServerFiles(ROOT / "server", s3, _camera_addresses(farm, state), port)
     files.write()
     if not state.token:
@@ -176,7 +170,7 @@ def _start_all(stack: contextlib.ExitStack, port: int, cameras: int) -> ServerPr
 
 def _camera_addresses(farm: Farm, state: State) -> list[CameraAddress]:
     return [
-        CameraAddress(one["id"], one["onvif_url"], one["name"], "admin", state.camera_password)
+        CameraAddress(one["id"], one["onvif_address"], one["name"], "admin", state.camera_password)
         for one in farm.ready["cameras"]
     ]
 
@@ -200,7 +194,7 @@ def _write_access(state: State, server: ServerProcess, farm: Farm, s3: SeaweedSe
         "password": state.password,
         "token": state.token,
         "cameras": [one["id"] for one in farm.ready["cameras"]],
-        "camera_urls": {one["id"]: one["onvif_url"] for one in farm.ready["cameras"]},
+        "camera_urls": {one["id"]: one["onvif_address"] for one in farm.ready["cameras"]},
         "camera_control": farm.ready["control_url"],
         "server_pid": server.pid,
         "demo_pid": os.getpid(),

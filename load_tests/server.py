@@ -185,12 +185,19 @@ class ApiClient:
 
     def call(self, method: str, path: str, body: object = None) -> Any:
         """The answer's JSON (None where empty). Raises urllib.error.HTTPError."""
-        data = None if body is None else json.dumps(body).encode()
+        text = self._send(method, path, None if body is None else json.dumps(body).encode())
+        return json.loads(text) if text else None
+
+    def fetch(self, path: str) -> bytes:
+        """The answer's body. Raises urllib.error.HTTPError."""
+        return self._send("GET", path, None)
+
+    def _send(self, method: str, path: str, data: bytes | None) -> bytes:
         headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
         request = urllib.request.Request(self.url + path, data, headers, method=method)  # noqa: S310 - http only
         with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
-            text = answer.read()
-        return json.loads(text) if text else None
+            body: bytes = answer.read()
+        return body
 
     def get(self, path: str) -> Any:
         return self.call("GET", path)

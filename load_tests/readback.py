@@ -1,0 +1,115 @@
+"""Recorded footage read back as a person's player would, and every access unit in it accounted for.
+
+The cameras of the farm sign a counter into every access unit; what playback returns is held against what
+the farm says it sent.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+from urllib.parse import quote, urljoin
+
+from load_tests.camera_farm.counters import Counter, read_counters, verify
+from load_tests.camera_farm.process import expected_counters
+from load_tests.server import ApiClient
+from mediasrv.clock import to_us
+from mediasrv.media.fmp4 import read_samples
+
+_DATE_TIME: Final = re.compile(r"#EXT-X-PROGRAM-DATE-TIME:(\S+)")
+_VIDEO_ENTRY: Final = re.compile(r"^[^#]*video\.m3u8\S*$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class PlayedUnit:
+    """A video access unit as playback returned it."""
+
+    counter: Counter | None
+    keyframe: bool
+    segment_url: str
+
+
+@dataclass(slots=True)
+class Account:
+    """What became of the access units that the cameras sent. `ok` when nothing is wrong."""
+
+    sent: int = 0
+    kept: int = 0
+    missing: list[tuple[str, int]] = field(default_factory=list)
+    doubled: list[tuple[str, int]] = field(default_factory=list)
+    out_of_order: int = 0
+    badly_signed: int = 0
+    unmarked: int = 0
+
+    @property
+    def ok(self) -> bool:
+        return not (self.missing or self.doubled or self.out_of_order or self.badly_signed or self.unmarked)
+
+    def __add__(self, other: Account) -> Account:
+        return Account(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
+
+
+def played_units(client: ApiClient, camera_id: str, start: datetime, end: datetime) -> Iterator[PlayedUnit]:
+    """All video access units of a camera's main stream between two times, in playback's order."""
+    base = f"/playback/{camera_id}/index.m3u8"
+    query = f"?start={_iso(start)}&end={_iso(end)}&stream=main"
+    master = client.fetch(base + query).decode()
+    entry = _VIDEO_ENTRY.search(master)
+    if entry is None:
+        return
+    playlist_url = urljoin(base, entry.group())
+    for line in client.fetch(playlist_url).decode().splitlines():
+        if line and not line.startswith("#"):
+            url = urljoin(playlist_url, line)
+            for sample in read_samples(client.fetch(url)):
+                yield PlayedUnit(read_counters(sample.payload), sample.keyframe, url)
+
+
+def account_for(
+    units: Iterator[PlayedUnit], sessions: list[dict[str, Any]], key: bytes, *, until: dict[str, int] | None = None
+) -> Account:
+    """Holds what was played against the farm's log of one stream.
+
+    `sessions` are the farm's; of each the units from its first keyframe on are expected. `until` bounds
+    what is expected of a run: the last counter that has to be there.
+    """
+    account = Account()
+    played: dict[str, list[int]] = {}
+    for unit in units:
+        if unit.counter is None:
+            account.unmarked += 1
+        elif not verify(unit.counter, key):
+            account.badly_signed += 1
+        else:
+            played.setdefault(unit.counter.run, []).append(unit.counter.counter)
+    for log in sessions:
+        _account_session(account, log, played, until)
+    return account
+
+
+def _account_session(
+    account: Account, log: dict[str, Any], played: dict[str, list[int]], until: dict[str, int] | None
+) -> None:
+    run = log["run"]
+    bound = (until or {}).get(run, log["last"])
+    expected = [counter for counter in expected_counters(log) if counter <= bound]
+    first, last = log["first"], log["last"]
+    mine = [counter for counter in played.get(run, []) if first is not None and first <= counter <= last]
+    kept = set(mine)
+    account.sent += len(expected)
+    account.kept += len(kept)
+    account.missing += [(run, counter) for counter in expected if counter not in kept]
+    account.doubled += [(run, counter) for counter in kept if mine.count(counter) > 1] if len(mine) > len(kept) else []
+    account.out_of_order += sum(later <= earlier for earlier, later in zip(mine, mine[1:], strict=False))
+
+
+def program_times_us(playlist: str) -> list[int]:
+    """The PROGRAM-DATE-TIMEs of a media playlist."""
+    return [to_us(datetime.fromisoformat(text)) for text in _DATE_TIME.findall(playlist)]
+
+
+def _iso(at: datetime) -> str:
+    return quote(at.isoformat())
