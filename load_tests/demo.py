@@ -18,17 +18,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 from load_tests.seaweed import SeaweedServer, start_seaweed
-from load_tests.server import ApiClient, CameraAddress, ServerFiles, ServerProcess, new_password
+from load_tests.server import ApiClient, ServerFiles, ServerProcess, new_password
+from load_tests.stack import CameraFarm
 
 ROOT: Final = Path(".demo")
 ACCESS: Final = ROOT / "access.json"
 STATE: Final = ROOT / "state.json"
 USERNAME: Final = "demo"
 LIVE_S: Final = 60.0
-FARM_START_S: Final = 30.0
 
 
 def main(argv: Sequence[str]) -> int:
@@ -81,44 +81,6 @@ class State:
         _write_private(STATE, {name: getattr(self, name) for name in self.__slots__})
 
 
-class Farm:
-    """The simulated cameras, a process of their own."""
-
-    def __init__(self, state: State, cameras: int) -> None:
-        arguments = [
-            *("--cameras", str(cameras), "--mode", "demo", "--audio", "mixed", "--discovery-port", "3702"),
-            *("--username", "admin", "--password", state.camera_password),
-        ]
-        self.log_path = ROOT / "cameras.log"
-        with self.log_path.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "load_tests.camera_farm", *arguments],
-                stdout=subprocess.PIPE,
-                stderr=log,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-        self.ready = self._read_ready_line()
-
-    def _read_ready_line(self) -> dict[str, Any]:
-        if self.process.stdout is None:
-            raise DemoFailed("the cameras have no output")
-        line = self.process.stdout.readline()
-        if not line:
-            raise DemoFailed(f"the cameras ended at once; see {self.log_path}")
-        ready: dict[str, Any] = json.loads(line)
-        return ready
-
-    def stop(self) -> None:
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(5)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-
-
 def _run(port: int, cameras: int) -> int:
     """Runs the demo in the foreground until Ctrl-C, SIGTERM or the end of one of its processes."""
     _refuse_second_demo()
@@ -145,9 +107,9 @@ def _start_all(stack: contextlib.ExitStack, port: int, cameras: int) -> ServerPr
         s3 = start_seaweed(ROOT / "s3", keys=(state.s3_access_key, state.s3_secret_key))
         stack.callback(s3.stop)
     with _step(f"Starting {cameras} simulated ONVIF cameras"):
-        farm = Farm(state, cameras)
+        farm = _start_cameras(cameras, state.camera_password)
         stack.callback(farm.stop)
-    files = ServerFiles(ROOT / "server", s3, _camera_addresses(farm, state), port)
+    files = ServerFiles(ROOT / "server", s3, farm.addresses(), port)
     files.write()
     if not state.token:
         with _step("Making the account"):
@@ -168,11 +130,13 @@ def _start_all(stack: contextlib.ExitStack, port: int, cameras: int) -> ServerPr
     return server
 
 
-def _camera_addresses(farm: Farm, state: State) -> list[CameraAddress]:
-    return [
-        CameraAddress(one["id"], one["onvif_address"], one["name"], "admin", state.camera_password)
-        for one in farm.ready["cameras"]
-    ]
+def _start_cameras(cameras: int, password: str) -> CameraFarm:
+    try:
+        return CameraFarm(
+            ROOT / "cameras.log", cameras=cameras, mode="demo", password=password, audio="mixed", discovery_port=3702
+        )
+    except RuntimeError as error:
+        raise DemoFailed(str(error)) from error
 
 
 def _wait_until_live(client: ApiClient, server: ServerProcess, cameras: int) -> int:
@@ -187,15 +151,15 @@ def _wait_until_live(client: ApiClient, server: ServerProcess, cameras: int) -> 
     return live
 
 
-def _write_access(state: State, server: ServerProcess, farm: Farm, s3: SeaweedServer) -> None:
+def _write_access(state: State, server: ServerProcess, farm: CameraFarm, s3: SeaweedServer) -> None:
     access = {
         "url": server.files.url,
         "username": USERNAME,
         "password": state.password,
         "token": state.token,
-        "cameras": [one["id"] for one in farm.ready["cameras"]],
-        "camera_urls": {one["id"]: one["onvif_address"] for one in farm.ready["cameras"]},
-        "camera_control": farm.ready["control_url"],
+        "cameras": [one["id"] for one in farm.cameras],
+        "camera_urls": {one["id"]: one["onvif_address"] for one in farm.cameras},
+        "camera_control": farm.control_url,
         "server_pid": server.pid,
         "demo_pid": os.getpid(),
         "s3": {

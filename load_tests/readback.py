@@ -7,9 +7,11 @@ the farm says it sent.
 from __future__ import annotations
 
 import re
+from collections import Counter as Counted
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import pairwise
 from typing import Any, Final
 from urllib.parse import quote, urljoin
 
@@ -102,8 +104,8 @@ def _account_session(
     account.sent += len(expected)
     account.kept += len(kept)
     account.missing += [(run, counter) for counter in expected if counter not in kept]
-    account.doubled += [(run, counter) for counter in kept if mine.count(counter) > 1] if len(mine) > len(kept) else []
-    account.out_of_order += sum(later <= earlier for earlier, later in zip(mine, mine[1:], strict=False))
+    account.doubled += [(run, counter) for counter, times in Counted(mine).items() if times > 1]
+    account.out_of_order += sum(later <= earlier for earlier, later in pairwise(mine))
 
 
 def program_times_us(playlist: str) -> list[int]:
