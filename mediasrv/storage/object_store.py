@@ -1,0 +1,341 @@
+"""The S3-compatible store: a lean data path for objects, the SDK for buckets and listing.
+
+A PUT is signed over its headers, the body's crc32c and `If-None-Match: *` among them, and done only when the
+store has answered with that checksum. A PUT whose answer was lost is looked up, so nothing is stored twice.
+No method retries: that is for the caller, who knows what else waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Final, NamedTuple, Self, TypeVar
+from urllib.parse import SplitResult, quote, urlsplit
+
+import aiohttp
+import google_crc32c
+import urllib3
+from minio import Minio
+from minio.credentials.credentials import Credentials
+from minio.error import MinioException, S3Error
+from minio.signer import sign_v4_s3
+from yarl import URL
+
+from mediasrv.clock import Clock, SystemClock, from_us
+from mediasrv.errors import SettingsError, StorageConflict, StorageError
+from mediasrv.settings import StorageSettings, read_secret
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_CHUNK_BYTES: Final = 256 * 1024
+_CRC_HEADER: Final = "x-amz-checksum-crc32c"
+_LIST_LIMIT: Final = 1000
+_NO_LOCK_CODES: Final = {"ObjectLockConfigurationNotFoundError", "NoSuchObjectLockConfiguration", "NotImplemented"}
+
+
+class Put(NamedTuple):
+    """An object that is stored and verified; `version_id` is None where the bucket has no versions."""
+
+    version_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What the store says of an object; `crc32c` is None where the store keeps none."""
+
+    size_bytes: int
+    crc32c: int | None
+    version_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One object of a listing."""
+
+    key: str
+    size_bytes: int
+    modified_at: datetime
+    version_id: str | None
+
+
+def crc32c_of(body: Sequence[bytes]) -> int:
+    """Castagnoli CRC of buffers, one after the other."""
+    crc = 0
+    for chunk in body:
+        crc = google_crc32c.extend(crc, chunk)
+    return crc
+
+
+class ObjectStore:
+    """Use as an asynchronous context manager. All errors are StorageError with a reason code of docs/reasons.md."""
+
+    def __init__(self, settings: StorageSettings, clock: Clock | None = None) -> None:
+        self._settings = settings
+        self._clock = clock or SystemClock()
+        endpoint = urlsplit(settings.endpoint)
+        if endpoint.scheme not in ("http", "https") or not endpoint.netloc or endpoint.path not in ("", "/"):
+            raise SettingsError("storage.endpoint must be http://HOST:PORT or https://HOST, without a path.")
+        self._endpoint = endpoint
+        self._credentials = Credentials(read_secret(settings.access_key), read_secret(settings.secret_key))
+        self._session: aiohttp.ClientSession | None = None
+        self._threads = ThreadPoolExecutor(2, "object-store")
+        self._sdk = self._create_sdk()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+        self._threads.shutdown(wait=False)
+
+    # --- objects ---------------------------------------------------------------------------------
+
+    async def put(self, key: str, body: Sequence[bytes], crc32c: int, *, bucket: str | None = None) -> Put:
+        """Stores and verifies an object that must not exist yet; `body` is sent buffer by buffer.
+
+        An object of this key with the same checksum is success: an earlier PUT whose answer was lost.
+        Raises StorageConflict when one with another checksum is there, StorageError for all else.
+        """
+        headers = {
+            "content-length": str(sum(map(len, body))),
+            "content-type": "application/octet-stream",
+            "if-none-match": "*",
+            _CRC_HEADER: _encode_crc(crc32c),
+        }
+        try:
+            async with self._request("PUT", key, headers, bucket, body=body) as answer:
+                if answer.status not in (409, 412):
+                    await _check(answer)
+                    if answer.headers.get(_CRC_HEADER) == headers[_CRC_HEADER]:
+                        return Put(answer.headers.get("x-amz-version-id"))
+        except StorageError as error:
+            if error.code not in ("storage_unreachable", "storage_timeout"):
+                raise
+            return await self._look_up(key, crc32c, bucket, error)
+        return await self._look_up(key, crc32c, bucket, None)
+
+    async def get_range(
+        self, key: str, first: int, length: int, *, version_id: str | None = None, bucket: str | None = None
+    ) -> bytes:
+        """`length` bytes from offset `first`; fewer only raises StorageError `object_truncated`."""
+        headers = {"range": f"bytes={first}-{first + length - 1}"}
+        async with self._request("GET", key, headers, bucket, version_id) as answer:
+            await _check(answer)
+            data = await answer.read()
+        if len(data) != length:
+            raise StorageError(f"Object {key} is shorter than its catalogue row says.", code="object_truncated")
+        return data
+
+    async def get(self, key: str, *, bucket: str | None = None) -> bytes:
+        """A whole small object."""
+        async with self._request("GET", key, {}, bucket) as answer:
+            await _check(answer)
+            return await answer.read()
+
+    async def head(self, key: str, *, version_id: str | None = None, bucket: str | None = None) -> Head | None:
+        """None when there is no such object."""
+        headers = {"x-amz-checksum-mode": "ENABLED"}
+        async with self._request("HEAD", key, headers, bucket, version_id) as answer:
+            if answer.status == 404:
+                return None
+            await _check(answer)
+            crc = answer.headers.get(_CRC_HEADER)
+            size = int(answer.headers.get("content-length", "0"))
+            return Head(size, None if crc is None else _decode_crc(crc), answer.headers.get("x-amz-version-id"))
+
+    async def delete(self, key: str, version_id: str | None = None, *, bucket: str | None = None) -> None:
+        """Deletes that version; one that is gone already is success. A locked one raises `storage_refused`."""
+        async with self._request("DELETE", key, {}, bucket, version_id) as answer:
+            if answer.status != 404:
+                await _check(answer)
+
+    async def list(self, prefix: str = "", *, bucket: str | None = None) -> AsyncIterator[Listed]:
+        """All objects (all versions where the bucket has them) below a prefix, a page at a time in a thread."""
+        name = bucket or self._settings.bucket
+        versioned = await self._call(lambda: self._sdk.get_bucket_versioning(name).status == "Enabled")
+        items = self._sdk.list_objects(name, prefix, recursive=True, include_version=versioned)
+        while page := await self._call(lambda: _take(items, _LIST_LIMIT)):
+            for item in page:
+                yield item
+
+    # --- buckets ---------------------------------------------------------------------------------
+
+    async def ensure_buckets(self) -> None:
+        """Makes the two buckets where they are missing.
+
+        Raises SettingsError when the key bucket keeps versions or locks objects: a destroyed key must be gone.
+        """
+        await self._call(lambda: self._ensure(self._settings.bucket))
+        await self._call(lambda: self._ensure(self._settings.key_bucket))
+        await self._call(self._refuse_lasting_keys)
+
+    def _ensure(self, bucket: str) -> None:
+        if not self._sdk.bucket_exists(bucket):
+            self._sdk.make_bucket(bucket, self._settings.region)
+
+    def _refuse_lasting_keys(self) -> None:
+        bucket = self._settings.key_bucket
+        if self._sdk.get_bucket_versioning(bucket).status in ("Enabled", "Suspended") or self._locks(bucket):
+            raise SettingsError(
+                f"storage.key_bucket {bucket!r} has versioning or Object Lock: a destroyed key would live on in it.",
+                code="key_bucket_keeps",
+            )
+
+    def _locks(self, bucket: str) -> bool:
+        try:
+            self._sdk.get_object_lock_config(bucket)
+        except S3Error as error:
+            if error.code in _NO_LOCK_CODES:
+                return False
+            raise
+        return True
+
+    # --- inside ----------------------------------------------------------------------------------
+
+    async def _look_up(self, key: str, crc32c: int, bucket: str | None, lost: StorageError | None) -> Put:
+        """Whether a PUT without a usable answer has stored the object after all."""
+        found = await self.head(key, bucket=bucket)
+        if found is None:
+            raise lost or StorageError(f"The store took object {key} but does not have it.", code="storage_failed")
+        if found.crc32c is None:
+            raise StorageError("The store keeps no crc32c checksums: nothing can be verified.", code="storage_failed")
+        if found.crc32c != crc32c:
+            raise StorageConflict(f"Another object lies at {key}.")
+        return Put(found.version_id)
+
+    @asynccontextmanager
+    async def _request(
+        self,
+        method: str,
+        key: str,
+        headers: dict[str, str],
+        bucket: str | None,
+        version_id: str | None = None,
+        body: Sequence[bytes] | None = None,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        path = f"/{bucket or self._settings.bucket}/{quote(key)}"
+        query = f"versionId={quote(version_id, safe='')}" if version_id else ""
+        url = self._endpoint._replace(path=path, query=query)
+        signed = self._sign(method, url, headers)
+        data = None if body is None else _chunks(body)
+        timeout = aiohttp.ClientTimeout(total=self._settings.request_timeout_s, connect=5.0)
+        try:
+            async with self._http().request(
+                method, URL(url.geturl(), encoded=True), headers=signed, data=data, timeout=timeout
+            ) as answer:
+                yield answer
+        except TimeoutError as error:
+            raise StorageError("The object store did not answer in time.", code="storage_timeout") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise StorageError("The object store is not reached.", code="storage_unreachable") from error
+
+    def _sign(self, method: str, url: SplitResult, headers: dict[str, str]) -> dict[str, str]:
+        now = from_us(self._clock.wall_us())
+        signed: dict[str, Any] = headers | {
+            "host": url.netloc,
+            "x-amz-content-sha256": "UNSIGNED-PAYLOAD",
+            "x-amz-date": now.strftime("%Y%m%dT%H%M%SZ"),
+        }
+        sign_v4_s3(
+            method=method,
+            url=url,
+            region=self._settings.region,
+            headers=signed,
+            credentials=self._credentials,
+            content_sha256="UNSIGNED-PAYLOAD",
+            date=now,
+        )
+        return signed
+
+    def _http(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            connector = aiohttp.TCPConnector(limit=2 * self._settings.parallel_uploads + 16)
+            self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False)
+        return self._session
+
+    def _create_sdk(self) -> Minio:
+        pool = urllib3.PoolManager(timeout=self._settings.request_timeout_s, retries=urllib3.Retry(0), maxsize=4)
+        return Minio(
+            self._endpoint.netloc,
+            access_key=self._credentials.access_key,
+            secret_key=self._credentials.secret_key,
+            secure=self._endpoint.scheme == "https",
+            region=self._settings.region,
+            http_client=pool,
+        )
+
+    async def _call(self, call: Callable[[], T]) -> T:
+        """An SDK call in a thread, its errors as ours."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+        except S3Error as error:
+            raise StorageError(
+                f"The object store answered {error.code}.", code=_code_of(0, error.code or "")
+            ) from error
+        except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
+            raise StorageError("The object store is not reached.", code="storage_unreachable") from error
+
+
+async def _check(answer: aiohttp.ClientResponse) -> None:
+    if answer.status < 300:
+        return
+    text = (await answer.content.read(4096)).decode("utf-8", "replace")
+    name = text.partition("<Code>")[2].partition("</Code>")[0][:60] or str(answer.status)
+    raise StorageError(f"The object store answered {name}.", code=_code_of(answer.status, name))
+
+
+def _code_of(status: int, name: str) -> str:
+    if name in ("NoSuchKey", "NoSuchVersion"):
+        return "object_missing"
+    if status == 507 or name in ("InsufficientStorage", "XMinioStorageFull", "QuotaExceeded", "EntityTooLarge"):
+        return "storage_full"
+    if status in (401, 403) or name in ("AccessDenied", "SignatureDoesNotMatch", "InvalidAccessKeyId", "NoSuchBucket"):
+        return "storage_refused"
+    return "storage_failed"
+
+
+async def _chunks(body: Sequence[bytes]) -> AsyncIterator[bytes]:
+    """Buffers gathered to chunks of about 256 KiB: a write for each small one would cost more than the bytes."""
+    gathered: list[bytes] = []
+    size = 0
+    for buffer in body:
+        gathered.append(buffer)
+        size += len(buffer)
+        if size >= _CHUNK_BYTES:
+            yield b"".join(gathered)
+            gathered, size = [], 0
+    if gathered:
+        yield b"".join(gathered)
+
+
+def _take(items: Iterator[Any], count: int) -> list[Listed]:
+    page = []
+    for item in items:
+        if not item.is_delete_marker:
+            page.append(Listed(item.object_name, item.size, item.last_modified, item.version_id))
+        if len(page) == count:
+            break
+    return page
+
+
+def _encode_crc(crc32c: int) -> str:
+    return base64.b64encode(crc32c.to_bytes(4, "big")).decode()
+
+
+def _decode_crc(text: str) -> int:
+    return int.from_bytes(base64.b64decode(text), "big")

@@ -1,0 +1,111 @@
+"""The object store against a real S3 server, and against one that fails in the ways servers fail."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import pytest
+from minio.commonconfig import ENABLED
+from minio.versioningconfig import VersioningConfig
+
+from load_tests.seaweed import SeaweedServer
+from mediasrv.errors import SettingsError, StorageConflict, StorageError
+from mediasrv.settings import StorageSettings
+from mediasrv.storage.object_store import ObjectStore, crc32c_of
+
+BODY = [os.urandom(100_000), os.urandom(17), os.urandom(300_000)]
+WHOLE = b"".join(BODY)
+
+
+async def test_an_object_comes_back_whole_and_in_ranges(storage: StorageSettings) -> None:
+    async with ObjectStore(storage) as store:
+        await store.ensure_buckets()
+        assert (await store.put("cell-1/gate-1/main/a", BODY, crc32c_of(BODY))).version_id is None
+        assert await store.get("cell-1/gate-1/main/a") == WHOLE
+        assert await store.get_range("cell-1/gate-1/main/a", 99_990, 40) == WHOLE[99_990:100_030]
+        head = await store.head("cell-1/gate-1/main/a")
+        assert head is not None
+        assert (head.size_bytes, head.crc32c) == (len(WHOLE), crc32c_of(BODY))
+
+
+async def test_a_body_that_does_not_match_its_checksum_is_refused(storage: StorageSettings) -> None:
+    async with ObjectStore(storage) as store:
+        await store.ensure_buckets()
+        with pytest.raises(StorageError):
+            await store.put("a", BODY, crc32c_of([b"other"]))
+        assert await store.head("a") is None
+
+
+async def test_a_repeated_put_is_success_and_another_content_is_a_conflict(storage: StorageSettings) -> None:
+    async with ObjectStore(storage) as store:
+        await store.ensure_buckets()
+        await store.put("a", BODY, crc32c_of(BODY))
+        await store.put("a", BODY, crc32c_of(BODY))
+        with pytest.raises(StorageConflict) as conflict:
+            await store.put("a", [b"other"], crc32c_of([b"other"]))
+        assert conflict.value.code == "storage_conflict"
+        assert await store.get("a") == WHOLE
+
+
+async def test_versions_are_told_listed_and_deleted_one_by_one(
+    storage: StorageSettings, s3_server: SeaweedServer
+) -> None:
+    async with ObjectStore(storage) as store:
+        await store.ensure_buckets()
+        s3_server.client().set_bucket_versioning(storage.bucket, VersioningConfig(ENABLED))
+        first = (await store.put("a", BODY, crc32c_of(BODY))).version_id
+        assert first is not None
+        assert (await store.put("a", BODY, crc32c_of(BODY))).version_id == first
+        assert [(item.key, item.version_id) async for item in store.list()] == [("a", first)]
+        await store.delete("a", first)
+        assert [item async for item in store.list()] == []
+        await store.delete("a", first)
+
+
+async def test_listing_goes_beyond_one_page(storage: StorageSettings) -> None:
+    async with ObjectStore(storage) as store:
+        await store.ensure_buckets()
+        for number in range(12):
+            await store.put(f"x/{number:02d}", [b"x"], crc32c_of([b"x"]))
+        await store.put("y/1", [b"y"], crc32c_of([b"y"]))
+        assert [item.key async for item in store.list("x/")] == [f"x/{number:02d}" for number in range(12)]
+
+
+async def test_a_key_bucket_with_versions_is_refused(storage: StorageSettings, s3_server: SeaweedServer) -> None:
+    client = s3_server.client()
+    client.make_bucket(storage.key_bucket)
+    client.set_bucket_versioning(storage.key_bucket, VersioningConfig(ENABLED))
+    async with ObjectStore(storage) as store:
+        with pytest.raises(SettingsError) as refused:
+            await store.ensure_buckets()
+    assert refused.value.code == "key_bucket_keeps"
+
+
+async def test_a_key_bucket_with_object_lock_is_refused(storage: StorageSettings, s3_server: SeaweedServer) -> None:
+    s3_server.client().make_bucket(storage.key_bucket, object_lock=True)
+    async with ObjectStore(storage) as store:
+        with pytest.raises(SettingsError):
+            await store.ensure_buckets()
+
+
+async def test_wrong_credentials_are_named(storage: StorageSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WRONG", "0123456789abcdef")
+    async with ObjectStore(replace(storage, secret_key="env:WRONG")) as store:
+        with pytest.raises(StorageError) as refused:
+            await store.put("a", BODY, crc32c_of(BODY))
+        assert refused.value.code == "storage_refused"
+        with pytest.raises(StorageError) as refused:
+            await store.ensure_buckets()
+        assert refused.value.code == "storage_refused"
+    assert "0123456789abcdef" not in str(refused.value)
+
+
+async def test_what_is_missing_is_named(storage: StorageSettings) -> None:
+    async with ObjectStore(storage) as store:
+        await store.ensure_buckets()
+        assert await store.head("nothing") is None
+        await store.delete("nothing")
+        with pytest.raises(StorageError) as missing:
+            await store.get_range("nothing", 0, 10)
+        assert missing.value.code == "object_missing"
