@@ -1,0 +1,28 @@
+"""Real parts shared by integration and browser tests: an S3 server, and a whole stack, started once a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from load_tests.seaweed import SeaweedServer, seaweed
+from load_tests.stack import Stack, running_stack
+
+FARM = {"cameras": 3, "mode": "load", "audio": "mixed", "width": 640, "height": 360, "rate": 25, "bitrate": 600}
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedServer]:
+    """A real S3 server with credentials."""
+    with seaweed(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """S3, three simulated cameras (2 s GOP) and mediasrv, all recording; shared, so leave it as you found it."""
+    with running_stack(Path(tmp_path_factory.mktemp("stack")), {**FARM, "gop": 2}) as stack:
+        stack.wait_until_recording()
+        yield stack
