@@ -31,6 +31,8 @@ _BUCKET_S: Final = 10.0
 _BUCKETS_TO_DECIDE: Final = 3
 """So many buckets on end beyond MOST_DRIFT (30 s) make media time unreliable, as many within it reliable again."""
 
+_FOLLOW_S: Final = 1.0
+
 _SETTLE_S: Final = 5.0
 """How long a new track may correct its offset at once: many begin with a late picture or a burst of old ones."""
 
@@ -70,9 +72,11 @@ class TrackTimeline:
         self._started_us = started_us
         self._started_monotonic = started_monotonic
         self._order = _DecodeOrder(reorder, clock_rate // 25)
+        self._reordered = reorder > 0
         self._drift = _DriftMeter()
         self._offset = 0.0
         self._settled_at = 0.0
+        self._followed_at = 0.0
         self._stalled = False
         self._interval = 0.0
         self._rtp_timestamp: int | None = None
@@ -85,46 +89,61 @@ class TrackTimeline:
         """(dts, pts, arrived_us) of the access unit with this timestamp, whose last byte arrived at monotonic `now`.
 
         Call in order of arrival. `dts` rises strictly from call to call and `arrived_us` never falls.
+        Hot, for each access unit: what need not be done each time is done once a second, in `_follow`.
         """
         arrival = now - self._started_monotonic
         if self._rtp_timestamp is None:
             self._begin(arrival)
         else:
-            difference = (rtp_timestamp - self._rtp_timestamp) & 0xFFFF_FFFF
-            self._advance(difference - ((difference & 0x8000_0000) << 1), arrival)
+            self._advance(((rtp_timestamp - self._rtp_timestamp + 0x8000_0000) & 0xFFFF_FFFF) - 0x8000_0000, arrival)
         self._rtp_timestamp = rtp_timestamp
-        position = self._order.decode_position(self._presented)
-        shift = self._presented - position
-        # What is decided here holds from the next access unit on.
+        presented = self._presented
+        position = self._order.decode_position(presented) if self._reordered else presented
+        # What `_follow` decides holds from the next access unit on.
         dts = position if self.reliable else self._paced_by_arrival(arrival)
-        self._follow(arrival, arrival - position / self._rate)
-        self._dts = dts = max(dts, self._dts + 1)
+        delay = arrival - position / self._rate
+        if delay < self._drift.current or arrival >= self._followed_at:
+            self._follow(arrival, delay)
+        if dts <= self._dts:
+            dts = self._dts + 1
+        self._dts = dts
         self._arrival = arrival
-        smoothed = self._started_us + int((dts / self._rate + self._offset) * 1e6)
-        self._arrived_us = max(self._arrived_us, min(smoothed, self._started_us + int(arrival * 1e6)))
-        return dts, dts + shift, self._arrived_us
+        smoothed = dts / self._rate + self._offset
+        arrived_us = self._started_us + int((smoothed if smoothed < arrival else arrival) * 1e6)
+        if arrived_us > self._arrived_us:
+            self._arrived_us = arrived_us
+        return dts, dts + presented - position, self._arrived_us
 
     def _begin(self, arrival: float) -> None:
         self._arrival = arrival = max(0.0, arrival)
-        self._settled_at = arrival + _SETTLE_S
+        self._settled_at, self._followed_at = arrival + _SETTLE_S, arrival
         self._presented = self._order.restart(round(arrival * self._rate))
         self._drift.restart_bucket(arrival)
 
     def _advance(self, step: int, arrival: float) -> None:
         """Moves media time on by a difference of timestamps, or to the arrival if that is a jump."""
-        step_s, waited_s = step / self._rate, arrival - self._arrival
+        waited_s = arrival - self._arrival
         self._interval += (waited_s - self._interval) * _PULL
-        ahead_s = (self._presented + step) / self._rate + self._offset - arrival
-        # Steps of media time that only make up for a delay before them are no jump: the network caught up.
-        jumped = step_s - waited_s > JUMP_S and ahead_s > JUMP_S
-        if jumped or step_s < -_REORDER_S or (self.reliable and ahead_s > _MOST_AHEAD_S):
+        step_s = step / self._rate
+        if step < 0 or not -JUMP_S <= step_s - waited_s <= JUMP_S:
+            self._advance_oddly(step, step_s, waited_s, arrival)
+        else:
+            self._presented += step
+
+    def _advance_oddly(self, step: int, step_s: float, waited_s: float, arrival: float) -> None:
+        # A leap of media time that only makes up for a delay before it is no jump: the network caught up.
+        ahead_s = self._presented / self._rate + step_s + self._offset - arrival
+        if step_s < -_REORDER_S or (step_s - waited_s > JUMP_S and ahead_s > JUMP_S):
             self._reanchor(arrival)
             return
-        self._presented += step
+        if step < 0 and not self._reordered:
+            self._reordered = True
+            self._order.begin_learning(self._presented)
         if waited_s - step_s > JUMP_S:
             # A network that stalled, or a camera that stood still without counting: what comes after tells.
             self._stalled = True
             self._drift.restart_bucket(arrival)
+        self._presented += step
 
     def _reanchor(self, arrival: float) -> None:
         self.reanchored += 1
@@ -133,17 +152,21 @@ class TrackTimeline:
         self._drift.restart(arrival, self._offset)
 
     def _follow(self, arrival: float, delay: float) -> None:
-        """Takes the newest `arrival - position` into the filter and lets the offset follow it."""
-        drift = self._drift
-        if drift.observe(arrival, delay):
+        """Takes an `arrival - position` into the filter: each smallest one, and one a second. The offset follows."""
+        if self._drift.observe(arrival, delay):
             self._decide(arrival)
+        due = arrival >= self._followed_at
+        most = MOST_DRIFT * (arrival - self._followed_at + _FOLLOW_S)
+        if due:
+            self._followed_at = arrival + _FOLLOW_S
         if not self.reliable:
             return
-        if arrival < self._settled_at:
+        if delay < self._offset - _MOST_AHEAD_S:
+            self._reanchor(arrival)
+        elif arrival < self._settled_at:
             self._offset = min(self._offset, delay)
-        else:
-            most = MOST_DRIFT * (arrival - self._arrival)
-            self._offset += min(most, max(-most, drift.smallest - self._offset))
+        elif due:
+            self._offset += min(most, max(-most, self._drift.smallest - self._offset))
 
     def _decide(self, arrival: float) -> None:
         """At the end of a bucket: did a camera stand still, has media time begun or ceased to drift?"""
@@ -170,7 +193,7 @@ class TrackTimeline:
 class _DriftMeter:
     """Minimum filter over `arrival - position`, in buckets of 10 s, and what it says about drift."""
 
-    __slots__ = ("_bucket_ends", "_current", "_rising", "complete", "drifting", "steady")
+    __slots__ = ("_bucket_ends", "_rising", "complete", "current", "drifting", "steady")
 
     def __init__(self) -> None:
         self.complete = math.inf
@@ -179,19 +202,20 @@ class _DriftMeter:
         """How many buckets on end the delay has moved the same way by more than MOST_DRIFT."""
         self.steady = 0
         """How many buckets on end it has not."""
-        self._current = math.inf
+        self.current = math.inf
+        """The smallest delay of the bucket that is being filled."""
         self._rising = False
         self._bucket_ends = 0.0
 
     @property
     def smallest(self) -> float:
         """The smallest delay of the last 10 to 20 s."""
-        return min(self.complete, self._current)
+        return min(self.complete, self.current)
 
     def observe(self, arrival: float, delay: float) -> bool:
         """Takes one delay; whether a bucket ended with it."""
-        if delay < self._current:
-            self._current = delay
+        if delay < self.current:
+            self.current = delay
         if arrival < self._bucket_ends:
             return False
         self._end_bucket()
@@ -199,7 +223,7 @@ class _DriftMeter:
         return True
 
     def restart_bucket(self, arrival: float) -> None:
-        self._current = math.inf
+        self.current = math.inf
         self._bucket_ends = arrival + _BUCKET_S
 
     def restart(self, arrival: float, delay: float) -> None:
@@ -208,8 +232,8 @@ class _DriftMeter:
         self.restart_bucket(arrival)
 
     def _end_bucket(self) -> None:
-        change = self._current - self.complete
-        self.complete = self._current
+        change = self.current - self.complete
+        self.complete = self.current
         if math.isinf(change):
             return
         if abs(change) <= MOST_DRIFT * _BUCKET_S:
@@ -239,6 +263,10 @@ class _DecodeOrder:
         self._waiting = list(range(position, presented, self._spacing))
         self._last = 0
         return presented
+
+    def begin_learning(self, presented: int) -> None:
+        """A first picture came out of order, after pictures that all decoded when they were presented."""
+        self._last = presented
 
     def decode_position(self, presented: int) -> int:
         if presented < self._last and len(self._waiting) < _MOST_LEARNT_REORDER:
