@@ -147,11 +147,8 @@ def _offset_us(wall_us: int, monotonic: float) -> float:
 class ObjectDeleter(Protocol):
     """What retention needs of the object store. To delete what is not there is no error."""
 
-    async def delete(self, key: str, version_id: str | None) -> None:
-        """Deletes this version of a recording object. Raises StorageError."""
-
-    async def delete_key(self, key: str) -> None:
-        """Deletes a key record from the key bucket. Raises StorageError."""
+    async def delete(self, key: str, version_id: str | None = None, *, bucket: str | None = None) -> None:
+        """Deletes that version; without `bucket` from the one of recordings. Raises StorageError."""
 
 
 class Condition(StrEnum):
@@ -185,6 +182,7 @@ class RetentionTask:
         self,
         catalogue: Catalogue,
         object_store: ObjectDeleter,
+        key_bucket: str,
         keys_in_use: Callable[[], Collection[str]],
         access_log: AccessLog,
         clock: Clock,
@@ -193,6 +191,7 @@ class RetentionTask:
         self.state = RetentionState()
         self._catalogue = catalogue
         self._store = object_store
+        self._key_bucket = key_bucket
         self._keys_in_use = keys_in_use
         self._access_log = access_log
         self._clock = clock
@@ -334,7 +333,7 @@ class RetentionTask:
 
     async def _destroy_key(self, record: KeyRecord) -> None:
         """The bucket's copy first: a crash in between leaves the row, from which the next sweep begins again."""
-        await self._store.delete_key(record.bucket_key)
+        await self._store.delete(record.bucket_key, bucket=self._key_bucket)
         detail = {"key_id": record.key_id, "period": from_us(record.period_us).isoformat()}
         subject = f"{record.camera}/{record.stream}"
         event = Event("retention.key_destroyed", subject, username="mediasrv", detail=detail)

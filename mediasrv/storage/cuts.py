@@ -69,7 +69,7 @@ class CutPair(NamedTuple):
 
 
 class _Part(NamedTuple):
-    index: int
+    number: int
     init: int
     size_bytes: int
     descriptor: Descriptor
@@ -135,12 +135,12 @@ def _cut(parts: Sequence[_Part]) -> Cut:
     first, last = parts[0], parts[-1]
     return Cut(
         first.descriptor.kind,
-        first.index,
-        last.index,
+        first.number,
+        last.number,
         first.init,
         first.descriptor.started_us,
         first.descriptor.decode_time,
-        sum(part.descriptor.duration for part in parts),
+        last.descriptor.decode_time + last.descriptor.duration - first.descriptor.decode_time,
         first.descriptor.clock_rate,
         sum(part.size_bytes for part in parts),
     )

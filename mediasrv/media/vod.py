@@ -1,0 +1,99 @@
+"""Playlists of recorded footage (RFC 8216): text from values, nothing else.
+
+The video and the audio playlist of a span have the same number of entries and of discontinuities; where the
+audio has nothing to set against a picture, its entry is an EXT-X-GAP (RFC 8216bis, 4.4.4.7).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from mediasrv.clock import SECOND_US, from_us
+from mediasrv.media.access_unit import VideoFormat
+
+VERSION: Final = 8
+"""EXT-X-GAP needs it; EXT-X-MAP outside I-frame playlists needs 6."""
+
+DRIFT_US: Final = 20_000
+"""Wall time is stated anew where summed durations have left it by more than this."""
+
+_GAP_URI: Final = "gap.m4s"
+
+
+@dataclass(frozen=True, slots=True)
+class VodSegment:
+    """An entry of a playlist. `uri` is None where this track has nothing; `init_uri` is its EXT-X-MAP."""
+
+    uri: str | None
+    init_uri: str | None
+    duration_s: float
+    started_us: int
+    discontinuity: bool
+
+
+@dataclass(frozen=True, slots=True)
+class VodVariant:
+    """What the multivariant playlist says of a span; bit rates are those of whole segments (RFC 8216, 4.3.4.2)."""
+
+    video_uri: str
+    audio_uri: str | None
+    video: VideoFormat
+    codecs: Sequence[str]
+    peak_bps: int
+    average_bps: int
+
+
+def media_playlist(segments: Sequence[VodSegment], start_s: float) -> bytes:
+    """A complete media playlist; `start_s` is how far into it the time lies that was asked for."""
+    longest_s = max((one.duration_s for one in segments), default=1.0)
+    lines = [
+        "#EXTM3U",
+        f"#EXT-X-VERSION:{VERSION}",
+        f"#EXT-X-TARGETDURATION:{max(1, int(longest_s + 0.5))}",
+        "#EXT-X-MEDIA-SEQUENCE:0",
+        "#EXT-X-PLAYLIST-TYPE:VOD",
+    ]
+    if start_s > 0:
+        lines.append(f"#EXT-X-START:TIME-OFFSET={start_s:.3f},PRECISE=YES")
+    init_uri: str | None = None
+    expected_us: float | None = None
+    for one in segments:
+        if one.discontinuity:
+            lines.append("#EXT-X-DISCONTINUITY")
+        if one.init_uri is not None and one.init_uri != init_uri:
+            init_uri = one.init_uri
+            lines.append(f'#EXT-X-MAP:URI="{init_uri}"')
+        if expected_us is None or one.discontinuity or abs(one.started_us - expected_us) > DRIFT_US:
+            lines.append(f"#EXT-X-PROGRAM-DATE-TIME:{format_time(from_us(one.started_us))}")
+            expected_us = one.started_us
+        expected_us += one.duration_s * SECOND_US
+        if one.uri is None:
+            lines.append("#EXT-X-GAP")
+        lines += (f"#EXTINF:{one.duration_s:.6f},", one.uri or _GAP_URI)
+    lines.append("#EXT-X-ENDLIST\n")
+    return "\n".join(lines).encode()
+
+
+def multivariant_playlist(variant: VodVariant) -> bytes:
+    lines = ["#EXTM3U", f"#EXT-X-VERSION:{VERSION}"]
+    rendition = ""
+    if variant.audio_uri is not None:
+        rendition = ',AUDIO="audio"'
+        lines.append(
+            '#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="audio",DEFAULT=YES,AUTOSELECT=YES,'
+            f'URI="{variant.audio_uri}"'
+        )
+    lines.append(
+        f"#EXT-X-STREAM-INF:BANDWIDTH={variant.peak_bps},AVERAGE-BANDWIDTH={variant.average_bps},"
+        f'CODECS="{",".join(variant.codecs)}",RESOLUTION={variant.video.width}x{variant.video.height}{rendition}'
+    )
+    lines.append(f"{variant.video_uri}\n")
+    return "\n".join(lines).encode()
+
+
+def format_time(at: datetime) -> str:
+    """ISO 8601 in UTC with milliseconds, as players read it."""
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
