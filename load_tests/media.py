@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import os
-import struct
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
@@ -66,6 +65,16 @@ def split_annexb(annexb: bytes) -> list[bytes]:
     """The NAL units of an Annex B byte stream (ISO/IEC 14496-10, B.1), without AUD and SEI."""
     pieces = annexb.replace(b"\x00\x00\x00\x01", b"\x00\x00\x01").split(b"\x00\x00\x01")
     return [nal for nal in pieces if nal and nal[0] & 31 not in (_NAL_SEI, _NAL_AUD)]
+
+
+def split_avcc(payload: bytes) -> list[bytes]:
+    """The NAL units of length-prefixed (4 bytes) data."""
+    nals, at = [], 0
+    while at < len(payload):
+        end = at + 4 + int.from_bytes(payload[at : at + 4], "big")
+        nals.append(payload[at + 4 : end])
+        at = end
+    return nals
 
 
 def join_avcc(nals: Iterable[bytes]) -> bytes:
@@ -157,20 +166,12 @@ def _tone(tone_hz: int, clock_rate: int, count: int, frame_samples: int, sample_
 def _cached(name: str, make: Callable[[], list[bytes]]) -> list[bytes]:
     path = CACHE_DIR / f"{name}.bin"
     try:
-        return _read_list(path.read_bytes())
+        return split_avcc(path.read_bytes())
     except FileNotFoundError:
         items = make()
-        _write_whole(path, b"".join(struct.pack(">I", len(item)) + item for item in items))
+        # A list of frames is kept in the same form as the NAL units of an access unit.
+        _write_whole(path, join_avcc(items))
         return items
-
-
-def _read_list(data: bytes) -> list[bytes]:
-    items, at = [], 0
-    while at < len(data):
-        (size,) = struct.unpack_from(">I", data, at)
-        items.append(data[at + 4 : at + 4 + size])
-        at += 4 + size
-    return items
 
 
 def _write_whole(path: Path, data: bytes) -> None:
