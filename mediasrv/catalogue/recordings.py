@@ -1,0 +1,335 @@
+"""Queries of the recorder: recordings, data keys, sessions and gaps, and what a start must know of the last run.
+
+Plain functions of a `Connection`, run by `Catalogue.read` and `Catalogue.write`. Every one that writes may be
+run again with the same arguments and then changes nothing: the recorder repeats what it has no answer to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
+from sqlalchemy.sql.elements import ColumnElement
+
+from mediasrv.catalogue import Catalogue
+from mediasrv.catalogue.tables import data_key, gap, garbage, incarnation, node, outbox, recording, session
+from mediasrv.clock import SECOND_US, from_us, to_us
+from mediasrv.media.access_unit import Session, StreamName, StreamRef
+from mediasrv.media.gaps import GapChange, GapOpened, OpenGap, OutageEnded
+from mediasrv.storage.keys import KeyRecord
+from mediasrv.storage.sealing import Ended, ObjectHeader
+
+OVERLAP_US: Final = SECOND_US
+_NEIGHBOURHOOD_US: Final = 900 * SECOND_US
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRecording:
+    """An object that is stored and verified, on its way into the catalogue."""
+
+    header: ObjectHeader
+    object_key: str
+    version_id: str | None
+    ended: Ended
+    started_us: int
+    ended_us: int
+    size_bytes: int
+    crc32c: int
+    footer_offset: int
+
+    @property
+    def ref(self) -> StreamRef:
+        return self.header.ref
+
+
+# --- recordings and keys -------------------------------------------------------------------------
+
+
+def commit_recordings(
+    connection: Connection, stored: Sequence[StoredRecording], incarnation_id: str, now_us: int
+) -> None:
+    """Rows of stored objects with their outbox entries; those that have a row already keep it.
+
+    Status: `overlap` where another owner recorded the same span, `late` where an earlier incarnation made it.
+    """
+    known = _known_objects(connection, [one.header.object_id for one in stored])
+    fresh = [one for one in stored if one.header.object_id not in known]
+    for one in fresh:
+        values = _recording_values(one, _status(connection, one, incarnation_id), now_us)
+        connection.execute(insert(recording).values(values))
+        _forget_drop(connection, one)
+        _announce(connection, "recording.committed", str(one.ref), _recording_body(one), now_us)
+
+
+def stored_objects(connection: Connection, object_ids: Sequence[str]) -> set[str]:
+    """Which of these objects have a row, or had one and are being deleted."""
+    found = _known_objects(connection, object_ids)
+    for chunk in _chunks(object_ids):
+        found |= set(connection.scalars(select(garbage.c.object_id).where(garbage.c.object_id.in_(chunk))))
+    return found
+
+
+def put_data_key(connection: Connection, record: KeyRecord, now_us: int) -> None:
+    """The wrapped key, before the first recording that needs it. One that was destroyed lives again, and says so."""
+    existing = connection.execute(
+        select(data_key.c.record.is_(None)).where(data_key.c.key_id == record.key_id)
+    ).scalar_one_or_none()
+    if existing is None:
+        connection.execute(insert(data_key).values(_data_key_values(record, now_us)))
+    elif existing:
+        values = {"record": record.to_bytes(), "destroyed_at": None}
+        connection.execute(update(data_key).where(data_key.c.key_id == record.key_id).values(values))
+
+
+def key_record(connection: Connection, key_id: str) -> bytes | None:
+    """The stored key record; None where there is none or it was destroyed."""
+    return connection.execute(select(data_key.c.record).where(data_key.c.key_id == key_id)).scalar_one_or_none()
+
+
+def node_public_key(connection: Connection, node_id: str) -> bytes | None:
+    return connection.execute(select(node.c.public_key).where(node.c.node_id == node_id)).scalar_one_or_none()
+
+
+class CatalogueKeys:
+    """What `storage.footage` asks the catalogue for: node keys and wrapped data keys."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+
+    async def node_key(self, node_id: str) -> bytes | None:
+        return await self._catalogue.read(node_public_key, node_id)
+
+    async def key_record(self, key_id: str) -> bytes | None:
+        return await self._catalogue.read(key_record, key_id)
+
+
+# --- sessions and gaps ---------------------------------------------------------------------------
+
+
+def start_session(
+    connection: Connection, started: Session, node_id: str, incarnation_id: str, first_keyframe_us: int | None
+) -> None:
+    """A session of a stream; again with a keyframe's time where that was not known yet."""
+    which = session.c.session_id == started.session_id
+    if connection.execute(select(session.c.session_id).where(which)).first() is None:
+        values = {
+            "session_id": started.session_id,
+            "camera_id": started.ref.camera_id,
+            "stream": str(started.ref.stream),
+            "epoch": started.epoch,
+            "node_id": node_id,
+            "incarnation": incarnation_id,
+            "started_at": from_us(started.started_us),
+        }
+        connection.execute(insert(session).values(values))
+    if first_keyframe_us is not None:
+        connection.execute(update(session).where(which).values(first_keyframe_at=from_us(first_keyframe_us)))
+
+
+def end_session(connection: Connection, session_id: str, ended_us: int, reason: str) -> None:
+    """The first end of a session counts; `ended_us` is not before its start."""
+    which = and_(session.c.session_id == session_id, session.c.ended_at.is_(None))
+    connection.execute(update(session).where(which).values(ended_at=from_us(ended_us), end_reason=reason))
+
+
+def change_gaps(connection: Connection, ref: StreamRef, changes: Sequence[GapChange], now_us: int) -> None:
+    """Carries out what a `GapLedger` said, with outbox entries."""
+    for change in changes:
+        if isinstance(change, GapOpened):
+            _open_gap(connection, ref, change, now_us)
+        else:
+            _end_outage(connection, ref, change, now_us)
+
+
+def note_dropped(
+    connection: Connection, ref: StreamRef, started_us: int, ended_us: int, cause: str, now_us: int
+) -> None:
+    """A closed gap for footage that was given up after it had been durable."""
+    start, end = from_us(started_us), from_us(ended_us)
+    same = (gap.c.started_at == start, gap.c.ended_at == end, gap.c.cause == cause)
+    if connection.execute(select(gap.c.gap_id).where(_of(gap, ref), *same)).first() is None:
+        values = {"started_at": start, "ended_at": end, "cause": cause} | _ref_values(ref)
+        connection.execute(insert(gap).values(values))
+        _announce(connection, "gap", str(ref), {"start_us": started_us, "end_us": ended_us, "cause": cause}, now_us)
+
+
+# --- what a start must know ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class LastRun:
+    """What the catalogue says of this node's earlier incarnations, and of all streams' open gaps."""
+
+    alive_until_us: int | None
+    unfinished: list[tuple[str, StreamRef, int]]
+    """Sessions without an end: id, stream, start."""
+    open_gaps: dict[StreamRef, OpenGap]
+
+
+def last_run(connection: Connection, node_id: str, incarnation_id: str) -> LastRun:
+    earlier = and_(incarnation.c.node_id == node_id, incarnation.c.incarnation != incarnation_id)
+    alive_at = connection.execute(select(func.max(incarnation.c.alive_at)).where(earlier)).scalar_one()
+    open_sessions = (
+        select(session.c.session_id, session.c.camera_id, session.c.stream, session.c.started_at)
+        .where(session.c.ended_at.is_(None), session.c.node_id == node_id, session.c.incarnation != incarnation_id)
+        .order_by(session.c.started_at)
+    )
+    unfinished = [
+        (row.session_id, StreamRef(row.camera_id, StreamName(row.stream)), to_us(row.started_at))
+        for row in connection.execute(open_sessions)
+    ]
+    return LastRun(None if alive_at is None else to_us(alive_at), unfinished, _open_gaps(connection))
+
+
+def footage_since(connection: Connection, ref: StreamRef, since_us: int) -> tuple[int, int] | None:
+    """First start and last end of the stream's recordings that begin at `since_us` or later."""
+    query = select(func.min(recording.c.started_at), func.max(recording.c.ended_at)).where(
+        _of(recording, ref), recording.c.started_at >= from_us(since_us)
+    )
+    first, last = connection.execute(query).one()
+    return None if first is None else (to_us(first), to_us(last))
+
+
+def last_covered_us(connection: Connection, ref: StreamRef) -> int | None:
+    """Where the stream's catalogued footage ends; looks at the newest few rows only."""
+    newest = select(recording.c.ended_at).where(_of(recording, ref)).order_by(recording.c.started_at.desc()).limit(5)
+    return max((to_us(ended_at) for ended_at in connection.scalars(newest)), default=None)
+
+
+def last_gap_end_us(connection: Connection, ref: StreamRef) -> int | None:
+    newest = (
+        select(gap.c.ended_at)
+        .where(_of(gap, ref), gap.c.ended_at.is_not(None))
+        .order_by(gap.c.started_at.desc())
+        .limit(5)
+    )
+    return max((to_us(ended_at) for ended_at in connection.scalars(newest)), default=None)
+
+
+# --- inside --------------------------------------------------------------------------------------
+
+
+def _of(table: Any, ref: StreamRef) -> ColumnElement[bool]:
+    return and_(table.c.camera_id == ref.camera_id, table.c.stream == str(ref.stream))
+
+
+def _ref_values(ref: StreamRef) -> dict[str, Any]:
+    return {"camera_id": ref.camera_id, "stream": str(ref.stream)}
+
+
+def _chunks(items: Sequence[str], size: int = 500) -> list[Sequence[str]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def _known_objects(connection: Connection, object_ids: Sequence[str]) -> set[str]:
+    found: set[str] = set()
+    for chunk in _chunks(object_ids):
+        found |= set(connection.scalars(select(recording.c.object_id).where(recording.c.object_id.in_(chunk))))
+    return found
+
+
+def _status(connection: Connection, one: StoredRecording, incarnation_id: str) -> str:
+    start, end = from_us(one.started_us), from_us(one.ended_us)
+    overlapping = select(recording.c.object_id).where(
+        _of(recording, one.ref),
+        recording.c.epoch != one.header.epoch,
+        recording.c.started_at > from_us(one.started_us - _NEIGHBOURHOOD_US),
+        recording.c.started_at < from_us(one.ended_us - OVERLAP_US),
+        recording.c.ended_at > from_us(one.started_us + OVERLAP_US),
+    )
+    if start < end and connection.execute(overlapping.limit(1)).first() is not None:
+        return "overlap"
+    return "live" if one.header.incarnation == incarnation_id else "late"
+
+
+def _recording_values(one: StoredRecording, status: str, now_us: int) -> dict[str, Any]:
+    header = one.header
+    return _ref_values(one.ref) | {
+        "object_id": header.object_id,
+        "object_key": one.object_key,
+        "version_id": one.version_id,
+        "cell": header.cell,
+        "epoch": header.epoch,
+        "session_id": header.session,
+        "seq": header.seq,
+        "node_id": header.node_id,
+        "incarnation": header.incarnation,
+        "status": status,
+        "ended": one.ended.name.lower(),
+        "started_at": from_us(one.started_us),
+        "ended_at": from_us(one.ended_us),
+        "size_bytes": one.size_bytes,
+        "crc32c": one.crc32c,
+        "footer_offset": one.footer_offset,
+        "key_id": header.key_id,
+        "committed_at": from_us(now_us),
+    }
+
+
+def _recording_body(one: StoredRecording) -> dict[str, Any]:
+    return {
+        "object_id": one.header.object_id,
+        "start_us": one.started_us,
+        "end_us": one.ended_us,
+        "size": one.size_bytes,
+    }
+
+
+def _forget_drop(connection: Connection, one: StoredRecording) -> None:
+    # The server died between the gap row and giving the footage up: it is there after all.
+    connection.execute(
+        delete(gap).where(
+            _of(gap, one.ref),
+            gap.c.cause == "footage_dropped",
+            gap.c.started_at == from_us(one.started_us),
+            gap.c.ended_at == from_us(one.ended_us),
+        )
+    )
+
+
+def _data_key_values(record: KeyRecord, now_us: int) -> dict[str, Any]:
+    return {
+        "key_id": record.key_id,
+        "camera_id": record.camera,
+        "stream": record.stream,
+        "period_at": from_us(record.period_us),
+        "node_id": record.node_id,
+        "record": record.to_bytes(),
+        "created_at": from_us(now_us),
+    }
+
+
+def _open_gap(connection: Connection, ref: StreamRef, opened: GapOpened, now_us: int) -> None:
+    at = from_us(opened.started_us)
+    # A second open row of a stream would never end: there is one, or none.
+    if connection.execute(select(gap.c.gap_id).where(_of(gap, ref), gap.c.ended_at.is_(None))).first() is None:
+        connection.execute(insert(gap).values(_ref_values(ref) | {"started_at": at, "cause": opened.cause}))
+        body = {"start_us": opened.started_us, "cause": opened.cause}
+        _announce(connection, "gap.opened", str(ref), body, now_us)
+
+
+def _end_outage(connection: Connection, ref: StreamRef, ended: OutageEnded, now_us: int) -> None:
+    at, of_outage = from_us(ended.at_us), and_(_of(gap, ref), gap.c.started_at >= from_us(ended.since_us))
+    connection.execute(delete(gap).where(of_outage, gap.c.started_at >= at))
+    running = or_(gap.c.ended_at.is_(None), gap.c.ended_at > at)
+    connection.execute(update(gap).where(of_outage, running).values(ended_at=at))
+    _announce(connection, "gap.ended", str(ref), {"since_us": ended.since_us, "end_us": ended.at_us}, now_us)
+
+
+def _open_gaps(connection: Connection) -> dict[StreamRef, OpenGap]:
+    rows = connection.execute(
+        select(gap.c.camera_id, gap.c.stream, gap.c.started_at, gap.c.cause)
+        .where(gap.c.ended_at.is_(None))
+        .order_by(gap.c.started_at)
+    )
+    found = {}
+    for row in rows:
+        started_us = to_us(row.started_at)
+        found[StreamRef(row.camera_id, StreamName(row.stream))] = OpenGap(started_us, row.cause, started_us)
+    return found
+
+
+def _announce(connection: Connection, kind: str, subject: str, body: dict[str, Any], now_us: int) -> None:
+    connection.execute(insert(outbox).values(at=from_us(now_us), kind=kind, subject=subject, body=body))
