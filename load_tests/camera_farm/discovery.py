@@ -10,7 +10,7 @@ import struct
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 from urllib.parse import quote
 
 log = logging.getLogger(__name__)
@@ -41,8 +41,8 @@ class DiscoveryResponder(asyncio.DatagramProtocol):
         self._transports: list[asyncio.DatagramTransport] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transports.append(transport)
+        # uvloop's transports are none of asyncio's classes.
+        self._transports.append(cast(asyncio.DatagramTransport, transport))
 
     def datagram_received(self, data: bytes, address: tuple[str | int, ...]) -> None:
         found = _MESSAGE_ID.search(data)
