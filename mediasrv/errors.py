@@ -9,6 +9,7 @@
     │   ├── NotFound                    404
     │   ├── Conflict                    409
     │   ├── TooManyRequests             429
+    │   ├── UnsupportedMediaType        415
     │   └── NotAcceptable               406  no codec, suite or transport in common
     ├── Unavailable                     503  a part that is needed is not there now
     ├── CameraError                     a camera that cannot be pulled; `code` is its reason code
@@ -71,6 +72,11 @@ class NotFound(RequestError):
 class NotAcceptable(RequestError):
     default_code = "not_acceptable"
     status = 406
+
+
+class UnsupportedMediaType(RequestError):
+    default_code = "media_type_unsupported"
+    status = 415
 
 
 class Conflict(RequestError):

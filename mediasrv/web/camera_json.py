@@ -1,0 +1,85 @@
+"""Cameras, streams and profiles as docs/api.md shows them. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Final
+
+from mediasrv.cameras.views import CameraView, Profile, RecordingView, StreamView
+from mediasrv.media.access_unit import StreamRef
+from mediasrv.reasons import Reason
+from mediasrv.security.policy import Permission
+from mediasrv.settings import RetentionSettings
+from mediasrv.web.fields import format_time
+
+_SHOWN: Final = (Permission.LIVE_VIEW, Permission.FOOTAGE_VIEW, Permission.CAMERA_MANAGE)
+"""What the page asks of a camera; seeing it at all is not worth saying."""
+
+
+def camera_json(
+    view: CameraView,
+    permissions: frozenset[Permission],
+    viewers: Mapping[StreamRef, int],
+    defaults: RetentionSettings,
+) -> dict[str, Any]:
+    return {
+        "id": view.camera_id,
+        "name": view.name,
+        "kind": view.kind,
+        "address": view.address,
+        "place": view.place_id,
+        "origin": view.origin,
+        "enabled": view.enabled,
+        "record": view.record,
+        "permissions": [permission for permission in _SHOWN if permission in permissions],
+        "streams": {
+            stream: _stream_json(shown, viewers.get(StreamRef(view.camera_id, stream), 0))
+            for stream, shown in view.streams.items()
+        },
+        "profile": None if view.profile is None else profile_json(view.profile),
+        "retention": retention_json(view, defaults),
+    }
+
+
+def retention_json(view: CameraView, defaults: RetentionSettings) -> dict[str, Any]:
+    """The camera's own policy, and the one that applies."""
+    age, size = view.max_age_days, view.max_size_bytes
+    return {
+        "max_age_days": age,
+        "max_size_bytes": size,
+        "effective": {
+            "max_age_days": defaults.max_age_days if age is None else age,
+            "max_size_bytes": defaults.max_size_bytes if size is None else size,
+        },
+    }
+
+
+def profile_json(profile: Profile) -> dict[str, Any]:
+    return dataclasses.asdict(profile)
+
+
+def reason_json(reason: Reason | None) -> dict[str, str] | None:
+    return None if reason is None else dataclasses.asdict(reason)
+
+
+def _stream_json(view: StreamView, viewers: int) -> dict[str, Any]:
+    video, audio = view.video, view.audio
+    return {
+        "state": view.state,
+        "reason": reason_json(view.reason),
+        "since": format_time(view.since_us) if view.since_us else None,
+        "video": video and {"codec": video.codec, "width": video.width, "height": video.height},
+        "audio": audio and {"codec": audio.codec},
+        "viewers": viewers,
+        "recording": _recording_json(view.recording),
+    }
+
+
+def _recording_json(view: RecordingView) -> dict[str, Any]:
+    return {
+        "state": view.state,
+        "reason": reason_json(view.reason),
+        "durable_until": format_time(view.durable_until_us),
+        "stored_until": format_time(view.stored_until_us),
+    }

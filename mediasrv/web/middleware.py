@@ -1,0 +1,109 @@
+"""What every request goes through: URL tokens are exchanged, errors become problems, answers get their headers."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
+
+from mediasrv.errors import MediasrvError, NotAuthenticated
+from mediasrv.web import problems
+from mediasrv.web.guard import set_session_cookie
+from mediasrv.web.metrics import Metric, Sample
+from mediasrv.web.services import Services
+
+log = logging.getLogger(__name__)
+
+CSP_PAGE: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; font-src 'self'; "
+    "media-src 'self' blob:; connect-src 'self'; worker-src 'self' blob:; manifest-src 'self'; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'"
+)
+HEADERS: Final[Mapping[str, str]] = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+"""On every answer that does not say otherwise. Footage is never stored by a cache: it would lie there unsealed."""
+
+
+class RequestCounts:
+    """Requests by route and status, for the metrics. Routes are patterns: their number is bounded, no id is in them."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[tuple[str, str, int]] = Counter()
+
+    def count(self, request: web.Request, status: int) -> None:
+        self._counts[(request.method, route_pattern(request), status)] += 1
+
+    def metrics(self) -> Iterable[Metric]:
+        samples = [
+            Sample({"method": method, "route": route, "status": str(status)}, number)
+            for (method, route, status), number in sorted(self._counts.items())
+        ]
+        return [Metric("mediasrv_http_requests_total", "counter", "HTTP requests by route and status.", samples)]
+
+
+def route_pattern(request: web.Request) -> str:
+    """The route without ids, tokens and times: the only form of a path that is logged or counted."""
+    resource = request.match_info.route.resource
+    return "(unknown)" if resource is None else resource.canonical
+
+
+def outermost(counts: RequestCounts, services: Services) -> Middleware:
+    """The middleware around everything."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if "token" in request.query:
+            handler = _exchange(services)
+        response = await _answer(request, handler)
+        for name, value in HEADERS.items():
+            response.headers.setdefault(name, value)
+        counts.count(request, response.status)
+        return response
+
+    return middleware
+
+
+async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """The last resort of a request: whatever happens becomes an answer, and what was unforeseen is logged."""
+    try:
+        return await handler(request)
+    except MediasrvError as error:
+        if error.status >= 500:
+            log.warning("%s %s: %s: %s", request.method, route_pattern(request), error.code, error.sentence)
+        return problems.from_error(error)
+    except web.HTTPException as error:
+        return problems.from_http(error)
+    except Exception:
+        log.exception("%s %s failed", request.method, route_pattern(request))
+        return problems.internal()
+
+
+def _exchange(services: Services) -> Handler:
+    """Answers a request with `?token=`: the token moves into the cookie and out of the URL, history and logs."""
+
+    async def exchange(request: web.Request) -> web.StreamResponse:
+        token = request.query["token"]
+        if request.method != "GET":
+            raise NotAuthenticated(
+                "A token in the URL is only exchanged by GET: send it as Bearer.", code="token_in_url"
+            )
+        if request.match_info.http_exception is not None:  # no redirect to a path that is not ours (`//elsewhere/`)
+            raise request.match_info.http_exception
+        await services.sessions.identify(token)
+        target = request.rel_url.with_query([pair for pair in request.query.items() if pair[0] != "token"])
+        response = web.Response(status=303, headers={hdrs.LOCATION: str(target)})
+        security = services.settings.security
+        set_session_cookie(response, token, security.session_s, secure=security.cookie_secure)
+        return response
+
+    return exchange

@@ -1,0 +1,56 @@
+"""Where a request comes from: the peer's address, or what a trusted proxy says."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from functools import lru_cache
+
+from aiohttp import web
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Remotes:
+    """Finds the client behind trusted proxies (networks in CIDR form)."""
+
+    def __init__(self, trusted_proxies: Iterable[str]) -> None:
+        self._trusted: tuple[Network, ...] = tuple(ipaddress.ip_network(one, strict=False) for one in trusted_proxies)
+
+    def address(self, request: web.Request) -> str:
+        """The right-most address of X-Forwarded-For that is no trusted proxy; without one, the peer's own.
+
+        What stands further left was written by the client and proves nothing.
+        """
+        address = request.remote or ""
+        if not self._trusts(address):
+            return address
+        for forwarded in reversed(request.headers.get("X-Forwarded-For", "").split(",")):
+            found = _parse(forwarded.strip())
+            if found is None:
+                return address
+            address = str(found)
+            if not self._trusts(address):
+                return address
+        return address
+
+    def is_local(self, request: web.Request) -> bool:
+        """Whether a process on this machine asks for itself, not a proxy for somebody else."""
+        peer = _parse(request.remote or "")
+        forwarded = "X-Forwarded-For" in request.headers or "Forwarded" in request.headers
+        return peer is not None and peer.is_loopback and not forwarded
+
+    def _trusts(self, address: str) -> bool:
+        if not self._trusted:
+            return False
+        parsed = _parse(address)
+        return parsed is not None and any(parsed in network for network in self._trusted)
+
+
+@lru_cache(maxsize=1024)
+def _parse(text: str) -> Address | None:
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None

@@ -1,0 +1,201 @@
+"""/api/v1/cameras: what there is, adding, changing and removing, retention and the timeline."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Final
+from urllib.parse import unquote
+
+from aiohttp import web
+
+from mediasrv.cameras.views import CameraChanges, CameraView, NewCamera
+from mediasrv.catalogue.places import ROOT_PLACE_ID, get_place, list_places
+from mediasrv.errors import Conflict, InvalidRequest
+from mediasrv.media.access_unit import StreamRef, is_camera_id
+from mediasrv.reasons import reason
+from mediasrv.security.policy import Permission, permissions_at
+from mediasrv.web.camera_json import camera_json, profile_json, retention_json
+from mediasrv.web.camera_places import CameraPlaces
+from mediasrv.web.fields import Fields, format_time, query_span, query_stream, read_fields
+from mediasrv.web.routing import ANY_ACCOUNT, Access, Route, Scope
+from mediasrv.web.services import Services, TimelineView
+from mediasrv.web.viewers import Viewers
+
+_NEW: Final = frozenset({"id", "name", "address", "sub_address", "username", "password", "place", "record"})
+_CHANGES: Final = frozenset({"name", "enabled", "record", "username", "password"})
+_RETENTION: Final = frozenset({"max_age_days", "max_size_bytes"})
+_MOST_DAYS: Final = 36_500
+_MOST_BYTES: Final = 10**18
+
+
+def routes(services: Services, places: CameraPlaces, viewers: Viewers) -> list[Route]:
+    cameras = _Handlers(services, places, viewers)
+    view, manage, footage = Permission.CAMERA_VIEW, Permission.CAMERA_MANAGE, Permission.FOOTAGE_VIEW
+    one = "/api/v1/cameras/{camera}"
+    return [
+        Route("GET", "/api/v1/cameras", ANY_ACCOUNT, cameras.list),
+        Route("POST", "/api/v1/cameras", manage, cameras.add, Scope.SOMEWHERE),
+        Route("POST", "/api/v1/cameras/probe", manage, cameras.probe, Scope.SOMEWHERE),
+        Route("GET", "/api/v1/discover", manage, cameras.discover, Scope.SOMEWHERE),
+        Route("GET", one, view, cameras.show, Scope.CAMERA),
+        Route("PATCH", one, manage, cameras.change, Scope.CAMERA),
+        Route("DELETE", one, manage, cameras.remove, Scope.CAMERA),
+        Route("GET", f"{one}/retention", view, cameras.show_retention, Scope.CAMERA),
+        Route("PUT", f"{one}/retention", manage, cameras.set_retention, Scope.CAMERA),
+        Route("GET", f"{one}/timeline", footage, cameras.timeline, Scope.FOOTAGE),
+    ]
+
+
+class _Handlers:
+    def __init__(self, services: Services, places: CameraPlaces, viewers: Viewers) -> None:
+        self._services = services
+        self._cameras = services.cameras
+        self._places = places
+        self._viewers = viewers
+
+    async def list(self, request: web.Request, access: Access) -> web.StreamResponse:
+        paths = {place.place_id: place.path for place in await self._services.catalogue.read(list_places)}
+        viewers = self._viewers.counts()
+        shown = []
+        for view in self._cameras.list():
+            permissions = permissions_at(access.principal.grants, paths.get(view.place_id, ""), access.now_us)
+            if Permission.CAMERA_VIEW in permissions:
+                shown.append(camera_json(view, permissions, viewers, self._services.settings.retention))
+        return web.json_response({"cameras": shown})
+
+    async def show(self, request: web.Request, access: Access) -> web.StreamResponse:
+        return self._answer(self._cameras.get(access.camera_id), access)
+
+    async def probe(self, request: web.Request, access: Access) -> web.StreamResponse:
+        profile = await self._cameras.probe(await self._read_wish(request, access))
+        return web.json_response({"profile": profile_json(profile)})
+
+    async def discover(self, request: web.Request, access: Access) -> web.StreamResponse:
+        devices = [_device_json(device) for device in await self._cameras.discover()]
+        return web.json_response({"devices": devices})
+
+    async def add(self, request: web.Request, access: Access) -> web.StreamResponse:
+        wish = await self._read_wish(request, access)
+        view = await self._cameras.add(wish, access.principal.username)
+        await self._log(access, "camera.added", view.camera_id, address=view.address, place=view.place_id)
+        place = await self._services.catalogue.read(get_place, view.place_id)
+        return self._answer(view, dataclasses.replace(access, place_path=place.path), status=201)
+
+    async def change(self, request: web.Request, access: Access) -> web.StreamResponse:
+        changes = _read_changes(await read_fields(request, _CHANGES))
+        if self._cameras.get(access.camera_id).origin == "file":
+            raise Conflict("This camera comes from the cameras file: change it there.", code="camera_from_file")
+        view = await self._cameras.change(access.camera_id, changes)
+        changed = [name for name, value in dataclasses.asdict(changes).items() if value is not None]
+        await self._log(access, "camera.changed", access.camera_id, changed=changed)
+        return self._answer(view, access)
+
+    async def remove(self, request: web.Request, access: Access) -> web.StreamResponse:
+        if self._cameras.get(access.camera_id).origin == "file":
+            raise Conflict("This camera comes from the cameras file: remove it there.", code="camera_from_file")
+        await self._cameras.remove(access.camera_id)
+        self._places.forget(access.camera_id)
+        await self._log(access, "camera.removed", access.camera_id)
+        return web.Response(status=204)
+
+    async def show_retention(self, request: web.Request, access: Access) -> web.StreamResponse:
+        view = self._cameras.get(access.camera_id)
+        return web.json_response(retention_json(view, self._services.settings.retention))
+
+    async def set_retention(self, request: web.Request, access: Access) -> web.StreamResponse:
+        fields = await read_fields(request, _RETENTION)
+        age = fields.optional_int("max_age_days", 1, _MOST_DAYS)
+        size = fields.optional_int("max_size_bytes", 0, _MOST_BYTES)
+        before = retention_json(self._cameras.get(access.camera_id), self._services.settings.retention)
+        view = await self._cameras.set_retention(access.camera_id, age, size)
+        after = retention_json(view, self._services.settings.retention)
+        await self._log(
+            access, "retention.changed", access.camera_id, before=before["effective"], after=after["effective"]
+        )
+        return web.json_response(after)
+
+    async def timeline(self, request: web.Request, access: Access) -> web.StreamResponse:
+        start_us, end_us = query_span(request)
+        ref = StreamRef(access.camera_id, query_stream(request))
+        found = await self._services.playback_here().timeline(ref, start_us, end_us)
+        return web.json_response(timeline_json(start_us, end_us, found))
+
+    # --- inside ----------------------------------------------------------------------------------
+
+    async def _read_wish(self, request: web.Request, access: Access) -> NewCamera:
+        """A new camera from the body, at a place where the principal may manage cameras."""
+        fields = await read_fields(request, _NEW)
+        place_id = fields.text("place", most=64) or ROOT_PLACE_ID
+        place = await self._services.catalogue.read(get_place, place_id)
+        access.require(Permission.CAMERA_MANAGE, place.path)
+        camera_id = fields.text("id", most=64)
+        if camera_id and not is_camera_id(camera_id):
+            raise InvalidRequest("A camera id is 1 to 64 of a-z, 0-9 and inner hyphens.", code="camera_id_invalid")
+        address, url_username, url_password = split_login(fields.required_text("address").strip())
+        record = fields.optional_flag("record")
+        return NewCamera(
+            address=address,
+            name=fields.text("name", most=200).strip(),
+            camera_id=camera_id,
+            sub_address=split_login(fields.text("sub_address").strip())[0],
+            username=fields.text("username", most=200) or url_username,
+            password=fields.text("password", most=200) or url_password,
+            place_id=place.place_id,
+            record=True if record is None else record,
+        )
+
+    async def _log(self, access: Access, action: str, camera_id: str, **detail: object) -> None:
+        await self._services.access_log.append(access.actor.event(action, camera_id, **detail))
+
+    def _answer(self, view: CameraView, access: Access, status: int = 200) -> web.Response:
+        permissions = permissions_at(access.principal.grants, access.place_path, access.now_us)
+        document = camera_json(view, permissions, self._viewers.counts(), self._services.settings.retention)
+        return web.json_response(document, status=status)
+
+
+def split_login(address: str) -> tuple[str, str, str]:
+    """An address without the user name and password that people paste into URLs, and these two."""
+    scheme, slashes, rest = address.partition("://")
+    authority, slash, path = rest.partition("/")
+    login, at, host = authority.rpartition("@")
+    if not slashes or not at:
+        return address, "", ""
+    username, _, password = login.partition(":")
+    return f"{scheme}://{host}{slash}{path}", unquote(username), unquote(password)
+
+
+def timeline_json(start_us: int, end_us: int, found: TimelineView) -> dict[str, Any]:
+    """docs/api.md; a gap that is still open ends where the question ends."""
+    return {
+        "start": format_time(start_us),
+        "end": format_time(end_us),
+        "coverage": [_span(span.start_us, span.end_us) for span in found.coverage],
+        "gaps": [
+            _span(gap.started_us, end_us if gap.ended_us is None else gap.ended_us) | _cause(gap.cause)
+            for gap in found.gaps
+        ],
+        "holds": [_span(span.start_us, span.end_us) for span in found.holds],
+    }
+
+
+def _span(start_us: int, end_us: int) -> dict[str, Any]:
+    return {"start": format_time(start_us), "end": format_time(end_us)}
+
+
+def _cause(code: str) -> dict[str, str]:
+    known = reason(code)
+    return {"cause": code, "sentence": known.sentence, "sentence_vi": known.sentence_vi}
+
+
+def _read_changes(fields: Fields) -> CameraChanges:
+    return CameraChanges(
+        name=fields.optional_text("name", 200),
+        enabled=fields.optional_flag("enabled"),
+        record=fields.optional_flag("record"),
+        username=fields.optional_text("username", 200),
+        password=fields.optional_text("password", 200),
+    )
+
+
+def _device_json(device: object) -> dict[str, str]:
+    return {name: str(getattr(device, name, "") or "") for name in ("address", "name", "model")}

@@ -1,0 +1,111 @@
+"""/playback/{camera}/…: recorded footage as HLS VOD.
+
+One viewing is one entry in the access log, with its span. A segment is given only to somebody who was
+given the playlist that names its object, or after an entry of its own: what was watched can be told.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from typing import Final
+
+from aiohttp import web
+
+from mediasrv.errors import NotFound
+from mediasrv.media.access_unit import StreamRef
+from mediasrv.security.access_log import Event
+from mediasrv.security.policy import Permission
+from mediasrv.web.fields import format_time, query_span, query_stream
+from mediasrv.web.media_responses import TRACKS, media, numbers, playlist
+from mediasrv.web.routing import Access, Route, Scope
+from mediasrv.web.services import Services
+
+VIEWING_WINDOW_S: Final = 300.0
+MOST_REMEMBERED: Final = 200_000
+_INIT: Final = re.compile(r"init-(\d+)\.mp4", re.ASCII)
+_SEGMENT: Final = re.compile(r"(\d+)-(\d+)\.m4s", re.ASCII)
+_OBJECT_IDS: Final = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
+
+
+def routes(services: Services) -> list[Route]:
+    playback = _Handlers(services)
+    footage, track = Permission.FOOTAGE_VIEW, "{track:video|audio}"
+    return [
+        Route("GET", "/playback/{camera}/index.m3u8", footage, playback.master, Scope.FOOTAGE),
+        Route("GET", f"/playback/{{camera}}/{track}.m3u8", footage, playback.media_playlist, Scope.FOOTAGE),
+        Route(
+            "GET",
+            f"/playback/{{camera}}/{{object:[0-9a-f]{{64}}}}/{track}/{{file}}",
+            footage,
+            playback.media,
+            Scope.FOOTAGE,
+        ),
+    ]
+
+
+class Opened:
+    """Which objects whose playlists were given to which principal. Bounded: what is forgotten is logged anew."""
+
+    def __init__(self, most: int = MOST_REMEMBERED) -> None:
+        self._most = most
+        self._opened: OrderedDict[tuple[str, str], None] = OrderedDict()
+
+    def add(self, principal_id: str, object_id: str) -> None:
+        self._opened[(principal_id, object_id)] = None
+        self._opened.move_to_end((principal_id, object_id))
+        while len(self._opened) > self._most:
+            self._opened.popitem(last=False)
+
+    def __contains__(self, key: tuple[str, str]) -> bool:
+        return key in self._opened
+
+
+class _Handlers:
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._opened = Opened()
+
+    async def master(self, request: web.Request, access: Access) -> web.StreamResponse:
+        ref, span = StreamRef(access.camera_id, query_stream(request)), query_span(request)
+        body = await self._services.playback_here().master(ref, *span)
+        await self._viewing(access, ref, span)
+        return playlist(body)
+
+    async def media_playlist(self, request: web.Request, access: Access) -> web.StreamResponse:
+        ref, span = StreamRef(access.camera_id, query_stream(request)), query_span(request)
+        track = TRACKS[request.match_info["track"]]
+        body = await self._services.playback_here().media_playlist(ref, track, *span)
+        await self._viewing(access, ref, span)
+        for object_id in set(_OBJECT_IDS.findall(body)):
+            self._opened.add(access.principal.principal_id, object_id.decode())
+        return playlist(body)
+
+    async def media(self, request: web.Request, access: Access) -> web.StreamResponse:
+        object_id, name = request.match_info["object"], request.match_info["file"]
+        track = TRACKS[request.match_info["track"]]
+        playback = self._services.playback_here()
+        if found := numbers(_SEGMENT, name):
+            body = await playback.segment(access.camera_id, object_id, track, found[0], found[1])
+        elif found := numbers(_INIT, name):
+            body = await playback.init(access.camera_id, object_id, track, found[0])
+        else:
+            raise NotFound("There is no such segment.", code="segment_not_found")
+        await self._object_viewed(access, object_id)
+        return media(body, track)
+
+    async def _viewing(self, access: Access, ref: StreamRef, span: tuple[int, int]) -> None:
+        start, end = (format_time(one) for one in span)
+        who = access.principal
+        event = Event("playback.started", f"{ref} {start} {end}", who.principal_id, who.username, access.remote)
+        await self._services.access_log.once(event, VIEWING_WINDOW_S)
+
+    async def _object_viewed(self, access: Access, object_id: str) -> None:
+        """Segments asked for without their playlist: rare, and each object is an entry."""
+        who = access.principal
+        if (who.principal_id, object_id) in self._opened:
+            return
+        event = Event(
+            "playback.object", f"{access.camera_id} {object_id}", who.principal_id, who.username, access.remote
+        )
+        await self._services.access_log.once(event, VIEWING_WINDOW_S)

@@ -1,0 +1,188 @@
+"""What HTTP handlers need, and nothing else. app.py fills `Services`; tests fill it with fakes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from mediasrv.cameras.views import CameraChanges, CameraView, NewCamera, Profile
+from mediasrv.catalogue import Catalogue
+from mediasrv.clock import Clock
+from mediasrv.errors import Unavailable
+from mediasrv.media.access_unit import StreamRef, TrackKind
+from mediasrv.reasons import Reason
+from mediasrv.security.access_log import AccessLog
+from mediasrv.security.accounts import Accounts
+from mediasrv.security.sessions import Sessions
+from mediasrv.settings import Settings
+from mediasrv.web.metrics import Metric
+
+
+class Joined(Protocol):
+    """A WHEP viewer that has been let in."""
+
+    @property
+    def viewer_id(self) -> str: ...
+
+    @property
+    def answer_sdp(self) -> str: ...
+
+    @property
+    def etag(self) -> str: ...
+
+
+class Viewer(Protocol):
+    """A WHEP viewer as the fan-out lists it."""
+
+    @property
+    def viewer_id(self) -> str: ...
+
+    @property
+    def ref(self) -> StreamRef: ...
+
+
+class LiveService(Protocol):
+    """The WebRTC fan-out. `leave` of an unknown viewer does nothing."""
+
+    async def join(self, ref: StreamRef, offer_sdp: str, principal_id: str) -> Joined: ...
+
+    def trickle(self, viewer_id: str, fragment: str) -> None: ...
+
+    def leave(self, viewer_id: str) -> None: ...
+
+    def viewers(self) -> Sequence[Viewer]: ...
+
+
+class HlsSource(Protocol):
+    """Live HLS; URLs below /hls/{camera}/ map to these."""
+
+    async def master(self, ref: StreamRef) -> bytes: ...
+
+    async def media_playlist(
+        self, ref: StreamRef, track: TrackKind, msn: int | None, part: int | None, skip: bool
+    ) -> bytes: ...
+
+    async def part(self, ref: StreamRef, track: TrackKind, msn: int, part: int) -> bytes: ...
+
+    async def segment(self, ref: StreamRef, track: TrackKind, msn: int) -> bytes: ...
+
+    def init(self, ref: StreamRef, track: TrackKind, version: int) -> bytes: ...
+
+
+class TimelineGap(Protocol):
+    @property
+    def started_us(self) -> int: ...
+
+    @property
+    def ended_us(self) -> int | None: ...
+
+    @property
+    def cause(self) -> str: ...
+
+
+class CameraService(Protocol):
+    """The supervisor of cameras. Raises NotFound `camera_not_found`, Conflict, CameraError."""
+
+    def list(self) -> Sequence[CameraView]: ...
+
+    def get(self, camera_id: str) -> CameraView: ...
+
+    def add(self, wish: NewCamera, by: str) -> Awaitable[CameraView]: ...
+
+    def probe(self, wish: NewCamera) -> Awaitable[Profile]: ...
+
+    def change(self, camera_id: str, changes: CameraChanges) -> Awaitable[CameraView]: ...
+
+    def set_retention(
+        self, camera_id: str, max_age_days: int | None, max_size_bytes: int | None
+    ) -> Awaitable[CameraView]: ...
+
+    def remove(self, camera_id: str) -> Awaitable[None]: ...
+
+    def discover(self) -> Awaitable[Sequence[object]]: ...
+
+
+class SystemState(Protocol):
+    """How the node is doing, gathered from its parts."""
+
+    async def status(self) -> Mapping[str, Any]:
+        """JSON values: node, capacity, spool, storage, uploads waiting."""
+
+    async def readiness(self) -> Sequence[Reason]:
+        """Why the node is not ready; empty when it is."""
+
+    def metrics(self) -> Iterable[Metric]:
+        """Counters and gauges of the parts, without secrets in their labels."""
+
+
+class TimelineSpan(Protocol):
+    @property
+    def start_us(self) -> int: ...
+
+    @property
+    def end_us(self) -> int: ...
+
+
+class TimelineView(Protocol):
+    """What lies in a span of time: footage, gaps with causes, holds."""
+
+    @property
+    def coverage(self) -> Sequence[TimelineSpan]: ...
+
+    @property
+    def gaps(self) -> Sequence[TimelineGap]: ...
+
+    @property
+    def holds(self) -> Sequence[TimelineSpan]: ...
+
+
+class PlaybackSource(Protocol):
+    """Recorded footage; URLs below /playback/{camera}/ map to these. Object ids of other cameras are NotFound."""
+
+    async def timeline(self, ref: StreamRef, start_us: int, end_us: int) -> TimelineView: ...
+
+    async def master(self, ref: StreamRef, start_us: int, end_us: int) -> bytes: ...
+
+    async def media_playlist(self, ref: StreamRef, track: TrackKind, start_us: int, end_us: int) -> bytes: ...
+
+    async def segment(self, camera_id: str, object_id: str, track: TrackKind, first: int, last: int) -> bytes: ...
+
+    async def init(self, camera_id: str, object_id: str, track: TrackKind, index: int) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """`live`, `hls` and `playback` are None in a process that does not play that role; `ui_dir` is the page's build."""
+
+    settings: Settings
+    clock: Clock
+    catalogue: Catalogue
+    sessions: Sessions
+    accounts: Accounts
+    access_log: AccessLog
+    cameras: CameraService
+    live: LiveService | None
+    hls: HlsSource | None
+    playback: PlaybackSource | None
+    system: SystemState
+    ui_dir: Path | None = None
+
+    def live_here(self) -> LiveService:
+        """Raises Unavailable in a process without the role."""
+        if self.live is None:
+            raise Unavailable("This process serves no live video.", code="live_not_here")
+        return self.live
+
+    def hls_here(self) -> HlsSource:
+        """Raises Unavailable in a process without the role."""
+        if self.hls is None:
+            raise Unavailable("This process serves no live video.", code="live_not_here")
+        return self.hls
+
+    def playback_here(self) -> PlaybackSource:
+        """Raises Unavailable in a process without the role."""
+        if self.playback is None:
+            raise Unavailable("This process opens no footage.", code="playback_not_here")
+        return self.playback
