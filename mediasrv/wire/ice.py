@@ -29,11 +29,16 @@ _PATHS: Final = 16
 
 @dataclass(slots=True, eq=False)
 class Path:
-    """A remote address that sent an authentic check. `local` names our address it was sent to, opaque here."""
+    """A remote address that sent an authentic check.
+
+    `local` names our address it was sent to and `segmented` says whether the kernel cuts runs of packets for it
+    (UDP GSO); both belong to the socket and mean nothing here.
+    """
 
     address: Address
     local: bytes
     checked_s: float
+    segmented: bool = True
     nominated: bool = False
     received_bytes: int = 0
     sent_bytes: int = 0
@@ -45,6 +50,7 @@ class IceLite:
     def __init__(self, fragment: str, password: str, remote_fragment: str) -> None:
         self.fragment = fragment
         self.password = password
+        self.remote_fragment = remote_fragment
         self._username = f"{fragment}:{remote_fragment}"
         self._key = password.encode()
         self._transactions: OrderedDict[bytes, Address] = OrderedDict()

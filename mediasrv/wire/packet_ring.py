@@ -54,8 +54,17 @@ class PacketRing:
         return self._units[0].first if self._units else self._next
 
     @property
-    def newest(self) -> PacketizedUnit | None:
-        return self._units[-1] if self._units else None
+    def interval(self) -> int:
+        """RTP time between the last two units; 0 while there are not two."""
+        return self._units[-1].timestamp - self._units[-2].timestamp if len(self._units) > 1 else 0
+
+    @property
+    def packets_per_s(self) -> float:
+        """The stream's own rate over what is kept; 0 while that is too little to tell."""
+        if len(self._units) < 2:
+            return 0.0
+        span_s = self._units[-1].arrived_s - self._units[0].arrived_s
+        return (self._next - self._units[0].first) / span_s if span_s > 0 else 0.0
 
     def push(self, payloads: list[bytes], timestamp: int, *, keyframe: bool, arrived_s: float) -> PacketizedUnit:
         """Numbers the packets of the next access unit and keeps them. `timestamp` must exceed the last one's."""

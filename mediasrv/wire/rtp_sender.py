@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from mediasrv.wire.packet_ring import PacketizedUnit, PacketRing, Run
-from mediasrv.wire.srtp import SrtpSender
+from mediasrv.wire.srtp import OVERHEAD_BYTES, SrtpSender
 
 SQUEEZED_STEP: Final = 90
 """Cached access units are sent 1 ms apart in RTP time, the last at its own: the viewer is at once near live."""
@@ -88,7 +88,7 @@ class RtpVideoSender:
         joined = self._protect(epoch, unit, index, payloads[start:end], end == len(payloads))
         self._next_index = index + end - start
         self.packets += end - start
-        self.octets += len(joined)
+        self.octets += len(joined) - OVERHEAD_BYTES * (end - start)
         return joined
 
     def resend(self, sequence: int) -> bytes | None:
@@ -125,3 +125,32 @@ class RtpVideoSender:
 
     def _squeeze(self, units: Sequence[PacketizedUnit], first: int, step: int) -> None:
         self._epoch.timestamps.update((unit.first, first + step * i) for i, unit in enumerate(units))
+
+
+class RtpAudioSender:
+    """One viewer's audio. No packet is ever sent again, so a counter is all it needs.
+
+    One source, one payload type an encoding; the encodings share the counter and thereby never a nonce.
+    """
+
+    def __init__(self, srtp: dict[str, SrtpSender], first_index: int, timestamp_offset: int) -> None:
+        self._srtp = srtp
+        self._next_index = first_index
+        self._timestamp_offset = timestamp_offset
+        self.packets = 0
+        self.octets = 0
+
+    def rtp_timestamp(self, stream_timestamp: int) -> int:
+        """The stream's media time as the 32 bits this viewer sees."""
+        return stream_timestamp + self._timestamp_offset & 0xFFFFFFFF
+
+    def protect(self, encoding: str, payload: bytes, timestamp: int) -> bytes | None:
+        """A protected datagram, or None where this encoding was not negotiated."""
+        srtp = self._srtp.get(encoding)
+        if srtp is None:
+            return None
+        datagram = srtp.protect_run(self._next_index, [payload], timestamp + self._timestamp_offset, False)
+        self._next_index += 1
+        self.packets += 1
+        self.octets += len(payload)
+        return datagram
