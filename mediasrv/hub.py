@@ -12,8 +12,8 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import Final, Protocol
 
-from mediasrv.media.access_unit import AccessUnit, Part, Session, StreamRef, TrackKind
-from mediasrv.media.segmenter import Segmenter
+from mediasrv.media.access_unit import AccessUnit, Format, Part, Session, StreamRef, TrackKind
+from mediasrv.media.segmenter import Segmenter, parts_before
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +61,10 @@ class Mountpoint:
         """From the first keyframe of a session to its end."""
         self.gop: list[AccessUnit] = []
         """Video since the last keyframe, that keyframe first; empty while there is none."""
+        self.gop_duration_s: float | None = None
+        """From the last keyframe but one to the last; None before that is known."""
+        self.audio_format: Format | None = None
+        """Of the audio of this session; None without any."""
         self.dropped_sinks = 0
         self._part_s = part_s
         self._segmenter: Segmenter | None = None
@@ -82,12 +86,10 @@ class Mountpoint:
         return Subscription(lambda: self._drop_unit_sink(sink))
 
     def subscribe_parts(self, sink: PartSink) -> Subscription:
-        """Parts begin at the cached keyframe, or at the next one."""
+        """Parts begin at the cached keyframe, the missed ones before this returns, or else at the next keyframe."""
         self._part_sinks += (sink,)
-        if self._segmenter is None:
-            self._segmenter = Segmenter(self._part_s)
-            for unit in self.gop:
-                self._deliver_parts(self._segmenter.push(unit))
+        for part in self._missed_parts():
+            self._deliver_part(part, sink)
         self._demand_changed()
         return Subscription(lambda: self._drop_part_sink(sink))
 
@@ -100,6 +102,8 @@ class Mountpoint:
         """Hands one access unit to everybody. Hot: once a picture and once an audio frame."""
         if unit.format.kind is TrackKind.VIDEO:
             self._cache(unit)
+        else:
+            self.audio_format = unit.format
         for sink in self._unit_sinks:
             try:
                 sink.on_access_unit(unit)
@@ -116,7 +120,7 @@ class Mountpoint:
         session, self.session = self.session, None
         if session is None:
             return
-        self.gop, self.live = [], False
+        self.gop, self.live, self.audio_format = [], False, None
         if self._segmenter is not None:
             self._deliver_parts(self._segmenter.finish())
         sinks: tuple[PartSink | AccessUnitSink, ...] = (*self._part_sinks, *self._unit_sinks)
@@ -128,6 +132,8 @@ class Mountpoint:
 
     def _cache(self, unit: AccessUnit) -> None:
         if unit.keyframe:
+            if self.gop:
+                self.gop_duration_s = (unit.dts - self.gop[0].dts) / unit.format.clock_rate
             self.gop = [unit]
             self.live = True
         elif self.gop:
@@ -136,14 +142,27 @@ class Mountpoint:
             else:
                 self.gop = []
 
+    def _missed_parts(self) -> list[Part]:
+        """The complete parts of the cached GOP, for a subscriber that has just come."""
+        if self._segmenter is None:
+            segmenter = self._segmenter = Segmenter(self._part_s)
+            return [part for unit in self.gop for part in segmenter.push(unit)]
+        open_from = self._segmenter.open_from
+        return [] if open_from is None else parts_before(self.gop, open_from, self._part_s)
+
     def _deliver_parts(self, parts: list[Part]) -> None:
         for part in parts:
             for sink in self._part_sinks:
-                try:
-                    sink.on_part(part)
-                except Exception:
-                    self._sink_failed(sink)
-                    self._drop_part_sink(sink)
+                self._deliver_part(part, sink)
+
+    def _deliver_part(self, part: Part, sink: PartSink) -> None:
+        if sink not in self._part_sinks:
+            return
+        try:
+            sink.on_part(part)
+        except Exception:
+            self._sink_failed(sink)
+            self._drop_part_sink(sink)
 
     def _sink_failed(self, sink: object) -> None:
         self.dropped_sinks += 1
