@@ -55,7 +55,7 @@ def _measure(stack: Stack, options: argparse.Namespace, say: Callable[[str], Non
     with usage_of(stack.server.pid) as usage:
         _watch_for(stack, options.seconds, not options.no_hls)
     status = stack.client.get("/api/v1/status")
-    result = _figures(stack, options, usage) | {"loop_late_ms_p99": status.get("loop_late_ms_p99")}
+    result = _figures(stack, options, usage) | {"loop_late_ms_p99": status["node"]["loop_late_ms_p99"]}
     account = Account()
     if not options.skip_readback:
         say("reading everything back")
