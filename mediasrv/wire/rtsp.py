@@ -118,6 +118,10 @@ class RtspClient:
         self._sinks[channel] = sink
         self._plausible = _plausible_starts(self._channels)
 
+    def detach(self) -> None:
+        """From now on packets are counted and dropped; messages go on."""
+        self._sinks = [self._unknown_channel] * 256
+
     def request(self, method: str, url: str, now: float, headers: Sequence[tuple[str, str]] = ()) -> Request:
         """Queues a request. The oldest unanswered one is forgotten where too many wait."""
         request = Request(method, url, tuple(headers), now)

@@ -1,0 +1,185 @@
+"""From depacketized pictures and audio frames to the access units of sessions. Pure; `now` is monotonic seconds.
+
+One intake serves one RTSP connection. A session is published from its first keyframe on, and ends where the stream is
+damaged or the server's clock was set; the next one begins at once and waits for its own keyframe, so that whatever
+breaks a stream is a session boundary and nothing else (docs/architecture.md, Ends of sessions).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from mediasrv.errors import CameraError, ProtocolError
+from mediasrv.media.access_unit import VIDEO_CLOCK_RATE, AccessUnit, AudioFormat, Session, VideoFormat
+from mediasrv.media.nal import parse_sps, video_format
+from mediasrv.media.rtp import Deliver, Depacketizer, H264Depacketizer, ParameterSets
+from mediasrv.media.timeline import SessionTimeline, TrackTimeline
+
+SECOND_US: Final = 1_000_000
+CLOCK_STEP_US: Final = SECOND_US
+"""A machine's clock that leaves the session's by more than this was set (docs/time.md, 1)."""
+PARAMETER_SETS_S: Final = 10.0
+PARAMETER_SETS_KEYFRAMES: Final = 3
+"""So long after the first keyframe, or so many keyframes, a stream may go without usable parameter sets."""
+
+
+class Publisher(Protocol):
+    """Where sessions and access units go: a mountpoint of the hub."""
+
+    def start_session(self, session: Session) -> None: ...
+
+    def publish(self, unit: AccessUnit) -> None: ...
+
+    def end_session(self, reason: str) -> None: ...
+
+
+@dataclass(slots=True)
+class _OnAir:
+    """A session from its first keyframe on."""
+
+    session: Session
+    video_format: VideoFormat
+    video_line: TrackTimeline
+    audio_line: TrackTimeline | None
+
+
+class Intake:
+    """Counters run over the connection, `units_before_keyframe` and `first_keyframe_us` over the current session."""
+
+    def __init__(self, publisher: Publisher, new_session: Callable[[], Session], most_unit_bytes: int) -> None:
+        self.video: H264Depacketizer | None = None
+        self.audio: Depacketizer | None = None
+        self.video_format: VideoFormat | None = None
+        self.audio_format: AudioFormat | None = None
+        self.video_units = 0
+        self.audio_units = 0
+        self.units_before_keyframe = 0
+        self.first_keyframe_us: int | None = None
+        self.last_picture_at: float | None = None
+        self._publisher = publisher
+        self._new_session = new_session
+        self._most_unit_bytes = most_unit_bytes
+        self._session: Session | None = None
+        self._on_air: _OnAir | None = None
+        self._sets_in_use: ParameterSets | None = None
+        self._reorder = 0
+        self._first_keyframe_at: float | None = None
+        self._keyframes_without_sets = 0
+
+    def add_video(self, payload_type: int, parameter_sets: ParameterSets | None) -> H264Depacketizer:
+        """The depacketizer of the video track; `parameter_sets` are those of the session description."""
+        self.video = H264Depacketizer(
+            payload_type,
+            self._on_picture,
+            self._on_damage,
+            most_bytes=self._most_unit_bytes,
+            parameter_sets=parameter_sets,
+        )
+        return self.video
+
+    def add_audio(self, audio_format: AudioFormat, make: Callable[[Deliver], Depacketizer]) -> Depacketizer:
+        """The depacketizer of the audio track, made by `make` with where its access units go."""
+        self.audio_format = audio_format
+        self.audio = make(self._on_audio)
+        return self.audio
+
+    def begin(self) -> None:
+        """PLAY was answered, or a picture came before the answer did. Twice does no harm."""
+        if self._session is None:
+            self._session = self._new_session()
+            self.units_before_keyframe = 0
+            self.first_keyframe_us = None
+            self._publisher.start_session(self._session)
+
+    def end(self, reason: str) -> None:
+        """`reason` is a reason code of docs/reasons.md. Without a session nothing happens."""
+        if self._session is not None:
+            self._session = self._on_air = None
+            self._publisher.end_session(reason)
+
+    def disturb(self, now: float) -> None:
+        """Junk stood between the packets: a picture in progress is not trusted."""
+        if self.video is not None:
+            self.video.disturb(now)
+
+    def wall_us(self, now: float) -> int | None:
+        """Server wall time at `now` by the session's own pair of clocks; None outside a session."""
+        session = self._session
+        return session.started_us + round((now - session.started_monotonic) * SECOND_US) if session else None
+
+    def check_clock(self, wall_us: int, now: float) -> None:
+        """Begins a new session where the machine's clock was set."""
+        expected_us = self.wall_us(now)
+        if expected_us is not None and abs(wall_us - expected_us) > CLOCK_STEP_US:
+            self._restart("clock_step")
+
+    def _restart(self, reason: str) -> None:
+        self.end(reason)
+        self.begin()
+
+    def _on_damage(self, now: float) -> None:
+        if self._on_air is not None:  # before its first keyframe a session has nothing that damage could reach
+            self._restart("stream_damaged")
+
+    def _on_picture(self, timestamp: int, keyframe: bool, payload: bytes, now: float) -> None:
+        self.last_picture_at = now
+        if keyframe:
+            self._adopt_parameter_sets(now)
+        air = self._on_air or self._go_on_air(keyframe)
+        if air is None:
+            self.units_before_keyframe += 1
+            return
+        dts, pts, arrived_us = air.video_line.place(timestamp, now)
+        if self.first_keyframe_us is None:
+            self.first_keyframe_us = arrived_us
+        self.video_units += 1
+        self._publisher.publish(AccessUnit(air.session, air.video_format, dts, pts, arrived_us, keyframe, payload))
+
+    def _on_audio(self, timestamp: int, keyframe: bool, payload: bytes, now: float) -> None:
+        air, audio_format = self._on_air, self.audio_format
+        if air is None or air.audio_line is None or audio_format is None:
+            return  # audio before the first keyframe has nothing to go with
+        dts, pts, arrived_us = air.audio_line.place(timestamp, now)
+        self.audio_units += 1
+        self._publisher.publish(AccessUnit(air.session, audio_format, dts, pts, arrived_us, True, payload))
+
+    def _go_on_air(self, keyframe: bool) -> _OnAir | None:
+        self.begin()
+        if not keyframe or self._session is None or self.video_format is None:
+            return None
+        line = SessionTimeline(self._session.started_us, self._session.started_monotonic)
+        audio = self.audio_format
+        self._on_air = _OnAir(
+            self._session,
+            self.video_format,
+            line.track(VIDEO_CLOCK_RATE, self._reorder),
+            line.track(audio.clock_rate) if audio else None,
+        )
+        return self._on_air
+
+    def _adopt_parameter_sets(self, now: float) -> None:
+        """A new VideoFormat where the parameter sets changed. Raises CameraError where usable ones never come."""
+        sets = self.video.parameter_sets if self.video else None
+        if sets is not None and sets is not self._sets_in_use:
+            self._sets_in_use = sets
+            with contextlib.suppress(ProtocolError):  # nonsense counts as if nothing had come
+                self._reorder = parse_sps(sets[0]).max_num_reorder or 0
+                self.video_format = video_format(*sets)
+                if self._on_air is not None:
+                    self._on_air.video_format = self.video_format
+        if self.video_format is None:
+            self._miss_parameter_sets(now)
+
+    def _miss_parameter_sets(self, now: float) -> None:
+        if self._first_keyframe_at is None:
+            self._first_keyframe_at = now
+        self._keyframes_without_sets += 1
+        waited_s = now - self._first_keyframe_at
+        if self._keyframes_without_sets >= PARAMETER_SETS_KEYFRAMES or waited_s > PARAMETER_SETS_S:
+            raise CameraError(
+                "The camera sends pictures, but neither its description nor its stream holds a usable SPS and PPS.",
+                code="no_parameter_sets",
+            )

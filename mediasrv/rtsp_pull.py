@@ -1,0 +1,523 @@
+"""Pulls one camera's stream over RTSP into its mountpoint: once, over one TCP connection, until it ends.
+
+`_Connection` is the asyncio shell around `wire.rtsp`; packets go from there straight to the depacketizers of
+`media.intake`, which publishes. `RtspPull` goes through the steps: resolve, connect, describe, set up, play, watch,
+leave. `RtspPull.run` ends by raising CameraError with a code of docs/reasons.md; when to try again is its caller's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final, NoReturn, cast
+from urllib.parse import urlsplit
+
+from mediasrv.clock import Clock
+from mediasrv.errors import CameraError, MediasrvError, ProtocolError
+from mediasrv.hub import Mountpoint
+from mediasrv.media.access_unit import VIDEO_CLOCK_RATE, AudioFormat, Codec, Session, VideoFormat
+from mediasrv.media.intake import SECOND_US, Intake
+from mediasrv.media.rtp import AacDepacketizer, Deliver, Depacketizer, G711Depacketizer, split_parameter_sets
+from mediasrv.settings import PullSettings
+from mediasrv.wire.rtcp import SenderReport, ntp_to_us, parse_compound
+from mediasrv.wire.rtsp import (
+    EndRequested,
+    Event,
+    Request,
+    ResponseReceived,
+    RtspClient,
+    Sink,
+    interleaved_channels,
+    resolve_control,
+)
+from mediasrv.wire.rtsp_auth import Authenticator
+from mediasrv.wire.sdp import MediaDescription, SessionDescription, parse_sdp, sprop_parameter_sets
+
+log = logging.getLogger(__name__)
+
+RTSP_PORT: Final = 554
+TEARDOWN_S: Final = 1.0
+KEEPALIVE_SHARE: Final = 0.4
+"""Of the session's timeout: one answer may be lost, and there is time for another."""
+KEEPALIVE_LEAST_S: Final = 2.0
+CHECK_S: Final = 1.0
+
+_OK: Final = 200
+_UNAUTHORIZED: Final = 401
+_NOT_FOUND: Final = frozenset((404, 410, 454))
+_SESSION_NOT_FOUND: Final = 454
+_G711: Final = {"PCMA": Codec.PCMA, "PCMU": Codec.PCMU}
+_AAC_MODES: Final = {"aac-hbr": (13, 3), "aac-lbr": (6, 2)}
+"""Widths of size and index in an AU header (RFC 3640, 3.3.5 and 3.3.6)."""
+_AAC_CHANNELS: Final = {1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 6: 6, 7: 8}
+
+
+@dataclass(frozen=True, slots=True)
+class RtspSource:
+    """Where a stream is. `url` is `rtsp://host[:port]/…` and holds no credentials; the password is never shown."""
+
+    url: str
+    username: str = ""
+    password: str = field(repr=False, default="")
+
+
+@dataclass(slots=True)
+class PullReport:
+    """How a pull stands. Counters run over the connection; those of the keyframe over the current session.
+
+    `camera_offset_us` is the camera's clock minus the server's, by its last RTCP sender report, true to within
+    `camera_uncertainty_us`; None before the first. `peer` is the address and port that was connected to. `notes` are
+    plain sentences about what was left out.
+    """
+
+    packets: int = 0
+    received_bytes: int = 0
+    video_units: int = 0
+    audio_units: int = 0
+    units_before_keyframe: int = 0
+    first_keyframe_us: int | None = None
+    lost_packets: int = 0
+    damaged: int = 0
+    resyncs: int = 0
+    camera_offset_us: int | None = None
+    camera_uncertainty_us: int | None = None
+    video_format: VideoFormat | None = None
+    audio_format: AudioFormat | None = None
+    peer: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AudioTrack:
+    """An audio track that can be kept: its description, its format, and what makes its depacketizer."""
+
+    media: MediaDescription
+    format: AudioFormat
+    make: Callable[[Deliver], Depacketizer]
+
+
+class _Connection(asyncio.Protocol):
+    """The asyncio shell around the RTSP client core. `ended` is done once `failure` is known, `closed` set once the
+    socket is gone."""
+
+    def __init__(self, client: RtspClient, clock: Clock, response_timeout_s: float) -> None:
+        self.client = client
+        self.received_bytes = 0
+        self.round_trip_s: float | None = None
+        """The shortest answer so far."""
+        self.failure: CameraError | None = None
+        self.ended = asyncio.get_running_loop().create_future()
+        self.closed = asyncio.Event()
+        self._clock = clock
+        self._response_timeout_s = response_timeout_s
+        self._transport: asyncio.Transport | None = None
+        self._answers: dict[Request, asyncio.Future[ResponseReceived]] = {}
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Hot: about 75 calls per camera-second."""
+        self.received_bytes += len(data)
+        try:
+            events = self.client.receive(data, self._clock.monotonic())
+        except MediasrvError as error:
+            self.fail(error)
+            return
+        for event in events:
+            self._handle(event)
+        self._flush()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.fail(CameraError("The connection to the camera was lost.", code="camera_lost"))
+        self.closed.set()
+
+    def fail(self, error: MediasrvError) -> None:
+        """Ends the connection for this reason; the first one counts."""
+        if self.failure is None:
+            self.failure = error if isinstance(error, CameraError) else CameraError(error.sentence, code=error.code)
+            self.failure.__cause__ = error if self.failure is not error else None
+        if not self.ended.done():
+            self.ended.set_result(None)
+        for answer in self._answers.values():
+            if not answer.done():
+                answer.set_exception(self.failure)
+        self.abort()
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    def send(self, method: str, url: str, headers: Sequence[tuple[str, str]] = ()) -> Request:
+        request = self.client.request(method, url, self._clock.monotonic(), headers)
+        self._flush()
+        return request
+
+    async def ask(self, method: str, url: str, headers: Sequence[tuple[str, str]] = ()) -> ResponseReceived:
+        """The answer to a request, whatever its status. Raises CameraError where none comes in time or ever."""
+        if self.failure is not None:
+            raise self.failure
+        request = self.send(method, url, headers)
+        answer: asyncio.Future[ResponseReceived] = asyncio.get_running_loop().create_future()
+        self._answers[request] = answer
+        try:
+            async with asyncio.timeout(self._response_timeout_s):
+                return await answer
+        except TimeoutError as late:
+            waited = f"{self._response_timeout_s:g} s"
+            raise CameraError(f"The camera did not answer {method} within {waited}.", code="host_unreachable") from late
+        finally:
+            del self._answers[request]
+
+    def _flush(self) -> None:
+        outgoing = self.client.data_to_send()
+        if outgoing and self._transport is not None:
+            self._transport.write(outgoing)
+
+    def _handle(self, event: Event) -> None:
+        if isinstance(event, EndRequested):
+            self.fail(CameraError("The camera ended the session.", code="camera_lost"))
+            return
+        self.round_trip_s = min(event.round_trip_s, self.round_trip_s or event.round_trip_s)
+        answer = self._answers.get(event.request)
+        if answer is None:
+            self._handle_keepalive(event)
+        elif not answer.done():
+            answer.set_result(event)
+
+    def _handle_keepalive(self, answer: ResponseReceived) -> None:
+        """Only a session that is gone matters: what a camera does not support it has heard all the same."""
+        if answer.status == _SESSION_NOT_FOUND:
+            self.fail(CameraError("The camera has forgotten the session.", code="camera_lost"))
+
+
+class RtspPull:
+    """One RTSP connection to one stream. `stop_reason` is what ends the session if `run` is cancelled."""
+
+    def __init__(
+        self,
+        source: RtspSource,
+        mountpoint: Mountpoint,
+        new_session: Callable[[], Session],
+        clock: Clock,
+        settings: PullSettings,
+    ) -> None:
+        self.stop_reason = "server_down"
+        self._source = source
+        self._ref = mountpoint.ref
+        self._clock = clock
+        self._settings = settings
+        self._intake = Intake(mountpoint, new_session, settings.access_unit_bytes)
+        self._authenticator = Authenticator(source.username, source.password)
+        self._client = RtspClient(self._authenticator, self._intake.disturb, settings.receive_buffer_bytes)
+        self._connection: _Connection | None = None
+        self._peer = ""
+        self._notes: list[str] = []
+        self._keepalive_method = "GET_PARAMETER"
+        self._control_url = source.url
+        self._camera_offset: tuple[int, int] | None = None
+
+    @property
+    def report(self) -> PullReport:
+        """A snapshot, made when it is asked for."""
+        intake, client, connection = self._intake, self._client, self._connection
+        tracks = [track for track in (intake.video, intake.audio) if track is not None]
+        offset_us, uncertainty_us = self._camera_offset or (None, None)
+        return PullReport(
+            packets=client.packets,
+            received_bytes=connection.received_bytes if connection else 0,
+            video_units=intake.video_units,
+            audio_units=intake.audio_units,
+            units_before_keyframe=intake.units_before_keyframe,
+            first_keyframe_us=intake.first_keyframe_us,
+            lost_packets=sum(track.lost_packets for track in tracks),
+            damaged=intake.video.damaged_units if intake.video else 0,
+            resyncs=client.resyncs,
+            camera_offset_us=offset_us,
+            camera_uncertainty_us=uncertainty_us,
+            video_format=intake.video_format,
+            audio_format=intake.audio_format,
+            peer=self._peer,
+            notes=tuple(self._notes),
+        )
+
+    async def run(self) -> NoReturn:
+        """Pulls until the connection ends, then raises CameraError; call once."""
+        host, port = parse_rtsp_url(self._source.url)
+        addresses = await resolve_allowed(host, port, self._settings)
+        connection = self._connection = await self._connect(addresses, port)
+        reason = "camera_failed"
+        try:
+            await self._play(connection)
+            await self._watch(connection)
+        except asyncio.CancelledError:
+            reason = self.stop_reason
+            raise
+        except CameraError as error:
+            reason = error.code
+            raise
+        except ProtocolError as error:
+            reason = error.code
+            raise CameraError(error.sentence, code=error.code) from error
+        finally:
+            self._intake.end(reason)
+            await self._leave(connection)
+
+    async def _connect(self, addresses: Sequence[str], port: int) -> _Connection:
+        """Connects to the first address that answers. Raises CameraError of the last that did not."""
+        loop = asyncio.get_running_loop()
+        failure = CameraError("The camera's host name has no address.", code="name_unresolved")
+        make = partial(_Connection, self._client, self._clock, self._settings.response_timeout_s)
+        for address in addresses:
+            try:
+                async with asyncio.timeout(self._settings.connect_timeout_s):
+                    _, connection = await loop.create_connection(make, address, port)
+            except OSError as error:
+                failure = _connect_failure(error, self._settings.connect_timeout_s)
+                failure.__cause__ = error
+                continue
+            self._peer = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+            return connection
+        raise failure
+
+    async def _play(self, connection: _Connection) -> None:
+        description, base = await self._describe(connection)
+        video = choose_video(description.media)
+        audio, note = choose_audio(description.media)
+        if note:
+            self._notes.append(note)
+        depacketizer = self._intake.add_video(video.payload_type, split_parameter_sets(sprop_parameter_sets(video)))
+        await self._set_up(connection, base, video, depacketizer.receive)
+        if audio is not None:
+            await self._set_up_audio(connection, base, audio)
+        self._control_url = resolve_control(base, description.control)
+        await self._request(connection, "PLAY", self._control_url, [("Range", "npt=0.000-")])
+        self._intake.begin()
+        log.info("%s: playing from %s", self._ref, self._peer)
+
+    async def _describe(self, connection: _Connection) -> tuple[SessionDescription, str]:
+        """What the stream holds, and the URL that its control attributes are relative to (RFC 2326, C.1.1)."""
+        options = await connection.ask("OPTIONS", self._source.url)
+        if options.status == _UNAUTHORIZED:
+            raise _refusal(options, self._authenticator.has_credentials)  # asking on would count as another attempt
+        methods = [method.strip() for method in options.header("public").split(",")]
+        if options.status == _OK and "GET_PARAMETER" not in methods:
+            self._keepalive_method = "OPTIONS"
+        answer = await self._request(connection, "DESCRIBE", self._source.url, [("Accept", "application/sdp")])
+        base = answer.header("content-base") or answer.header("content-location")
+        if not base.lower().startswith(("rtsp://", "rtsps://")):
+            base = self._source.url
+        return parse_sdp(answer.body), base
+
+    async def _set_up(self, connection: _Connection, base: str, media: MediaDescription, sink: Sink) -> None:
+        """Sets up one track and hands its packets to `sink`, on the channels that the camera gives."""
+        wanted = 0 if media.kind == "video" else 2
+        answer = await self._request(
+            connection,
+            "SETUP",
+            resolve_control(base, media.control),
+            [("Transport", f"RTP/AVP/TCP;unicast;interleaved={wanted}-{wanted + 1}")],
+        )
+        transport = answer.header("transport")
+        channels = interleaved_channels(transport)
+        if channels is None and "tcp" not in transport.lower():
+            raise CameraError("The camera does not send media over its RTSP connection (TCP).", code="rtsp_refused")
+        rtp, rtcp = channels or (wanted, wanted + 1)
+        self._client.attach(rtp, sink)
+        self._client.attach(rtcp, self._on_rtcp if media.kind == "video" else _ignore)
+
+    async def _set_up_audio(self, connection: _Connection, base: str, audio: AudioTrack) -> None:
+        """Pictures without sound are better than nothing: a refusal is a note."""
+        depacketizer = self._intake.add_audio(audio.format, audio.make)
+        try:
+            await self._set_up(connection, base, audio.media, depacketizer.receive)
+        except CameraError as error:
+            if error.code not in ("rtsp_refused", "stream_not_found"):
+                raise
+            self._intake.audio = self._intake.audio_format = None
+            self._notes.append(f"The audio is left out. {error.sentence}")
+
+    async def _request(
+        self, connection: _Connection, method: str, url: str, headers: Sequence[tuple[str, str]] = ()
+    ) -> ResponseReceived:
+        """A 200 answer. Raises CameraError for any other."""
+        answer = await connection.ask(method, url, headers)
+        if answer.status != _OK:
+            raise _refusal(answer, self._authenticator.has_credentials)
+        return answer
+
+    async def _watch(self, connection: _Connection) -> NoReturn:
+        """Keeps the session alive and looks at the clocks once a second, until the connection ends."""
+        keepalive_s = max(KEEPALIVE_LEAST_S, KEEPALIVE_SHARE * self._client.timeout_s)
+        checked_at = playing_at = kept_at = self._clock.monotonic()
+        while connection.failure is None:
+            await asyncio.wait((connection.ended,), timeout=CHECK_S)
+            now = self._clock.monotonic()
+            self._intake.check_clock(self._clock.wall_us(), now)
+            if now - checked_at < 2 * CHECK_S:  # else this process stood still, and what came meanwhile is still unread
+                self._check_stall(now, playing_at)
+            checked_at = now
+            if now - kept_at >= keepalive_s:
+                kept_at = now
+                connection.send(self._keepalive_method, self._control_url)
+        raise connection.failure
+
+    def _check_stall(self, now: float, playing_at: float) -> None:
+        silent_s = now - (self._intake.last_picture_at or playing_at)
+        if silent_s > self._settings.stall_timeout_s:
+            raise CameraError(f"The camera is connected but has sent no picture for {silent_s:.0f} s.", code="stalled")
+
+    async def _leave(self, connection: _Connection) -> None:
+        """Frees the camera's session: many allow only a few, and keep a dead one for minutes."""
+        self._client.detach()
+        try:
+            if connection.failure is None and self._client.session_id:
+                async with asyncio.timeout(TEARDOWN_S):
+                    await connection.ask("TEARDOWN", self._control_url)
+        except (CameraError, TimeoutError):
+            log.debug("%s: the camera did not answer TEARDOWN", self._ref)
+        finally:
+            connection.abort()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(connection.closed.wait(), TEARDOWN_S)
+
+    def _on_rtcp(self, data: bytes, start: int, end: int, now: float) -> bool:
+        """Keeps the offset of the camera's clock by its sender reports (RFC 3550, 6.4.1)."""
+        if end - start < 4 or data[start] >> 6 != 2:
+            return False
+        try:
+            packets = parse_compound(data[start:end])
+        except ProtocolError:
+            return True
+        wall_us = self._intake.wall_us(now)
+        for packet in packets:
+            if isinstance(packet, SenderReport) and packet.ntp and wall_us is not None:
+                # The report is as old as its way here: somewhere between nothing and the shortest round trip.
+                trip_s = self._connection.round_trip_s if self._connection else None
+                half_us = round((trip_s or 0.0) * SECOND_US / 2)
+                self._camera_offset = (ntp_to_us(packet.ntp) + half_us - wall_us, half_us)
+        return True
+
+
+def parse_rtsp_url(url: str) -> tuple[str, int]:
+    """Host and port. Raises CameraError (`address_invalid`) for anything but `rtsp://host[:port]/…`."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port or RTSP_PORT
+    except ValueError as error:
+        raise CameraError("The stream's address is no rtsp:// URL.", code="address_invalid") from error
+    if parts.scheme.lower() != "rtsp" or not host or not all("!" <= letter <= "~" for letter in url):
+        raise CameraError("The stream's address is no rtsp:// URL.", code="address_invalid")
+    if parts.username is not None or parts.password is not None:
+        raise CameraError("User name and password do not belong into the stream's address.", code="address_invalid")
+    return host, port
+
+
+async def resolve_allowed(host: str, port: int, settings: PullSettings) -> list[str]:
+    """The numeric addresses of a host that lie in `allowed_networks`. Raises CameraError where there is none.
+
+    What is connected to is an address from here, never the name again: a name may point elsewhere a moment later.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(settings.connect_timeout_s):
+            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:  # a timeout is an OSError too
+        raise CameraError("The camera's host name has no address.", code="name_unresolved") from error
+    addresses = list(dict.fromkeys(str(info[4][0]) for info in found))
+    allowed = [address for address in addresses if is_allowed(address, settings.allowed_networks)]
+    if not allowed:
+        raise CameraError(
+            "The camera's address lies outside the networks this server may connect to.", code="address_refused"
+        )
+    return allowed
+
+
+def is_allowed(address: str, networks: Sequence[str]) -> bool:
+    """Whether a numeric address lies in one of these networks; an IPv4 address inside IPv6 is judged as IPv4."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
+        ip = ip.ipv4_mapped
+    return any(ip in ipaddress.ip_network(network, strict=False) for network in networks)
+
+
+def choose_video(media: Sequence[MediaDescription]) -> MediaDescription:
+    """The first H.264 track. Raises CameraError (`codec_unsupported`) that names what there is instead."""
+    tracks = [track for track in media if track.kind == "video"]
+    for track in tracks:
+        if track.encoding == "H264" and track.clock_rate == VIDEO_CLOCK_RATE:
+            return track
+    offered = ", ".join(sorted({track.encoding or f"payload type {track.payload_type}" for track in tracks}))
+    raise CameraError(f"The stream holds no H.264 video, but {offered or 'no video at all'}.", code="codec_unsupported")
+
+
+def choose_audio(media: Sequence[MediaDescription]) -> tuple[AudioTrack | None, str]:
+    """The first audio track that can be kept, else None and a sentence about what was left out."""
+    tracks = [track for track in media if track.kind == "audio"]
+    for track in tracks:
+        usable = _g711_track(track) or _aac_track(track)
+        if usable is not None:
+            return usable, ""
+    if not tracks:
+        return None, ""
+    offered = ", ".join(sorted({track.encoding or f"payload type {track.payload_type}" for track in tracks}))
+    return None, f"The audio is left out: {offered} is not supported."
+
+
+def _g711_track(media: MediaDescription) -> AudioTrack | None:
+    codec = _G711.get(media.encoding)
+    if codec is None or not media.clock_rate or not media.channels:
+        return None
+    return AudioTrack(
+        media, AudioFormat(codec, media.clock_rate, media.channels), partial(G711Depacketizer, media.payload_type)
+    )
+
+
+def _aac_track(media: MediaDescription) -> AudioTrack | None:
+    """AAC with AU headers of the common widths. Its channels are those of its configuration: rtpmaps often lie."""
+    widths = _AAC_MODES.get(media.parameters.get("mode", "").lower())
+    try:
+        config = bytes.fromhex(media.parameters.get("config", ""))
+    except ValueError:
+        return None
+    if media.encoding != "MPEG4-GENERIC" or widths is None or len(config) < 2 or not media.clock_rate:
+        return None
+    channels = _AAC_CHANNELS.get(config[1] >> 3 & 0x0F, media.channels)
+    make = partial(
+        _make_aac, media.payload_type, size_bits=widths[0], index_bits=widths[1], short=bool(config[1] & 0x04)
+    )
+    return AudioTrack(media, AudioFormat(Codec.AAC, media.clock_rate, channels, config), make)
+
+
+def _make_aac(payload_type: int, deliver: Deliver, *, size_bits: int, index_bits: int, short: bool) -> Depacketizer:
+    unit_samples = 960 if short else 1024
+    return AacDepacketizer(payload_type, deliver, size_bits=size_bits, index_bits=index_bits, unit_samples=unit_samples)
+
+
+def _ignore(data: bytes, start: int, end: int, now: float) -> bool:
+    return end > start and data[start] >> 6 == 2
+
+
+def _connect_failure(error: OSError, timeout_s: float) -> CameraError:
+    if isinstance(error, ConnectionRefusedError):
+        return CameraError("The host answers, but nothing listens on this port.", code="port_closed")
+    if isinstance(error, TimeoutError):
+        return CameraError(f"The camera did not answer within {timeout_s:g} s.", code="host_unreachable")
+    return CameraError("The camera's address cannot be reached.", code="host_unreachable")
+
+
+def _refusal(answer: ResponseReceived, has_credentials: bool) -> CameraError:
+    """The reason of a status that is not 200. The camera's own words are printable by then."""
+    method = answer.request.method
+    if answer.status == _UNAUTHORIZED and has_credentials:
+        return CameraError("The camera refused the user name or the password.", code="credentials_wrong")
+    if answer.status == _UNAUTHORIZED:
+        return CameraError("The camera asks for a user name and a password.", code="credentials_missing")
+    said = f"The camera answered {method} with {answer.status} {answer.reason}".rstrip(" .")
+    return CameraError(f"{said}.", code="stream_not_found" if answer.status in _NOT_FOUND else "rtsp_refused")
