@@ -132,6 +132,17 @@ def in_span(ref: StreamRef, within: Span) -> ColumnElement[bool]:
     )
 
 
+def objects_in_span(connection: Connection, ref: StreamRef, within: Span) -> list[StoredObject]:
+    """Objects of the stream with footage in `within`, in order of their start."""
+    query = select(*_OBJECT).where(in_span(ref, within)).order_by(recording.c.started_at, recording.c.object_id)
+    return [_stored(row) for row in connection.execute(query)]
+
+
+def find_object(connection: Connection, object_id: str) -> StoredObject | None:
+    row = connection.execute(select(*_OBJECT).where(recording.c.object_id == object_id)).one_or_none()
+    return None if row is None else _stored(row)
+
+
 def gaps(connection: Connection, ref: StreamRef, within: Span) -> list[GapRow]:
     """Gap rows that touch `within`, in order of their start."""
     query = (

@@ -12,7 +12,6 @@ from datetime import datetime
 from typing import Final
 
 from mediasrv.clock import SECOND_US, from_us
-from mediasrv.media.access_unit import VideoFormat
 
 VERSION: Final = 8
 """EXT-X-GAP needs it; EXT-X-MAP outside I-frame playlists needs 6."""
@@ -40,7 +39,8 @@ class VodVariant:
 
     video_uri: str
     audio_uri: str | None
-    video: VideoFormat
+    width: int
+    height: int
     codecs: Sequence[str]
     peak_bps: int
     average_bps: int
@@ -88,7 +88,7 @@ def multivariant_playlist(variant: VodVariant) -> bytes:
         )
     lines.append(
         f"#EXT-X-STREAM-INF:BANDWIDTH={variant.peak_bps},AVERAGE-BANDWIDTH={variant.average_bps},"
-        f'CODECS="{",".join(variant.codecs)}",RESOLUTION={variant.video.width}x{variant.video.height}{rendition}'
+        f'CODECS="{",".join(variant.codecs)}",RESOLUTION={variant.width}x{variant.height}{rendition}'
     )
     lines.append(f"{variant.video_uri}\n")
     return "\n".join(lines).encode()

@@ -1,0 +1,420 @@
+"""Playback: what a person asks of recorded footage (camera, stream, span) as a timeline and as HLS VOD.
+
+The question is answered from the catalogue and from the spool: footage is there as soon as it is locally
+durable. A playlist lists cuts (`storage.cuts`) whose URLs name an object and the numbers of its parts, so that
+they stay right when the object moves from the spool to storage. All URLs are relative to
+`/playback/{camera}/`; an object of another camera is not found, so a right to the camera is all they need.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Generic, NamedTuple, Protocol, TypeVar
+
+from mediasrv.catalogue import Catalogue, footage_queries
+from mediasrv.catalogue.footage_queries import SEAM_US, GapRow, StoredObject
+from mediasrv.catalogue.spans import Span, clip, merge
+from mediasrv.clock import SECOND_US, Clock, from_us
+from mediasrv.errors import FootageRefused, InvalidRequest, NotFound
+from mediasrv.media.access_unit import Codec, Format, StreamName, StreamRef, TrackKind, VideoFormat
+from mediasrv.media.fmp4 import read_format
+from mediasrv.media.vod import VodSegment, VodVariant, media_playlist, multivariant_playlist
+from mediasrv.settings import HlsSettings
+from mediasrv.storage.cuts import Cut, CutPair, cut_object
+from mediasrv.storage.sealing import ObjectHeader, PartEntry
+
+log = logging.getLogger(__name__)
+
+K = TypeVar("K")
+V = TypeVar("V")
+A = TypeVar("A")
+
+_MOST_CUT_OBJECTS: Final = 1024
+_MOST_FORMATS: Final = 8192
+_PARALLEL_READS: Final = 16
+
+
+class FootageIndex(Protocol):
+    """A verified object in storage, or the durable parts of one in the spool."""
+
+    @property
+    def header(self) -> ObjectHeader: ...
+
+    @property
+    def entries(self) -> Sequence[PartEntry]: ...
+
+
+class FootageSource(Protocol):
+    """What playback needs of `storage.footage`."""
+
+    async def index(self, row: StoredObject) -> FootageIndex:
+        """Raises FootageRefused, StorageError."""
+
+    def spooled(self, ref: StreamRef) -> Sequence[FootageIndex]:
+        """Objects of the stream that wait in the spool."""
+
+    async def parts(self, index: FootageIndex, first: int, last: int) -> list[bytes]:
+        """Plain bytes of parts `first` to `last`. Raises FootageError."""
+
+
+# --- answers -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineGap:
+    """`cause` is a code of docs/reasons.md; `ended_us` is None while it lasts."""
+
+    started_us: int
+    ended_us: int | None
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """What is known of a span: where footage is, where none is and why, what is held. Sorted, cut to the span."""
+
+    coverage: list[Span]
+    gaps: list[TimelineGap]
+    holds: list[Span]
+
+
+class Playback:
+    """Answers for all cameras. Whether somebody may ask is the caller's business, before it calls.
+
+    Spans are wall time in microseconds. All methods may raise StorageError and KeyUnavailable.
+    """
+
+    def __init__(self, catalogue: Catalogue, footage: FootageSource, settings: HlsSettings, clock: Clock) -> None:
+        self._catalogue = catalogue
+        self._footage = footage
+        self._settings = settings
+        self._clock = clock
+        self._cut: _Recent[str, _CutObject] = _Recent(_MOST_CUT_OBJECTS)
+        self._formats: _Recent[_InitKey, Format] = _Recent(_MOST_FORMATS)
+
+    async def timeline(self, ref: StreamRef, start_us: int, end_us: int) -> Timeline:
+        """Raises InvalidRequest for an empty span."""
+        within = _span(start_us, end_us)
+        # The spool first: an object that is stored in between is then in both, not in neither.
+        waiting = [_coverage_of(one) for one in self._footage.spooled(ref)]
+        stored = await self._catalogue.read(footage_queries.coverage, ref, within)
+        gaps = await self._catalogue.read(footage_queries.gaps, ref, within)
+        holds = await self._catalogue.read(footage_queries.active_holds, ref.camera_id, self._clock.wall_us())
+        coverage = clip(merge([*stored, *waiting], SEAM_US), within)
+        return Timeline(coverage, [_clip_gap(row, within) for row in gaps], clip(merge(holds), within))
+
+    async def master(self, ref: StreamRef, start_us: int, end_us: int) -> bytes:
+        """The multivariant playlist. Raises NotFound `no_footage`, InvalidRequest."""
+        entries = await self._plan(ref, _span(start_us, end_us))
+        query = f"start={_iso(start_us)}&end={_iso(end_us)}&stream={ref.stream}"
+        video = [one.video_init.format for one in entries]
+        audio = [one.audio_init.format for one in entries if one.audio_init is not None]
+        peak_bps, average_bps = _bit_rates(entries)
+        variant = VodVariant(
+            video_uri=f"video.m3u8?{query}",
+            audio_uri=f"audio.m3u8?{query}" if audio else None,
+            width=max(one.width for one in video if isinstance(one, VideoFormat)),
+            height=max(one.height for one in video if isinstance(one, VideoFormat)),
+            codecs=list(dict.fromkeys(one.rfc6381 for one in [*video, *audio])),
+            peak_bps=peak_bps,
+            average_bps=average_bps,
+        )
+        return multivariant_playlist(variant)
+
+    async def media_playlist(self, ref: StreamRef, track: TrackKind, start_us: int, end_us: int) -> bytes:
+        """One track's playlist of the span, widened to whole cuts. Raises NotFound `no_footage`, InvalidRequest."""
+        entries = await self._plan(ref, _span(start_us, end_us))
+        segments = [_segment(one, track) for one in entries]
+        if all(one.uri is None for one in segments):
+            raise NotFound("Nothing of this track was recorded in the span.", code="no_footage")
+        return media_playlist(segments, max(0, start_us - entries[0].pair.video.started_us) / SECOND_US)
+
+    async def segment(self, camera_id: str, object_id: str, track: TrackKind, first: int, last: int) -> bytes:
+        """The fragments of that track among parts `first` to `last`. Raises NotFound `segment_not_found`."""
+        found = await self._find(camera_id, object_id)
+        if not 0 <= first <= last < len(found.entries):
+            raise _no_such_segment()
+        descriptors = [entry.descriptor for entry in found.entries[first : last + 1]]
+        wanted = [number for number, one in enumerate(descriptors) if one.track == track and not one.is_init]
+        if not wanted:
+            raise _no_such_segment()
+        parts = await self._footage.parts(found, first, last)
+        return b"".join([parts[number] for number in wanted])
+
+    async def init(self, camera_id: str, object_id: str, track: TrackKind, index: int) -> bytes:
+        """The init segment that is part `index`. Raises NotFound `segment_not_found`."""
+        found = await self._find(camera_id, object_id)
+        if not 0 <= index < len(found.entries):
+            raise _no_such_segment()
+        descriptor = found.entries[index].descriptor
+        if not descriptor.is_init or descriptor.track != track:
+            raise _no_such_segment()
+        return (await self._footage.parts(found, index, index))[0]
+
+    # --- the plan --------------------------------------------------------------------------------
+
+    async def _plan(self, ref: StreamRef, within: Span) -> list[_Entry]:
+        """What plays for the span, in order, with the init segments it needs. Never empty."""
+        if within.end_us - within.start_us > self._settings.playback_most_s * SECOND_US:
+            hours = self._settings.playback_most_s / 3600
+            raise InvalidRequest(f"A playback covers at most {hours:g} hours.", code="span_too_long")
+        chosen = _choose(await self._cut_objects(ref, within), within)
+        if not chosen:
+            raise NotFound("Nothing was recorded in this span.", code="no_footage")
+        inits = {key: one.source for one in chosen for key in _needed_inits(one)}
+        formats = dict(await _in_parallel(self._read_format, inits.items()))
+        return list(_link(chosen, formats))
+
+    async def _cut_objects(self, ref: StreamRef, within: Span) -> list[_CutObject]:
+        """All objects that may have footage in the span, cut. The spool first, as in `timeline`."""
+        waiting = [_cut_source(one) for one in self._footage.spooled(ref)]
+        rows = await self._catalogue.read(footage_queries.objects_in_span, ref, within)
+        stored = await _in_parallel(self._cut_stored, rows)
+        ids = {row.object_id for row in rows}
+        return [one for one in stored if one is not None] + [one for one in waiting if one.object_id not in ids]
+
+    async def _cut_stored(self, row: StoredObject) -> _CutObject | None:
+        """None where the object is refused: the rest of the span still plays, and the log says why this does not."""
+        found = self._cut.get(row.object_id)
+        if found is None:
+            try:
+                found = _cut_source(await self._footage.index(row))
+            except FootageRefused as error:
+                log.error("%s: object %s is refused (%s): %s", row.ref, row.object_id, error.code, error.sentence)
+                return None
+            self._cut.put(row.object_id, found)
+        return found
+
+    async def _read_format(self, wanted: tuple[_InitKey, FootageIndex]) -> tuple[_InitKey, Format]:
+        key, source = wanted
+        found = self._formats.get(key)
+        if found is None:
+            plain = await self._footage.parts(source, key.number, key.number)
+            found = read_format(plain[0])
+            self._formats.put(key, found)
+        return key, found
+
+    async def _find(self, camera_id: str, object_id: str) -> FootageIndex:
+        """An object of this camera, wherever it lies now. Raises NotFound."""
+        found = await self._find_stored(camera_id, object_id) or self._find_spooled(camera_id, object_id)
+        # Between the two looks it may have been stored and have left the spool.
+        found = found or await self._find_stored(camera_id, object_id)
+        if found is None:
+            raise _no_such_segment()
+        return found
+
+    async def _find_stored(self, camera_id: str, object_id: str) -> FootageIndex | None:
+        cut = self._cut.get(object_id)
+        row = await self._catalogue.read(footage_queries.find_object, object_id)
+        if row is None or row.ref.camera_id != camera_id:
+            return None
+        return cut.source if cut is not None else await self._footage.index(row)
+
+    def _find_spooled(self, camera_id: str, object_id: str) -> FootageIndex | None:
+        waiting = (one for stream in StreamName for one in self._footage.spooled(StreamRef(camera_id, stream)))
+        return next((one for one in waiting if one.header.object_id == object_id), None)
+
+
+# --- from objects to entries ---------------------------------------------------------------------
+
+
+class _InitKey(NamedTuple):
+    """An init part: its object and its number in it."""
+
+    object_id: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class _CutObject:
+    """An object as far as playlists need it; `source` is where its parts are read from."""
+
+    source: FootageIndex
+    pairs: tuple[CutPair, ...]
+
+    @property
+    def object_id(self) -> str:
+        return self.source.header.object_id
+
+
+class _Chosen(NamedTuple):
+    """A cut that plays."""
+
+    source: FootageIndex
+    pair: CutPair
+
+    def follows(self, before: _Chosen) -> bool:
+        same_session = self.source.header.session == before.source.header.session
+        return same_session and self.pair.video.continues(before.pair.video)
+
+    def key_of(self, cut: Cut) -> _InitKey:
+        return _InitKey(self.source.header.object_id, cut.init)
+
+
+@dataclass(frozen=True, slots=True)
+class _Init:
+    """An init segment: the first of a run of parts that all need the same one."""
+
+    uri: str
+    format: Format
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A line of both playlists; `audio_init` is None where there is nothing that HLS can carry."""
+
+    object_id: str
+    pair: CutPair
+    video_init: _Init
+    audio_init: _Init | None
+    discontinuity: bool
+
+
+def _cut_source(source: FootageIndex) -> _CutObject:
+    return _CutObject(source, tuple(cut_object((entry.length, entry.descriptor) for entry in source.entries)))
+
+
+def _coverage_of(source: FootageIndex) -> Span:
+    """Of the durable parts of an object in the spool; empty where there are none yet."""
+    media = [entry.descriptor for entry in source.entries if not entry.descriptor.is_init]
+    video = [one for one in media if one.track == TrackKind.VIDEO] or media
+    return Span(video[0].started_us, video[-1].ended_us) if video else Span(0, 0)
+
+
+def _choose(objects: Iterable[_CutObject], within: Span) -> list[_Chosen]:
+    """The cuts that touch the span, session after session in the order in which they begin.
+
+    Sessions are not interleaved where they overlap (a clock that was set back, a change of owner): each plays
+    whole, and nothing of it is left out.
+    """
+    sessions: dict[str, list[_CutObject]] = {}
+    for one in objects:
+        sessions.setdefault(one.source.header.session, []).append(one)
+    runs = [
+        [
+            _Chosen(one.source, pair)
+            for one in sorted(session, key=lambda item: item.source.header.seq)
+            for pair in one.pairs
+            if Span(pair.video.started_us, pair.video.ended_us).overlaps(within)
+        ]
+        for session in sessions.values()
+    ]
+    runs = sorted((run for run in runs if run), key=lambda run: run[0].pair.video.started_us)
+    return [chosen for run in runs for chosen in run]
+
+
+def _needed_inits(one: _Chosen) -> Iterator[_InitKey]:
+    yield one.key_of(one.pair.video)
+    if one.pair.audio is not None:
+        yield one.key_of(one.pair.audio)
+
+
+def _link(chosen: Sequence[_Chosen], formats: Mapping[_InitKey, Format]) -> Iterator[_Entry]:
+    """Each object has init segments of its own; a new one is only named where it says something new."""
+    video_init: _Init | None = None
+    audio_init: _Init | None = None
+    before: _Chosen | None = None
+    for one in chosen:
+        last_init, video_init = video_init, _init_of(one, one.pair.video, formats, video_init)
+        playable = one.pair.audio is not None and _is_playable(formats[one.key_of(one.pair.audio)])
+        if one.pair.audio is not None and playable:
+            audio_init = _init_of(one, one.pair.audio, formats, audio_init)
+        broken = before is not None and (video_init is not last_init or not one.follows(before))
+        object_id = one.source.header.object_id
+        yield _Entry(object_id, one.pair, video_init, audio_init if playable else None, broken)
+        before = one
+
+
+def _init_of(one: _Chosen, cut: Cut, formats: Mapping[_InitKey, Format], current: _Init | None) -> _Init:
+    key = one.key_of(cut)
+    if current is not None and current.format == formats[key]:
+        return current
+    return _Init(f"{key.object_id}/{_track_name(cut.track)}/init-{key.number}.mp4", formats[key])
+
+
+def _is_playable(audio: Format) -> bool:
+    """Browsers' media source takes AAC and no G.711."""
+    return audio.codec is Codec.AAC
+
+
+def _segment(entry: _Entry, track: TrackKind) -> VodSegment:
+    """Where the audio has nothing, it is a gap as long as the video, so that both playlists stay in step."""
+    cut, init = entry.pair.video, entry.video_init
+    if track is TrackKind.AUDIO:
+        if entry.pair.audio is None or entry.audio_init is None:
+            return VodSegment(None, None, cut.duration_s, cut.started_us, entry.discontinuity)
+        cut, init = entry.pair.audio, entry.audio_init
+    uri = f"{entry.object_id}/{_track_name(track)}/{cut.first}-{cut.last}.m4s"
+    return VodSegment(uri, init.uri, cut.duration_s, cut.started_us, entry.discontinuity)
+
+
+def _bit_rates(entries: Sequence[_Entry]) -> tuple[int, int]:
+    """Peak and average of both tracks together, in bits a second."""
+    sizes = [
+        one.pair.video.size_bytes + (one.pair.audio.size_bytes if one.pair.audio and one.audio_init else 0)
+        for one in entries
+    ]
+    durations_s = [one.pair.video.duration_s for one in entries]
+    peak = max(8 * size / duration_s for size, duration_s in zip(sizes, durations_s, strict=True))
+    return round(peak), round(8 * sum(sizes) / sum(durations_s))
+
+
+# --- small things --------------------------------------------------------------------------------
+
+
+class _Recent(Generic[K, V]):
+    """The most recently used values, up to a bound."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._values: OrderedDict[K, V] = OrderedDict()
+
+    def get(self, key: K) -> V | None:
+        if key not in self._values:
+            return None
+        self._values.move_to_end(key)
+        return self._values[key]
+
+    def put(self, key: K, value: V) -> None:
+        self._values[key] = value
+        self._values.move_to_end(key)
+        if len(self._values) > self._most:
+            self._values.popitem(last=False)
+
+
+async def _in_parallel(read: Callable[[A], Awaitable[V]], items: Iterable[A]) -> list[V]:
+    """Like map, a few at a time. Raises the first error; what is under way then ends by itself."""
+    at_once = asyncio.Semaphore(_PARALLEL_READS)
+
+    async def one(item: A) -> V:
+        async with at_once:
+            return await read(item)
+
+    return await asyncio.gather(*(one(item) for item in items))
+
+
+def _span(start_us: int, end_us: int) -> Span:
+    if end_us <= start_us:
+        raise InvalidRequest("The end of the span must lie after its start.", code="span_empty")
+    return Span(start_us, end_us)
+
+
+def _clip_gap(row: GapRow, within: Span) -> TimelineGap:
+    ended_us = None if row.ended_us is None else min(row.ended_us, within.end_us)
+    return TimelineGap(max(row.started_us, within.start_us), ended_us, row.cause)
+
+
+def _track_name(track: TrackKind) -> str:
+    return track.name.lower()
+
+
+def _iso(at_us: int) -> str:
+    return from_us(at_us).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _no_such_segment() -> NotFound:
+    return NotFound("There is no such segment of this camera.", code="segment_not_found")
