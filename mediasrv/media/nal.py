@@ -47,7 +47,7 @@ def split_annexb(data: bytes) -> list[bytes]:
     """The NAL units of a byte stream (Annex B), without start codes and trailing zeros; empty ones are left out."""
     starts = [match.end() for match in _START_CODE.finditer(data)]
     ends = [start - 3 for start in starts[1:]] + [len(data)]
-    units = (data[start:end].rstrip(b"\x00") for start, end in zip(starts, ends, strict=True))
+    units = (data[start:end].rstrip(b"\x00") for start, end in zip(starts, ends, strict=False))
     return [unit for unit in units if unit]
 
 
