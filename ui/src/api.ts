@@ -1,0 +1,152 @@
+/** The HTTP API of the server: one function a route, problem details as ApiError. */
+import type {
+  AccessLogPage,
+  Camera,
+  CameraChanges,
+  Device,
+  Facts,
+  NewCamera,
+  Profile,
+  Retention,
+  RetentionPolicy,
+  Session,
+  Timeline,
+} from './types'
+
+const TIMEOUT_MS = 15_000
+/** Looking at a camera takes several round trips to it, each with a time limit of its own on the server. */
+const CAMERA_TIMEOUT_MS = 60_000
+
+/** A problem detail (RFC 9457), or `network` where no answer came. */
+export class ApiError extends Error {
+  constructor(
+    readonly status: number,
+    readonly code: string,
+    readonly detail: string,
+    readonly detailVi: string | null = null,
+    readonly retryAfterS: number | null = null,
+  ) {
+    super(detail)
+  }
+}
+
+type Listener = () => void
+const unauthenticatedListeners = new Set<Listener>()
+
+/** Calls `listener` whenever the server no longer knows this session; answers a function that stops it. */
+export function onUnauthenticated(listener: Listener): Listener {
+  unauthenticatedListeners.add(listener)
+  return () => unauthenticatedListeners.delete(listener)
+}
+
+interface RequestOptions {
+  body?: unknown
+  signal?: AbortSignal | undefined
+  timeoutMs?: number
+  /** A 401 that means "wrong password" rather than "session ended". */
+  quiet401?: boolean
+}
+
+async function request<T>(method: string, path: string, options: RequestOptions = {}): Promise<T> {
+  const init: RequestInit = { method, headers: { Accept: 'application/json' } }
+  if (options.body !== undefined) {
+    init.body = JSON.stringify(options.body)
+    init.headers = { ...init.headers, 'Content-Type': 'application/json' }
+  }
+  const response = await send(path, init, options.timeoutMs ?? TIMEOUT_MS, options.signal, options.quiet401)
+  return (response.status === 204 ? undefined : await response.json()) as T
+}
+
+/** `fetch` that throws ApiError for everything but success; aborts pass through as they are. */
+export async function send(
+  path: string | URL,
+  init: RequestInit,
+  timeoutMs: number,
+  signal?: AbortSignal,
+  quiet401 = false,
+): Promise<Response> {
+  const timeout = AbortSignal.timeout(timeoutMs)
+  const either = signal ? AbortSignal.any([signal, timeout]) : timeout
+  let response: Response
+  try {
+    response = await fetch(path, { credentials: 'same-origin', ...init, signal: either })
+  } catch (error) {
+    if (signal?.aborted) throw error
+    throw new ApiError(0, 'network', String(error))
+  }
+  if (response.ok) return response
+  const problem = await readProblem(response)
+  if (problem.status === 401 && !quiet401) for (const listener of unauthenticatedListeners) listener()
+  throw problem
+}
+
+async function readProblem(response: Response): Promise<ApiError> {
+  let body: Facts = {}
+  try {
+    body = (await response.json()) as Facts
+  } catch {
+    // a proxy in between may answer with something else than a problem
+  }
+  const text = (name: string) => (typeof body[name] === 'string' ? (body[name] as string) : null)
+  const retryAfter = Number.parseFloat(response.headers.get('Retry-After') ?? '')
+  return new ApiError(
+    response.status,
+    text('code') ?? `http_${response.status}`,
+    text('detail') ?? text('title') ?? `HTTP ${response.status}`,
+    text('detail_vi'),
+    Number.isFinite(retryAfter) ? retryAfter : null,
+  )
+}
+
+const camera = (id: string) => `/api/v1/cameras/${encodeURIComponent(id)}`
+
+export const api = {
+  session: (signal?: AbortSignal) => request<Session>('GET', '/api/v1/session', { signal, quiet401: true }),
+  login: (username: string, password: string) =>
+    request<Session>('POST', '/api/v1/session', { body: { username, password }, quiet401: true }),
+  logout: () => request<void>('DELETE', '/api/v1/session', { quiet401: true }),
+  acceptInvite: (token: string, username: string, password: string) =>
+    request<unknown>('POST', '/api/v1/invite', { body: { token, username, password }, quiet401: true }),
+
+  cameras: async (signal?: AbortSignal) =>
+    (await request<{ cameras: Camera[] }>('GET', '/api/v1/cameras', { signal })).cameras,
+  addCamera: (body: NewCamera, signal?: AbortSignal) =>
+    request<Camera>('POST', '/api/v1/cameras', { body, signal, timeoutMs: CAMERA_TIMEOUT_MS }),
+  probeCamera: async (body: NewCamera, signal?: AbortSignal) =>
+    (
+      await request<{ profile: Profile }>('POST', '/api/v1/cameras/probe', {
+        body,
+        signal,
+        timeoutMs: CAMERA_TIMEOUT_MS,
+      })
+    ).profile,
+  changeCamera: (id: string, changes: CameraChanges) =>
+    request<Camera>('PATCH', camera(id), { body: changes, timeoutMs: CAMERA_TIMEOUT_MS }),
+  removeCamera: (id: string) => request<void>('DELETE', camera(id)),
+  discover: async (signal?: AbortSignal) =>
+    (await request<{ devices: Device[] }>('GET', '/api/v1/discover', { signal })).devices,
+  retention: (id: string) => request<Retention>('GET', `${camera(id)}/retention`),
+  setRetention: (id: string, policy: RetentionPolicy) =>
+    request<Retention>('PUT', `${camera(id)}/retention`, { body: policy }),
+  timeline: (id: string, startMs: number, endMs: number, signal?: AbortSignal) =>
+    request<Timeline>('GET', `${camera(id)}/timeline?${spanQuery(startMs, endMs)}&stream=main`, { signal }),
+
+  accessLog: (limit: number, before: number | null, signal?: AbortSignal) =>
+    request<AccessLogPage>(
+      'GET',
+      `/api/v1/access-log?limit=${limit}${before === null ? '' : `&before=${before}`}`,
+      { signal },
+    ),
+  status: (signal?: AbortSignal) => request<Facts>('GET', '/api/v1/status', { signal }),
+}
+
+/** `start` and `end` in the form every route with a span takes. */
+export function spanQuery(startMs: number, endMs: number): string {
+  const iso = (ms: number) => encodeURIComponent(new Date(ms).toISOString())
+  return `start=${iso(startMs)}&end=${iso(endMs)}`
+}
+
+export const whepUrl = (id: string, stream: string) => `/whep/${encodeURIComponent(id)}?stream=${stream}`
+export const liveHlsUrl = (id: string) => `/hls/${encodeURIComponent(id)}/index.m3u8`
+export const playbackUrl = (id: string, startMs: number, endMs: number) =>
+  `/playback/${encodeURIComponent(id)}/index.m3u8?${spanQuery(startMs, endMs)}&stream=main`

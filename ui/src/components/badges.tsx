@@ -1,0 +1,50 @@
+/** State of a stream and of its recording, in colour, shape and words. */
+import { useTexts } from '../i18n'
+import type { MessageKey } from '../i18n-table'
+import type { Camera, RecordingStatus, Stream, StreamState } from '../types'
+
+export function StateBadge({ state }: { state: StreamState }) {
+  const { t } = useTexts()
+  return (
+    <span class={`badge state-${state}`} data-testid="state" data-state={state}>
+      <span class="badge-dot" aria-hidden="true" />
+      {t(`state.${state}`)}
+    </span>
+  )
+}
+
+export function RecordingBadge({ recording, short = false }: { recording: RecordingStatus | null; short?: boolean }) {
+  const { t, sentence } = useTexts()
+  const state = recording?.state ?? 'off'
+  const text = t(`recording.${state}`)
+  const why = recording?.reason ? `${text}. ${sentence(recording.reason)}` : text
+  return (
+    <span class={`badge recording-${state}`} title={why} data-testid="recording" data-state={state}>
+      <span class="badge-rec" aria-hidden="true" />
+      {short ? <span class="sr-only">{text}</span> : text}
+    </span>
+  )
+}
+
+/** The sentence below a stream that is not live, with its code small beside. */
+export function StreamReason({ stream }: { stream: Stream }) {
+  const { t, sentence } = useTexts()
+  const hint: Record<Exclude<StreamState, 'live'>, MessageKey> = {
+    connecting: 'state.connectingHint',
+    retrying: 'state.retryingHint',
+    idle: 'state.idleHint',
+    off: 'state.offHint',
+  }
+  if (stream.reason)
+    return (
+      <span class="reason" data-testid="reason" data-code={stream.reason.code}>
+        {sentence(stream.reason)} <code class="code">{stream.reason.code}</code>
+      </span>
+    )
+  return stream.state === 'live' ? null : <span class="reason">{t(hint[stream.state])}</span>
+}
+
+/** The state a person cares about: that of the main stream, or off. */
+export function cameraState(camera: Camera): StreamState {
+  return camera.enabled ? camera.streams.main.state : 'off'
+}

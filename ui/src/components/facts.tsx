@@ -1,0 +1,164 @@
+/** The figures beside a picture. */
+import type { ComponentChildren } from 'preact'
+import { useEffect, useState } from 'preact/hooks'
+import { connections } from '../connections'
+import { formatBitrate, formatDateTime, formatDuration } from '../format'
+import { type HlsFacts, readHlsFacts } from '../hls-player'
+import { useTexts } from '../i18n'
+import type { Camera, Stream } from '../types'
+import { type LiveFacts, StatsReader } from '../video-stats'
+import { RecordingBadge, StateBadge, StreamReason } from './badges'
+
+const READ_MS = 1000
+
+export type Transport = 'webrtc' | 'hls' | 'recorded'
+
+interface Figures {
+  live: LiveFacts | null
+  hls: HlsFacts | null
+  firstPictureMs: number | null
+}
+
+/** Reads the figures of what `video` plays once a second. */
+export function useFigures(camera: string, transport: Transport, video: HTMLVideoElement | null): Figures {
+  const [figures, setFigures] = useState<Figures>({ live: null, hls: null, firstPictureMs: null })
+  useEffect(() => {
+    let reader: { peer: RTCPeerConnection; stats: StatsReader } | null = null
+    const read = async () => {
+      const peer = connections.peers[`${camera}/main`]
+      if (peer && reader?.peer !== peer) reader = { peer, stats: new StatsReader(peer) }
+      const first = Number.parseFloat(video?.dataset['clickToPictureMs'] ?? '')
+      const live = transport === 'webrtc' && reader ? await reader.stats.read().catch(() => null) : null
+      const hls = transport !== 'webrtc' && video ? readHlsFacts(camera, video) : null
+      return { live, hls, firstPictureMs: Number.isFinite(first) ? first : null }
+    }
+    let stopped = false
+    const timer = setInterval(() => void read().then((next) => stopped || setFigures(next)), READ_MS)
+    return () => {
+      stopped = true
+      clearInterval(timer)
+      setFigures({ live: null, hls: null, firstPictureMs: null })
+    }
+  }, [camera, transport, video])
+  return figures
+}
+
+interface FactsProps {
+  camera: Camera
+  transport: Transport
+  figures: Figures
+}
+
+export function Facts({ camera, transport, figures }: FactsProps) {
+  const { t } = useTexts()
+  const stream = camera.streams.main
+  return (
+    <aside class="panel facts" aria-label={t('facts.title')} data-testid="facts">
+      <div class="facts-state">
+        <StateBadge state={camera.enabled ? stream.state : 'off'} />
+        <RecordingBadge recording={stream.recording} />
+      </div>
+      <StreamReason stream={stream} />
+      <dl class="fact-list">
+        <PictureFacts stream={stream} figures={figures} />
+        {transport === 'webrtc' && <ConnectionFacts figures={figures} />}
+        {transport === 'hls' && <BehindLive figures={figures} />}
+        <RecordingFacts stream={stream} />
+        <CameraFacts camera={camera} />
+      </dl>
+    </aside>
+  )
+}
+
+function Fact({ name, testId, children }: { name: string; testId?: string; children: ComponentChildren }) {
+  return (
+    <div class="fact">
+      <dt>{name}</dt>
+      <dd data-testid={testId}>{children}</dd>
+    </div>
+  )
+}
+
+/** Shown while a figure is not known, at its width. */
+const DASH = '–'
+
+function PictureFacts({ stream, figures }: { stream: Stream; figures: Figures }) {
+  const { t, locale } = useTexts()
+  const { live, hls, firstPictureMs } = figures
+  const size = (live?.width ? live : null) ?? hls ?? stream.video
+  return (
+    <>
+      <Fact name={t('facts.resolution')} testId="resolution">
+        {size ? `${size.width} × ${size.height}` : DASH}
+      </Fact>
+      <Fact name={t('facts.codec')}>{stream.video?.codec ?? live?.codec ?? DASH}</Fact>
+      <Fact name={t('facts.audio')}>{stream.audio?.codec ?? t('app.none')}</Fact>
+      <Fact name={t('facts.viewers')}>{stream.viewers}</Fact>
+      <Fact name={t('facts.firstPicture')} testId="first-picture">
+        {firstPictureMs === null ? DASH : `${Math.round(firstPictureMs).toLocaleString(locale)} ms`}
+      </Fact>
+    </>
+  )
+}
+
+function ConnectionFacts({ figures: { live } }: { figures: Figures }) {
+  const { t, locale } = useTexts()
+  return (
+    <>
+      <Fact name={t('facts.rate')}>{live ? Math.round(live.picturesPerSecond) : DASH}</Fact>
+      <Fact name={t('facts.bitrate')}>{live?.bitsPerSecond ? formatBitrate(live.bitsPerSecond, locale) : DASH}</Fact>
+      <Fact name={t('facts.latency')}>
+        {live?.bufferMs !== null && live ? `${Math.round(live.bufferMs)} ms` : DASH}
+      </Fact>
+      <Fact name={t('facts.lost')} testId="packets-lost">
+        {live ? live.packetsLost.toLocaleString(locale) : DASH}
+      </Fact>
+      <Fact name={t('facts.freezes')}>{live?.freezes ?? DASH}</Fact>
+      <Fact name={t('facts.cipher')}>{live?.cipher?.replace('SRTP_', '').replaceAll('_', '-') ?? DASH}</Fact>
+    </>
+  )
+}
+
+function BehindLive({ figures: { hls } }: { figures: Figures }) {
+  const { t, locale } = useTexts()
+  const seconds = hls?.behindLiveS
+  return (
+    <Fact name={t('facts.liveLatency')}>
+      {seconds === null || seconds === undefined ? DASH : formatDuration(seconds, locale)}
+    </Fact>
+  )
+}
+
+function RecordingFacts({ stream }: { stream: Stream }) {
+  const { t, locale, sentence } = useTexts()
+  const recording = stream.recording
+  const time = (at: string | null) => (at ? formatDateTime(Date.parse(at), locale) : DASH)
+  if (!recording || recording.state === 'off') return null
+  return (
+    <>
+      {recording.reason && <Fact name={t(`recording.${recording.state}`)}>{sentence(recording.reason)}</Fact>}
+      <Fact name={t('recording.durableUntil')}>{time(recording.durable_until)}</Fact>
+      <Fact name={t('recording.storedUntil')}>{time(recording.stored_until)}</Fact>
+    </>
+  )
+}
+
+function CameraFacts({ camera }: { camera: Camera }) {
+  const { t, locale, language } = useTexts()
+  const profile = camera.profile
+  const offset = profile?.clock_offset_s
+  return (
+    <>
+      <Fact name={t('facts.place')}>{camera.place}</Fact>
+      {profile && <Fact name={t('facts.source')}>{`${profile.manufacturer} ${profile.model}`.trim() || DASH}</Fact>}
+      {offset !== null && offset !== undefined && (
+        <Fact name={t('facts.clockOffset')}>{`${offset.toLocaleString(locale, { maximumFractionDigits: 1 })} s`}</Fact>
+      )}
+      {profile?.explanation && (
+        <Fact name={t('facts.explanation')}>
+          <span class="fine">{(language === 'vi' && profile.explanation_vi) || profile.explanation}</span>
+        </Fact>
+      )}
+    </>
+  )
+}

@@ -1,0 +1,68 @@
+/** Video elements that play by HLS: the live stream, and recorded footage. */
+import { useEffect, useRef } from 'preact/hooks'
+import { playLiveHls } from '../hls-player'
+import type { PlayerState } from '../live-player'
+import { type RecordedOptions, RecordedPlayer } from '../recorded-player'
+
+interface CommonProps {
+  camera: string
+  muted: boolean
+  label: string
+  videoRef: (video: HTMLVideoElement | null) => void
+}
+
+export function LiveHlsVideo(props: CommonProps & { onState: (state: PlayerState) => void }) {
+  const video = useRef<HTMLVideoElement>(null)
+  useEffect(() => {
+    const stop = new AbortController()
+    if (video.current) void playLiveHls(video.current, props.camera, props.onState, stop.signal)
+    return () => stop.abort()
+  }, [props.camera])
+  return <Picture {...props} element={video} />
+}
+
+/** `at` is a new object for each wish to go somewhere, also to where one was before. */
+export function RecordedVideo(
+  props: CommonProps & Omit<RecordedOptions, 'camera'> & { at: { ms: number }; rate: number },
+) {
+  const video = useRef<HTMLVideoElement>(null)
+  const player = useRef<RecordedPlayer | null>(null)
+  const latest = useRef(props)
+  latest.current = props
+  useEffect(() => {
+    if (!video.current) return undefined
+    const opened = new RecordedPlayer(video.current, {
+      camera: props.camera,
+      locate: (atMs) => latest.current.locate(atMs),
+      onState: (state) => latest.current.onState(state),
+      onClock: (wallMs) => latest.current.onClock(wallMs),
+      onCaughtUp: () => latest.current.onCaughtUp(),
+    })
+    player.current = opened
+    return () => opened.close()
+  }, [props.camera])
+  useEffect(() => void player.current?.seek(props.at.ms), [props.at])
+  useEffect(() => {
+    // a new source resets the rate to the default one
+    if (video.current) video.current.playbackRate = video.current.defaultPlaybackRate = props.rate
+  }, [props.rate])
+  return <Picture {...props} element={video} />
+}
+
+function Picture(props: CommonProps & { element: { current: HTMLVideoElement | null } }) {
+  return (
+    <video
+      ref={(element) => {
+        props.element.current = element
+        props.videoRef(element)
+      }}
+      class="video"
+      data-testid="video"
+      autoplay
+      muted={props.muted}
+      playsInline
+      disablePictureInPicture
+      aria-label={props.label}
+    />
+  )
+}

@@ -1,0 +1,65 @@
+/** A video element that plays a camera live by WHEP while it is on the page. */
+import { useEffect, useRef, useState } from 'preact/hooks'
+import { JoinGate } from '../join-gate'
+import { type PlayerState, playLive } from '../live-player'
+import type { Stream, StreamName } from '../types'
+
+/** Shared by all tiles of the page; the camera page does not queue behind it. */
+const wallGate = new JoinGate(3)
+
+interface LiveVideoProps {
+  camera: string
+  streamName: StreamName
+  stream: Stream
+  audio: boolean
+  muted: boolean
+  queued: boolean
+  label: string
+  onState: (state: PlayerState) => void
+  videoRef?: (video: HTMLVideoElement | null) => void
+}
+
+export function LiveVideo(props: LiveVideoProps) {
+  const video = useRef<HTMLVideoElement>(null)
+  const [state, setState] = useState<PlayerState['kind']>('connecting')
+  const expected = useRef(true)
+  expected.current = props.stream.state === 'live' || props.stream.state === 'idle'
+  // a stream that comes back is joined at once instead of after the rest of the back-off
+  const wakeUp = state === 'retrying' && expected.current ? props.stream.since : null
+  useEffect(() => {
+    const element = video.current
+    if (!element) return undefined
+    const stop = new AbortController()
+    const options = {
+      camera: props.camera,
+      stream: props.streamName,
+      audio: props.audio,
+      expectsPictures: () => expected.current,
+      onState: (next: PlayerState) => {
+        setState(next.kind)
+        props.onState(next)
+      },
+    }
+    void playLive(element, props.queued ? { ...options, gate: wallGate } : options, stop.signal)
+    return () => {
+      stop.abort()
+      element.srcObject = null
+    }
+  }, [props.camera, props.streamName, props.audio, wakeUp])
+  return (
+    <video
+      ref={(element) => {
+        video.current = element
+        props.videoRef?.(element)
+      }}
+      class="video"
+      data-testid="video"
+      data-player={state}
+      autoplay
+      muted={props.muted}
+      playsInline
+      disablePictureInPicture
+      aria-label={props.label}
+    />
+  )
+}

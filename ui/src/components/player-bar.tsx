@@ -1,0 +1,131 @@
+/** The controls under a picture. */
+import { formatDateTime } from '../format'
+import { useTexts } from '../i18n'
+import type { Transport } from './facts'
+import { IconButton } from './timeline-panel'
+
+const RATES = [0.5, 1, 2, 4, 8] as const
+
+interface PlayerBarProps {
+  transport: Transport
+  canLive: boolean
+  clockMs: number | null
+  paused: boolean
+  muted: boolean
+  hasAudio: boolean
+  rate: number
+  onTransport: (transport: 'webrtc' | 'hls') => void
+  onPause: () => void
+  onMute: () => void
+  onRate: (rate: number) => void
+  onJump: (byMs: number) => void
+  onFullscreen: () => void
+}
+
+export function PlayerBar(props: PlayerBarProps) {
+  const { t } = useTexts()
+  const recorded = props.transport === 'recorded'
+  return (
+    <div class="player-bar">
+      <div class="button-group">
+        <IconButton icon="back" label={t('player.back')} testId="back-10" onClick={() => props.onJump(-10_000)} />
+        <IconButton
+          icon={props.paused ? 'play' : 'pause'}
+          label={t(props.paused ? 'player.play' : 'player.pause')}
+          testId="pause"
+          disabled={!recorded}
+          onClick={props.onPause}
+        />
+        <IconButton
+          icon="forward"
+          label={t('player.forward')}
+          testId="forward-10"
+          disabled={!recorded}
+          onClick={() => props.onJump(10_000)}
+        />
+      </div>
+      <PictureClock ms={props.clockMs} live={!recorded} />
+      <div class="player-bar-end">
+        {recorded ? <RecordedControls {...props} /> : <TransportChoice {...props} />}
+        <IconButton
+          icon={props.muted ? 'muted' : 'sound'}
+          label={t(props.hasAudio ? (props.muted ? 'player.unmute' : 'player.mute') : 'player.noAudio')}
+          testId="mute"
+          pressed={props.muted}
+          disabled={!props.hasAudio}
+          onClick={props.onMute}
+        />
+        <IconButton icon="fullscreen" label={t('player.fullscreen')} onClick={props.onFullscreen} />
+      </div>
+    </div>
+  )
+}
+
+/** Wall time of the picture: for live by WebRTC, which carries none, the time now. */
+function PictureClock({ ms, live }: { ms: number | null; live: boolean }) {
+  const { t, locale } = useTexts()
+  return (
+    <div class={live ? 'clock clock-live' : 'clock'}>
+      <span class="clock-mode">{t(live ? 'player.live' : 'player.recorded')}</span>
+      <time
+        data-testid="picture-time"
+        data-ms={ms === null ? undefined : Math.round(ms)}
+        dateTime={ms === null ? undefined : new Date(ms).toISOString()}
+        aria-label={t('player.wallTime')}
+      >
+        {ms === null ? '––:––:––' : formatDateTime(ms, locale)}
+      </time>
+    </div>
+  )
+}
+
+function RecordedControls(props: PlayerBarProps) {
+  const { t } = useTexts()
+  return (
+    <>
+      <label class="rate">
+        <span class="sr-only">{t('player.speed')}</span>
+        <select
+          value={String(props.rate)}
+          title={t('player.speed')}
+          onChange={(event) => props.onRate(Number(event.currentTarget.value))}
+        >
+          {RATES.map((rate) => (
+            <option key={rate} value={String(rate)}>
+              {rate}×
+            </option>
+          ))}
+        </select>
+      </label>
+      {props.canLive && (
+        <button
+          type="button"
+          class="button button-live"
+          data-testid="to-live"
+          onClick={() => props.onTransport('webrtc')}
+        >
+          {t('player.toLive')}
+        </button>
+      )}
+    </>
+  )
+}
+
+function TransportChoice({ transport, onTransport }: PlayerBarProps) {
+  const { t } = useTexts()
+  return (
+    <div class="segmented" role="group" aria-label={t('player.transport')}>
+      {(['webrtc', 'hls'] as const).map((choice) => (
+        <button
+          key={choice}
+          type="button"
+          aria-pressed={transport === choice}
+          data-testid={`transport-${choice}`}
+          onClick={() => onTransport(choice)}
+        >
+          {t(`player.${choice}`)}
+        </button>
+      ))}
+    </div>
+  )
+}

@@ -1,0 +1,162 @@
+/** The timeline with its day, zoom and legend. */
+import { useEffect, useRef, useState } from 'preact/hooks'
+import type { DayFootage } from '../footage'
+import { formatDate, formatDuration, formatPercent } from '../format'
+import { useTexts } from '../i18n'
+import { type View, addDays, coveredMs, dayOf, follow, initialView, zoom } from '../timeline'
+import { Notice } from './feedback'
+import { Icon, type IconName } from './icon'
+import { Legend, TimelineView } from './timeline-view'
+
+interface TimelinePanelProps {
+  day: View
+  onDay: (day: View) => void
+  data: DayFootage
+  nowMs: number
+  playheadMs: number
+  live: boolean
+  onSeek: (ms: number) => void
+}
+
+export function TimelinePanel(props: TimelinePanelProps) {
+  const { t, explain } = useTexts()
+  const [view, setView] = useView(props)
+  const { footage, error } = props.data
+  const zoomBy = (factor: number) => setView(zoom(view, factor, anchor(view, props.playheadMs), props.day))
+  return (
+    <section class="panel timeline-panel" aria-label={t('timeline.title')}>
+      <div class="panel-head">
+        <DayPicker {...props} />
+        <Coverage {...props} />
+        <div class="button-group">
+          <IconButton icon="minus" label={t('timeline.zoomOut')} onClick={() => zoomBy(2)} />
+          <IconButton icon="plus" label={t('timeline.zoomIn')} onClick={() => zoomBy(0.5)} />
+          <button type="button" class="button" onClick={() => setView(props.day)}>
+            {t('timeline.fullDay')}
+          </button>
+        </div>
+      </div>
+      {error !== null && footage === null ? (
+        <Notice kind="bad">
+          {t('timeline.failed')} {explain(error)}
+        </Notice>
+      ) : (
+        <TimelineView {...props} bounds={props.day} view={view} footage={footage} onView={setView} />
+      )}
+      <div class="panel-foot">
+        <Legend />
+        <p class="fine">{t('timeline.hint')}</p>
+      </div>
+    </section>
+  )
+}
+
+function anchor(view: View, playheadMs: number): number {
+  const inside = playheadMs >= view.startMs && playheadMs <= view.endMs
+  return inside ? playheadMs : (view.startMs + view.endMs) / 2
+}
+
+/** What part of the day is shown: fits the footage when it arrives, then the person's choice, and the playhead. */
+function useView(props: TimelinePanelProps): [View, (view: View) => void] {
+  const { day, data, live, nowMs, playheadMs } = props
+  const [view, setView] = useState<View>(day)
+  const fittedDay = useRef<number | null>(null)
+  useEffect(() => {
+    if (view.startMs < day.startMs || view.endMs > day.endMs) setView(day)
+    if (!data.footage || fittedDay.current === day.startMs) return
+    fittedDay.current = day.startMs
+    setView(initialView(day, data.footage.coverage, nowMs))
+  }, [day.startMs, data.footage !== null])
+  useEffect(() => {
+    // only a playhead that runs out at the right is followed: one that was scrolled away stays away
+    const ranOut = playheadMs > view.endMs - (view.endMs - view.startMs) * 0.02 && playheadMs < view.endMs + 3000
+    if (!live && ranOut) setView(follow(view, playheadMs, day))
+  }, [Math.floor(playheadMs / 1000), live])
+  return [view, setView]
+}
+
+function DayPicker({ day, onDay, nowMs }: TimelinePanelProps) {
+  const { t, locale } = useTexts()
+  const today = dayOf(nowMs)
+  const isToday = day.startMs === today.startMs
+  return (
+    <div class="day-picker">
+      <IconButton icon="left" label={t('timeline.previousDay')} onClick={() => onDay(addDays(day.startMs, -1))} />
+      <label class="day-input">
+        <span class="sr-only">{t('timeline.day')}</span>
+        <span aria-hidden="true">{formatDate(day.startMs, locale)}</span>
+        <input
+          type="date"
+          value={isoDay(day.startMs)}
+          max={isoDay(today.startMs)}
+          onClick={(event) => event.currentTarget.showPicker()}
+          onChange={(event) => {
+            const [year = 0, month = 0, date = 0] = event.currentTarget.value.split('-').map(Number)
+            if (year > 0) onDay(dayOf(new Date(year, month - 1, date, 12).getTime()))
+          }}
+        />
+      </label>
+      <IconButton
+        icon="right"
+        label={t('timeline.nextDay')}
+        disabled={isToday}
+        onClick={() => onDay(addDays(day.startMs, 1))}
+      />
+      <button type="button" class="button" disabled={isToday} onClick={() => onDay(today)}>
+        {t('timeline.today')}
+      </button>
+    </div>
+  )
+}
+
+/** The local date as date inputs want it. */
+function isoDay(ms: number): string {
+  const date = new Date(ms)
+  const two = (value: number) => String(value).padStart(2, '0')
+  return `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`
+}
+
+/** How much of the day is kept, counted from its first footage. */
+function Coverage({ data, day, nowMs }: TimelinePanelProps) {
+  const { t, locale } = useTexts()
+  const footage = data.footage
+  if (!footage) return <p class="coverage">{'\u00a0'}</p>
+  const first = footage.coverage[0]
+  if (!first) return <p class="coverage">{t('timeline.empty')}</p>
+  const whole = { startMs: first.startMs, endMs: Math.min(day.endMs, Math.max(footage.endMs, first.endMs), nowMs) }
+  const totalMs = Math.max(1, whole.endMs - whole.startMs)
+  const covered = Math.min(totalMs, coveredMs(footage.coverage, whole))
+  const parameters = {
+    covered: formatDuration(covered / 1000, locale),
+    total: formatDuration(totalMs / 1000, locale),
+    percent: formatPercent(covered / totalMs, locale),
+    gaps: footage.gaps.filter((gap) => gap.endMs > whole.startMs).length,
+  }
+  return <p class="coverage">{t('timeline.summary', parameters)}</p>
+}
+
+interface IconButtonProps {
+  icon: IconName
+  label: string
+  onClick: () => void
+  disabled?: boolean
+  pressed?: boolean
+  testId?: string
+}
+
+export function IconButton(props: IconButtonProps) {
+  return (
+    <button
+      type="button"
+      class="button button-icon"
+      aria-label={props.label}
+      title={props.label}
+      aria-pressed={props.pressed}
+      disabled={props.disabled}
+      data-testid={props.testId}
+      onClick={props.onClick}
+    >
+      <Icon name={props.icon} />
+    </button>
+  )
+}

@@ -1,0 +1,349 @@
+/** A day of one camera: where footage is, where not and why; click to play, scroll to zoom, drag to move. */
+import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks'
+import type { Footage, GapMs } from '../footage'
+import { formatDateTime, formatDuration, formatTime } from '../format'
+import { useTexts } from '../i18n'
+import type { MessageKey } from '../i18n-table'
+import {
+  type CauseKind,
+  type SpanMs,
+  type View,
+  causeKind,
+  merge,
+  pan,
+  spanAt,
+  ticks,
+  toMs,
+  toX,
+  zoom,
+} from '../timeline'
+
+const HEIGHT = 84
+const TRACK_TOP = 30
+const TRACK_HEIGHT = 38
+const LEAST_GAP_PX = 3
+const LEAST_COVER_PX = 1
+const DRAG_PX = 4
+const STEP_MS = 10_000
+
+interface TimelineViewProps {
+  bounds: View
+  view: View
+  footage: Footage | null
+  nowMs: number
+  playheadMs: number
+  live: boolean
+  onSeek: (ms: number) => void
+  onView: (view: View) => void
+}
+
+export function TimelineView(props: TimelineViewProps) {
+  const { t, locale } = useTexts()
+  const box = useRef<HTMLDivElement>(null)
+  const width = useWidth(box)
+  const [hoverX, setHoverX] = useState<number | null>(null)
+  const latest = useRef(props)
+  latest.current = props
+  useWheelZoom(box, latest)
+  const pointer = usePointer(box, latest, setHoverX)
+  return (
+    <div
+      ref={box}
+      class="timeline"
+      role="slider"
+      tabIndex={0}
+      aria-label={t('timeline.slider')}
+      aria-valuemin={Math.round(props.bounds.startMs / 1000)}
+      aria-valuemax={Math.round(Math.min(props.bounds.endMs, props.nowMs) / 1000)}
+      aria-valuenow={Math.round(props.playheadMs / 1000)}
+      aria-valuetext={formatDateTime(props.playheadMs, locale)}
+      data-testid="timeline"
+      data-start={props.view.startMs}
+      data-end={props.view.endMs}
+      data-playhead={Math.round(props.playheadMs)}
+      onKeyDown={(event) => onKey(event, props)}
+      {...pointer}
+    >
+      <svg width={width} height={HEIGHT} aria-hidden="true">
+        <Hatches />
+        <Ticks view={props.view} width={width} locale={locale} />
+        <rect class="track" x={0} y={TRACK_TOP} width={width} height={TRACK_HEIGHT} />
+        {props.footage && <Spans footage={props.footage} view={props.view} width={width} />}
+        <Future {...props} width={width} />
+        <Playhead {...props} width={width} />
+        {hoverX !== null && <line class="hover-line" x1={hoverX} x2={hoverX} y1={TRACK_TOP - 6} y2={HEIGHT} />}
+      </svg>
+      {hoverX !== null && width > 0 && <Tooltip {...props} x={hoverX} width={width} />}
+    </div>
+  )
+}
+
+function useWidth(box: { current: HTMLElement | null }): number {
+  const [width, setWidth] = useState(0)
+  useLayoutEffect(() => {
+    if (!box.current) return undefined
+    const observer = new ResizeObserver((entries) => setWidth(entries[0]?.contentRect.width ?? 0))
+    observer.observe(box.current)
+    setWidth(box.current.clientWidth)
+    return () => observer.disconnect()
+  }, [])
+  return width
+}
+
+type Latest = { current: TimelineViewProps }
+
+function useWheelZoom(box: { current: HTMLElement | null }, latest: Latest): void {
+  useEffect(() => {
+    const element = box.current
+    if (!element) return undefined
+    const onWheel = (event: WheelEvent) => {
+      event.preventDefault()
+      const { view, bounds, onView } = latest.current
+      const length = view.endMs - view.startMs
+      if (Math.abs(event.deltaX) > Math.abs(event.deltaY)) {
+        return onView(pan(view, (event.deltaX / element.clientWidth) * length, bounds))
+      }
+      const anchorMs = toMs(view, element.clientWidth, event.clientX - element.getBoundingClientRect().left)
+      onView(zoom(view, Math.exp(Math.sign(event.deltaY) * 0.25), anchorMs, bounds))
+    }
+    element.addEventListener('wheel', onWheel, { passive: false })
+    return () => element.removeEventListener('wheel', onWheel)
+  }, [])
+}
+
+/** A press that moves is a drag of the view, one that does not is a click on a time. */
+function usePointer(box: { current: HTMLElement | null }, latest: Latest, setHoverX: (x: number | null) => void) {
+  const drag = useRef<{ fromX: number; view: View; moved: boolean } | null>(null)
+  const xOf = (event: PointerEvent) => event.clientX - (box.current?.getBoundingClientRect().left ?? 0)
+  const width = () => box.current?.clientWidth ?? 1
+  return {
+    onPointerDown: (event: PointerEvent) => {
+      if (event.button !== 0) return
+      drag.current = { fromX: xOf(event), view: latest.current.view, moved: false }
+      box.current?.setPointerCapture(event.pointerId)
+    },
+    onPointerMove: (event: PointerEvent) => {
+      const x = xOf(event)
+      setHoverX(x)
+      const from = drag.current
+      if (!from) return
+      if (Math.abs(x - from.fromX) > DRAG_PX) from.moved = true
+      if (!from.moved) return
+      const byMs = ((from.fromX - x) / width()) * (from.view.endMs - from.view.startMs)
+      latest.current.onView(pan(from.view, byMs, latest.current.bounds))
+    },
+    onPointerUp: (event: PointerEvent) => {
+      const from = drag.current
+      drag.current = null
+      if (from && !from.moved) latest.current.onSeek(toMs(latest.current.view, width(), xOf(event)))
+    },
+    onPointerCancel: () => void (drag.current = null),
+    onPointerLeave: () => setHoverX(null),
+  }
+}
+
+function onKey(event: KeyboardEvent, props: TimelineViewProps): void {
+  const step = event.shiftKey ? 6 * STEP_MS : STEP_MS
+  const zoomBy = (factor: number) => props.onView(zoom(props.view, factor, props.playheadMs, props.bounds))
+  const actions: Record<string, () => void> = {
+    ArrowLeft: () => props.onSeek(props.playheadMs - step),
+    ArrowRight: () => props.onSeek(props.playheadMs + step),
+    PageDown: () => props.onSeek(props.playheadMs - 60 * STEP_MS),
+    PageUp: () => props.onSeek(props.playheadMs + 60 * STEP_MS),
+    '+': () => zoomBy(0.6),
+    '=': () => zoomBy(0.6),
+    '-': () => zoomBy(1 / 0.6),
+  }
+  const action = actions[event.key]
+  if (!action) return
+  event.preventDefault()
+  action()
+}
+
+const KINDS: readonly CauseKind[] = ['camera', 'server', 'decision', 'starting']
+
+/** Each kind of gap has its own hatching as well as its own colour. */
+function Hatches() {
+  const turn: Record<CauseKind, number> = { camera: 45, server: -45, decision: 90, starting: 0 }
+  return (
+    <defs>
+      {KINDS.map((kind) => (
+        <pattern
+          key={kind}
+          id={`hatch-${kind}`}
+          width={6}
+          height={6}
+          patternUnits="userSpaceOnUse"
+          patternTransform={`rotate(${turn[kind]})`}
+        >
+          <rect class={`gap-${kind}`} width={6} height={6} />
+          <rect class="hatch" width={2} height={6} />
+        </pattern>
+      ))}
+    </defs>
+  )
+}
+
+function Ticks({ view, width, locale }: { view: View; width: number; locale: string }) {
+  if (width === 0) return null
+  const found = ticks(view, width)
+  const seconds = view.endMs - view.startMs < 20 * 60_000
+  return (
+    <g>
+      {found.map(({ atMs, major }) => {
+        const x = toX(view, width, atMs)
+        return (
+          <g key={atMs}>
+            <line class={major ? 'tick tick-major' : 'tick'} x1={x} x2={x} y1={major ? 18 : 24} y2={TRACK_TOP} />
+            {major && x > 18 && x < width - 18 && (
+              <text class="tick-label" x={x} y={13}>
+                {formatTime(atMs, locale, seconds)}
+              </text>
+            )}
+          </g>
+        )
+      })}
+    </g>
+  )
+}
+
+function Spans({ footage, view, width }: { footage: Footage; view: View; width: number }) {
+  const pixelMs = (view.endMs - view.startMs) / Math.max(1, width)
+  const visible = <T extends SpanMs>(spans: T[]) =>
+    spans.filter((span) => span.endMs >= view.startMs && span.startMs <= view.endMs)
+  return (
+    <g>
+      {merge(visible(footage.coverage), pixelMs).map((span) => (
+        <Bar key={span.startMs} class="covered" span={span} view={view} width={width} least={LEAST_COVER_PX} />
+      ))}
+      {visible(footage.gaps).map((gap) => (
+        <Bar
+          key={`${gap.startMs} ${gap.cause}`}
+          class="gap"
+          fill={`url(#hatch-${causeKind(gap.cause)})`}
+          span={gap}
+          view={view}
+          width={width}
+          least={LEAST_GAP_PX}
+          cause={gap.cause}
+        />
+      ))}
+      {merge(visible(footage.holds), pixelMs).map((span) => (
+        <Bar key={span.startMs} class="hold" span={span} view={view} width={width} least={2} thin />
+      ))}
+    </g>
+  )
+}
+
+interface BarProps {
+  class: string
+  span: SpanMs
+  view: View
+  width: number
+  /** Short gaps must not vanish: they are drawn at least this wide. */
+  least: number
+  fill?: string
+  thin?: boolean
+  cause?: string
+}
+
+function Bar(props: BarProps) {
+  const left = Math.max(-1, toX(props.view, props.width, props.span.startMs))
+  const right = Math.min(props.width + 1, toX(props.view, props.width, props.span.endMs))
+  return (
+    <rect
+      class={props.class}
+      fill={props.fill}
+      x={left}
+      y={props.thin ? TRACK_TOP + TRACK_HEIGHT + 2 : TRACK_TOP}
+      width={Math.max(props.least, right - left)}
+      height={props.thin ? 4 : TRACK_HEIGHT}
+      data-testid={props.cause ? 'gap' : undefined}
+      data-cause={props.cause}
+    />
+  )
+}
+
+function Future({ view, nowMs, width }: { view: View; nowMs: number; width: number }) {
+  const x = Math.max(0, toX(view, width, nowMs))
+  if (x >= width) return null
+  return <rect class="future" x={x} y={TRACK_TOP} width={width - x} height={TRACK_HEIGHT} />
+}
+
+function Playhead({ view, playheadMs, live, width }: TimelineViewProps & { width: number }) {
+  const x = toX(view, width, playheadMs)
+  if (x < -8 || x > width + 8) return null
+  return (
+    <g class={live ? 'playhead playhead-live' : 'playhead'} transform={`translate(${x.toFixed(2)} 0)`}>
+      <line x1={0} x2={0} y1={TRACK_TOP - 4} y2={HEIGHT - 6} />
+      <path d={`M-6 ${TRACK_TOP - 12}h12l-6 9z`} />
+    </g>
+  )
+}
+
+const KIND_TEXT: Record<CauseKind, MessageKey> = {
+  camera: 'timeline.gapCamera',
+  server: 'timeline.gapServer',
+  decision: 'timeline.gapDecision',
+  starting: 'timeline.gapStarting',
+}
+
+function Tooltip(props: TimelineViewProps & { x: number; width: number }) {
+  const { t, locale } = useTexts()
+  const atMs = toMs(props.view, props.width, props.x)
+  const slackMs = ((props.view.endMs - props.view.startMs) / props.width) * LEAST_GAP_PX
+  const gap = props.footage ? gapNear(props.footage.gaps, atMs, slackMs) : null
+  const half = 120
+  const left = Math.min(Math.max(props.x, half), Math.max(half, props.width - half))
+  return (
+    <div class="tooltip" style={{ left: `${left}px` }} role="status" data-testid="timeline-tooltip">
+      <strong>{formatTime(atMs, locale)}</strong>
+      {gap ? <GapText gap={gap} /> : <span>{t(statusAt(props, atMs))}</span>}
+    </div>
+  )
+}
+
+/** The gap at `atMs`, or the one drawn wider than it is and so under the pointer. */
+function gapNear(gaps: readonly GapMs[], atMs: number, slackMs: number): GapMs | null {
+  return spanAt(gaps, atMs) ?? spanAt(gaps.map((gap) => ({ ...gap, endMs: gap.endMs + slackMs })), atMs)
+}
+
+function GapText({ gap }: { gap: GapMs }) {
+  const { t, locale, sentence } = useTexts()
+  const from = formatTime(gap.startMs, locale)
+  const to = formatTime(gap.endMs, locale)
+  return (
+    <>
+      <span>
+        {sentence(gap)} <code class="code">{gap.cause}</code>
+      </span>
+      <span class="fine">
+        {t(KIND_TEXT[causeKind(gap.cause)])}: {from} – {to}, {formatDuration((gap.endMs - gap.startMs) / 1000, locale)}
+      </span>
+    </>
+  )
+}
+
+function statusAt({ footage, nowMs }: TimelineViewProps, atMs: number): MessageKey {
+  if (atMs > nowMs) return 'timeline.future'
+  if (footage && spanAt(footage.holds, atMs)) return 'timeline.hold'
+  return footage && spanAt(footage.coverage, atMs) ? 'timeline.recorded' : 'timeline.nothing'
+}
+
+export function Legend() {
+  const { t } = useTexts()
+  return (
+    <ul class="legend">
+      <li>
+        <span class="swatch swatch-covered" aria-hidden="true" />
+        {t('timeline.recorded')}
+      </li>
+      {KINDS.map((kind) => (
+        <li key={kind}>
+          <span class={`swatch swatch-${kind}`} aria-hidden="true" />
+          {t(KIND_TEXT[kind])}
+        </li>
+      ))}
+    </ul>
+  )
+}

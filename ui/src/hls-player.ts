@@ -1,0 +1,192 @@
+/** hls.js around a video element: LL-HLS live, and VOD of recorded footage. Loaded only when first needed. */
+import type Hls from 'hls.js'
+import type { ErrorData, Fragment, HlsConfig } from 'hls.js'
+import { ApiError, liveHlsUrl, playbackUrl, send } from './api'
+import { backoffMs, sleep } from './backoff'
+import { connections } from './connections'
+import { onFirstPicture } from './first-picture'
+import type { PlayerState } from './live-player'
+import { type TimedFragment, mediaAt, wallAt } from './media-clock'
+
+const EXPLAIN_TIMEOUT_MS = 5000
+const BACKOFF = { firstMs: 1000, mostMs: 15_000 }
+const LIVE_CONFIG: Partial<HlsConfig> = { lowLatencyMode: true, backBufferLength: 10, enableWorker: false }
+const VOD_CONFIG: Partial<HlsConfig> = { maxBufferLength: 20, backBufferLength: 60, enableWorker: false }
+
+/** Thrown where the browser has no Media Source Extensions. */
+export class HlsUnsupported extends Error {}
+
+async function openHls(config: Partial<HlsConfig>): Promise<{ hls: Hls; Library: typeof Hls }> {
+  const { default: Library } = await import('hls.js')
+  if (!Library.isSupported()) throw new HlsUnsupported()
+  return { hls: new Library(config), Library }
+}
+
+/** The error as ApiError with the server's sentence: hls.js keeps only the status, so the question is asked again. */
+async function toError(data: ErrorData): Promise<Error> {
+  const status = data.response?.code ?? 0
+  if (status < 400) return data.error
+  const url = data.url ?? data.response?.url
+  const again = url ? await send(url, {}, EXPLAIN_TIMEOUT_MS).catch((error: unknown) => error) : null
+  return again instanceof ApiError ? again : new ApiError(status, `http_${status}`, `HTTP ${status}`)
+}
+
+/** Plays the live stream until `signal` aborts, reconnecting after fatal errors; errors become states. */
+export async function playLiveHls(
+  video: HTMLVideoElement,
+  camera: string,
+  onState: (state: PlayerState) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  let failures = 0
+  onState({ kind: 'connecting' })
+  while (!signal.aborted) {
+    const error = await playLiveOnce(video, camera, signal, () => {
+      failures = 0
+      onState({ kind: 'playing' })
+    }).catch((reason: unknown) => reason)
+    if (signal.aborted) return
+    failures += 1
+    onState({ kind: 'retrying', error })
+    if (error instanceof HlsUnsupported) return
+    await sleep(backoffMs(failures, BACKOFF), signal).catch(() => undefined)
+  }
+}
+
+/** Answers the fatal error that ended it. */
+async function playLiveOnce(
+  video: HTMLVideoElement,
+  camera: string,
+  signal: AbortSignal,
+  onPlaying: () => void,
+): Promise<Error> {
+  const startedMs = performance.now()
+  const { hls, Library } = await openHls(LIVE_CONFIG)
+  const cancelFirst = onFirstPicture(video, `${camera}/hls`, startedMs, onPlaying)
+  connections.hls[camera] = hls
+  try {
+    return await new Promise<Error>((resolve, reject) => {
+      if (signal.aborted) return reject(signal.reason as Error)
+      signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true })
+      hls.on(Library.Events.ERROR, (_event, data) => {
+        if (data.fatal && !recovered(hls, data, Library)) resolve(toError(data))
+      })
+      hls.on(Library.Events.MANIFEST_PARSED, () => void video.play().catch(() => undefined))
+      hls.loadSource(liveHlsUrl(camera))
+      hls.attachMedia(video)
+    })
+  } finally {
+    cancelFirst()
+    hls.destroy()
+    if (connections.hls[camera] === hls) delete connections.hls[camera]
+  }
+}
+
+const recoveredOnce = new WeakSet<Hls>()
+
+/** A decoder that choked is reset once in place, which is quicker than a new start. */
+function recovered(hls: Hls, data: ErrorData, Library: typeof Hls): boolean {
+  if (data.type !== Library.ErrorTypes.MEDIA_ERROR || recoveredOnce.has(hls)) return false
+  recoveredOnce.add(hls)
+  hls.recoverMediaError()
+  return true
+}
+
+export interface RecordedEvents {
+  onPlaying: () => void
+  onError: (error: Error) => void
+}
+
+/** One span of recorded footage in a video element. `close` when done. */
+export class RecordedSpan {
+  #hls: Hls | null = null
+  #closed = false
+
+  constructor(
+    private readonly video: HTMLVideoElement,
+    private readonly camera: string,
+    readonly startMs: number,
+    readonly endMs: number,
+    private readonly events: RecordedEvents,
+  ) {}
+
+  /** Loads the span and starts to play at `atMs`. */
+  async open(atMs: number): Promise<void> {
+    const startedMs = performance.now()
+    const { hls, Library } = await openHls(VOD_CONFIG)
+    if (this.#closed) return hls.destroy()
+    this.#hls = hls
+    connections.hls[this.camera] = hls
+    onFirstPicture(this.video, `${this.camera}/recorded`, startedMs, () => this.#closed || this.events.onPlaying())
+    hls.on(Library.Events.ERROR, (_event, data) => {
+      if (data.fatal && !recovered(hls, data, Library)) void toError(data).then(this.events.onError)
+    })
+    hls.once(Library.Events.LEVEL_LOADED, (_event, data) => {
+      // the server cuts to whole GOPs, so the playlist begins a little before what was asked for
+      const position = mediaAt(timed(data.details.fragments), atMs)
+      if (position !== null) whenSeekable(this.video, () => this.#closed || (this.video.currentTime = position))
+      void this.video.play().catch(() => undefined)
+    })
+    hls.loadSource(playbackUrl(this.camera, this.startMs, this.endMs))
+    hls.attachMedia(this.video)
+  }
+
+  /** Wall time, ms, of the picture that is shown; null until known. */
+  wallMs(): number | null {
+    return wallAt(this.#fragments(), this.video.currentTime)
+  }
+
+  /** Goes to a time inside the span; false where the loaded playlist does not reach it. */
+  seek(wallMs: number): boolean {
+    const fragments = this.#fragments()
+    const first = fragments[0]?.programDateTime
+    const position = mediaAt(fragments, wallMs)
+    if (position === null || first === null || first === undefined || wallMs < first) return false
+    this.video.currentTime = position
+    return true
+  }
+
+  close(): void {
+    this.#closed = true
+    this.#hls?.destroy()
+    if (this.#hls && connections.hls[this.camera] === this.#hls) delete connections.hls[this.camera]
+    this.#hls = null
+  }
+
+  #fragments(): TimedFragment[] {
+    const level = this.#hls?.levels[Math.max(0, this.#hls.currentLevel)]
+    return level?.details ? timed(level.details.fragments) : []
+  }
+}
+
+function timed(fragments: readonly Fragment[]): TimedFragment[] {
+  return fragments.map(({ start, duration, programDateTime }) => ({ start, duration, programDateTime }))
+}
+
+function whenSeekable(video: HTMLVideoElement, then: () => void): void {
+  if (video.readyState >= HTMLMediaElement.HAVE_METADATA) then()
+  else video.addEventListener('loadedmetadata', then, { once: true })
+}
+
+export interface HlsFacts {
+  width: number
+  height: number
+  codec: string
+  /** Seconds between the live edge's wall time and the picture; null for recorded footage. */
+  behindLiveS: number | null
+  pictureMs: number | null
+}
+
+/** Figures of the HLS stream that `video` plays; null before its first picture. */
+export function readHlsFacts(camera: string, video: HTMLVideoElement): HlsFacts | null {
+  const hls = connections.hls[camera]
+  const level = hls?.levels[Math.max(0, hls.currentLevel)]
+  if (!hls || !level || video.videoWidth === 0) return null
+  return {
+    width: video.videoWidth,
+    height: video.videoHeight,
+    codec: level.videoCodec ?? '',
+    behindLiveS: level.details?.live ? hls.latency : null,
+    pictureMs: hls.playingDate?.getTime() ?? null,
+  }
+}

@@ -1,0 +1,141 @@
+/** Plays a camera live by WHEP into a video element, and keeps it playing: reconnects by itself. */
+import { ApiError, whepUrl } from './api'
+import { backoffMs, sleep } from './backoff'
+import { connections } from './connections'
+import { onFirstPicture } from './first-picture'
+import type { JoinGate } from './join-gate'
+import type { StreamName } from './types'
+import { type WhepSession, joinWhep } from './whep'
+
+export type PlayerState =
+  | { kind: 'connecting' }
+  | { kind: 'playing' }
+  /** Connected, but no packet for STALE_MS: what is seen is old. */
+  | { kind: 'stale' }
+  | { kind: 'retrying'; error: unknown }
+
+export interface LivePlayerOptions {
+  camera: string
+  stream: StreamName
+  audio: boolean
+  gate?: JoinGate
+  /** False while the server says that the camera gives no pictures: silence is then no reason to reconnect. */
+  expectsPictures: () => boolean
+  onState: (state: PlayerState) => void
+}
+
+const BACKOFF = { firstMs: 500, mostMs: 15_000 }
+/** For answers that a quick retry will not change: no right, no such camera, no codec in common. */
+const REFUSED_BACKOFF = { firstMs: 20_000, mostMs: 60_000 }
+const FIRST_PICTURE_MS = 10_000
+const WATCH_MS = 1000
+const STALE_MS = 3000
+const DEAD_MS = 9000
+
+/** Runs until `signal` aborts; errors become states. One call owns `video` while it runs. */
+export async function playLive(
+  video: HTMLVideoElement,
+  options: LivePlayerOptions,
+  signal: AbortSignal,
+): Promise<void> {
+  let failures = 0
+  while (!signal.aborted) {
+    let error: unknown = null
+    try {
+      if (failures === 0) options.onState({ kind: 'connecting' })
+      await playOnce(video, options, signal, () => (failures = 0))
+    } catch (reason) {
+      error = reason
+    }
+    if (signal.aborted) return
+    failures += 1
+    options.onState({ kind: 'retrying', error })
+    await sleep(waitMs(error, failures), signal).catch(() => undefined)
+  }
+}
+
+function waitMs(error: unknown, failures: number): number {
+  if (!(error instanceof ApiError)) return backoffMs(failures, BACKOFF)
+  const asked = (error.retryAfterS ?? 0) * 1000
+  const refused = [401, 403, 404, 406].includes(error.status)
+  return Math.max(asked, backoffMs(failures, refused ? REFUSED_BACKOFF : BACKOFF))
+}
+
+/** One session, from join to its end. Returns when it broke, throws when the join failed. */
+async function playOnce(
+  video: HTMLVideoElement,
+  options: LivePlayerOptions,
+  signal: AbortSignal,
+  onPlaying: () => void,
+): Promise<void> {
+  const key = `${options.camera}/${options.stream}`
+  const leaveGate = (await options.gate?.enter(signal)) ?? (() => undefined)
+  let session: WhepSession | null = null
+  let cancelFirst = () => undefined as void
+  try {
+    const first = new Promise<void>((resolve) => {
+      cancelFirst = onFirstPicture(video, key, performance.now(), resolve)
+    })
+    const onStream = (stream: MediaStream) => attach(video, stream)
+    session = await joinWhep({ url: whepUrl(options.camera, options.stream), audio: options.audio, signal, onStream })
+    connections.peers[key] = session.peer
+    void first.then(() => {
+      leaveGate()
+      onPlaying()
+      options.onState({ kind: 'playing' })
+    })
+    await untilBroken(session.peer, video, options, signal, leaveGate)
+  } finally {
+    leaveGate()
+    cancelFirst()
+    session?.close()
+    if (session && connections.peers[key] === session.peer) delete connections.peers[key]
+  }
+}
+
+function attach(video: HTMLVideoElement, stream: MediaStream): void {
+  if (video.srcObject === stream) return
+  video.srcObject = stream
+  // autoplay of a muted video is always allowed; a refusal means that the page is going away
+  void video.play().catch(() => undefined)
+}
+
+/** Watches packets arrive; resolves when the connection failed or pictures that should come do not. */
+async function untilBroken(
+  peer: RTCPeerConnection,
+  video: HTMLVideoElement,
+  options: LivePlayerOptions,
+  signal: AbortSignal,
+  leaveGate: () => void,
+): Promise<void> {
+  let packets = 0
+  let arrivedMs = performance.now()
+  const joinedMs = arrivedMs
+  let stale = false
+  while (!signal.aborted) {
+    await sleep(WATCH_MS, signal)
+    if (peer.connectionState === 'failed' || peer.connectionState === 'closed') return
+    const nowMs = performance.now()
+    if (nowMs - joinedMs > FIRST_PICTURE_MS) leaveGate()
+    const received = await packetsReceived(peer)
+    if (received > packets) {
+      packets = received
+      arrivedMs = nowMs
+      if (stale) options.onState({ kind: 'playing' })
+      stale = false
+      continue
+    }
+    if (nowMs - arrivedMs > DEAD_MS && options.expectsPictures()) return
+    if (!stale && packets > 0 && video.videoWidth > 0 && nowMs - arrivedMs > STALE_MS) {
+      stale = true
+      options.onState({ kind: 'stale' })
+    }
+  }
+}
+
+async function packetsReceived(peer: RTCPeerConnection): Promise<number> {
+  for (const entry of (await peer.getStats()).values() as Iterable<RTCInboundRtpStreamStats>) {
+    if (entry.type === 'inbound-rtp' && entry.kind === 'video') return entry.packetsReceived ?? 0
+  }
+  return 0
+}

@@ -1,0 +1,128 @@
+/** Who did what, newest first. */
+import { useEffect, useState } from 'preact/hooks'
+import { api } from '../api'
+import { Empty, Loading, Notice } from '../components/feedback'
+import { formatDateTime } from '../format'
+import { useTexts } from '../i18n'
+import type { AccessLogEntry, AccessLogPage as LogPage } from '../types'
+
+const PAGE_SIZE = 50
+
+export function AccessLogPage() {
+  const { t, explain } = useTexts()
+  const [before, setBefore] = useState<number | null>(null)
+  const [attempt, setAttempt] = useState(0)
+  const [page, setPage] = useState<LogPage | null>(null)
+  const [error, setError] = useState<unknown>(null)
+  useEffect(() => {
+    const stop = new AbortController()
+    api.accessLog(PAGE_SIZE, before, stop.signal).then(
+      (answer) => {
+        setPage(answer)
+        setError(null)
+      },
+      (reason: unknown) => stop.signal.aborted || setError(reason),
+    )
+    return () => stop.abort()
+  }, [before, attempt])
+  const reload = () => {
+    setBefore(null)
+    setAttempt(attempt + 1)
+  }
+  return (
+    <div class="page">
+      <div class="page-head">
+        <div>
+          <h1>{t('log.title')}</h1>
+          <p class="lead">{t('log.lead')}</p>
+        </div>
+        <button type="button" class="button" onClick={reload}>
+          {t('log.newest')}
+        </button>
+      </div>
+      {error !== null && (
+        <Notice kind="bad" onRetry={reload}>
+          {explain(error)}
+        </Notice>
+      )}
+      {page ? <Entries page={page} onOlder={setBefore} /> : error === null && <Loading />}
+    </div>
+  )
+}
+
+function Entries({ page, onOlder }: { page: LogPage; onOlder: (before: number) => void }) {
+  const { t } = useTexts()
+  if (page.entries.length === 0) return <Empty title={t('log.empty')} />
+  const oldest = page.entries.at(-1)
+  return (
+    <>
+      <div class="table-scroll" tabIndex={0} role="region" aria-label={t('log.title')}>
+        <table class="table" data-testid="access-log">
+          <thead>
+            <tr>
+              <th scope="col">{t('log.entry')}</th>
+              <th scope="col">{t('log.at')}</th>
+              <th scope="col">{t('log.who')}</th>
+              <th scope="col">{t('log.remote')}</th>
+              <th scope="col">{t('log.action')}</th>
+              <th scope="col">{t('log.subject')}</th>
+              <th scope="col">{t('log.detail')}</th>
+            </tr>
+          </thead>
+          <tbody>
+            {page.entries.map((entry) => (
+              <Row key={entry.entry} entry={entry} />
+            ))}
+          </tbody>
+        </table>
+      </div>
+      <div class="page-foot">
+        {page.head && (
+          <p class="fine">
+            {t('log.head', { entry: page.head.entry, hash: `${page.head.hash.slice(0, 16)}…` })}
+          </p>
+        )}
+        {oldest && oldest.entry > 1 && page.entries.length === PAGE_SIZE ? (
+          <button type="button" class="button" onClick={() => onOlder(oldest.entry)}>
+            {t('log.older')}
+          </button>
+        ) : (
+          <p class="fine">{t('log.noMore')}</p>
+        )}
+      </div>
+    </>
+  )
+}
+
+function Row({ entry }: { entry: AccessLogEntry }) {
+  const { t, locale } = useTexts()
+  return (
+    <tr>
+      <td class="number">{entry.entry}</td>
+      <td class="nowrap">
+        <time dateTime={entry.at}>{formatDateTime(Date.parse(entry.at), locale)}</time>
+      </td>
+      <td>{entry.username ?? t('log.nobody')}</td>
+      <td class="nowrap">{entry.remote ?? ''}</td>
+      <td>
+        <ActionName action={entry.action} />
+      </td>
+      <td>{entry.subject ?? ''}</td>
+      <td class="fine">{detailText(entry.detail)}</td>
+    </tr>
+  )
+}
+
+function ActionName({ action }: { action: string }) {
+  return <code class="code">{action}</code>
+}
+
+/** `name value, name value`: what the entry adds, in the words of the log itself. */
+function detailText(detail: unknown): string {
+  if (detail === null || detail === undefined) return ''
+  if (typeof detail !== 'object') return String(detail)
+  return Object.entries(detail)
+    .filter(([, value]) => value !== null)
+    .map(([name, value]) => `${name} ${typeof value === 'object' ? JSON.stringify(value) : String(value)}`)
+    .join(', ')
+}

@@ -1,0 +1,225 @@
+/** The dialog that adds a camera: discover, check, add. */
+import { useEffect, useRef, useState } from 'preact/hooks'
+import { api, ApiError } from '../api'
+import { Dialog } from '../components/dialog'
+import { Notice } from '../components/feedback'
+import { Checkbox, Field, PasswordField } from '../components/fields'
+import { Icon } from '../components/icon'
+import { useTexts } from '../i18n'
+import type { Device, NewCamera, Profile } from '../types'
+import { PickLine } from './cameras'
+
+interface Form {
+  name: string
+  address: string
+  subAddress: string
+  username: string
+  password: string
+  record: boolean
+}
+
+const EMPTY: Form = { name: '', address: '', subAddress: '', username: '', password: '', record: true }
+
+type Step =
+  | { kind: 'asking' }
+  | { kind: 'checking' }
+  | { kind: 'checked'; profile: Profile }
+  | { kind: 'adding' }
+  | { kind: 'failed'; error: unknown }
+
+/** Empty fields are left out: the server then knows that nothing was said. */
+export function toNewCamera(form: Form): NewCamera {
+  const body: NewCamera = { name: form.name.trim(), address: form.address.trim(), record: form.record }
+  if (form.subAddress.trim()) body.sub_address = form.subAddress.trim()
+  if (form.username) body.username = form.username
+  if (form.password) body.password = form.password
+  return body
+}
+
+export function AddCamera({ onClose }: { onClose: () => void }) {
+  const { t } = useTexts()
+  const [form, setForm] = useState<Form>(EMPTY)
+  const [step, setStep] = useState<Step>({ kind: 'asking' })
+  const [touched, setTouched] = useState(false)
+  const abort = useRef(new AbortController())
+  useEffect(() => () => abort.current.abort(), [])
+  const change = (changes: Partial<Form>) => {
+    setForm((before) => ({ ...before, ...changes }))
+    // what was checked is no longer what would be added
+    if (!('name' in changes) && !('record' in changes)) setStep({ kind: 'asking' })
+  }
+  const complete = form.name.trim() !== '' && form.address.trim() !== ''
+  const busy = step.kind === 'checking' || step.kind === 'adding'
+
+  const check = async () => {
+    setTouched(true)
+    if (form.address.trim() === '') return
+    setStep({ kind: 'checking' })
+    try {
+      const body = toNewCamera(form)
+      const profile = await api.probeCamera({ ...body, name: body.name || body.address }, abort.current.signal)
+      setStep({ kind: 'checked', profile })
+      setForm((before) => ({ ...before, name: before.name || `${profile.manufacturer} ${profile.model}`.trim() }))
+    } catch (error) {
+      if (!abort.current.signal.aborted) setStep({ kind: 'failed', error })
+    }
+  }
+  const add = async (event: Event) => {
+    event.preventDefault()
+    setTouched(true)
+    if (!complete) return
+    setStep({ kind: 'adding' })
+    try {
+      await api.addCamera(toNewCamera(form), abort.current.signal)
+      onClose()
+    } catch (error) {
+      if (!abort.current.signal.aborted) setStep({ kind: 'failed', error })
+    }
+  }
+
+  return (
+    <Dialog title={t('add.title')} onClose={onClose} testId="add-dialog">
+      <form class="form" onSubmit={(event) => void add(event)} noValidate>
+        <Discover onUse={(device) => change({ address: device.address, name: form.name || device.name })} />
+        <Field
+          label={t('add.address')}
+          name="address"
+          value={form.address}
+          onInput={(address) => change({ address })}
+          hint={t('add.addressHint')}
+          error={touched && form.address.trim() === '' ? t('add.addressMissing') : null}
+          autoFocus
+        />
+        {form.address.startsWith('rtsp://') && (
+          <Field
+            label={t('add.subAddress')}
+            name="sub_address"
+            value={form.subAddress}
+            onInput={(subAddress) => change({ subAddress })}
+          />
+        )}
+        <div class="form-row">
+          <Field
+            label={t('add.username')}
+            name="username"
+            value={form.username}
+            onInput={(username) => change({ username })}
+          />
+          <PasswordField
+            label={t('add.password')}
+            name="password"
+            value={form.password}
+            onInput={(password) => change({ password })}
+            autoComplete="new-password"
+          />
+        </div>
+        <Field
+          label={t('add.name')}
+          name="name"
+          value={form.name}
+          onInput={(name) => change({ name })}
+          error={touched && form.name.trim() === '' && step.kind === 'checked' ? t('add.nameMissing') : null}
+        />
+        <Checkbox
+          label={t('add.record')}
+          name="record"
+          checked={form.record}
+          onChange={(record) => change({ record })}
+        />
+        <Outcome step={step} />
+        <div class="dialog-actions">
+          <button type="button" class="button" data-testid="check" disabled={busy} onClick={() => void check()}>
+            {t(step.kind === 'checking' ? 'add.checking' : 'add.check')}
+          </button>
+          <button type="submit" class="button button-primary" data-testid="add" disabled={busy || !complete}>
+            {t(step.kind === 'adding' ? 'add.adding' : 'add.submit')}
+          </button>
+        </div>
+      </form>
+    </Dialog>
+  )
+}
+
+function Outcome({ step }: { step: Step }) {
+  const { t, explain } = useTexts()
+  if (step.kind === 'checked') return <Checked profile={step.profile} />
+  if (step.kind === 'checking' || step.kind === 'adding')
+    return (
+      <p class="busy" role="status">
+        <span class="spinner" aria-hidden="true" />
+        {t(step.kind === 'checking' ? 'add.checking' : 'add.adding')}
+      </p>
+    )
+  if (step.kind !== 'failed') return null
+  const code = step.error instanceof ApiError ? step.error.code : undefined
+  return (
+    <Notice kind="bad" code={code} testId="add-failed">
+      <strong>{t('add.checkFailed')}</strong>
+      <p>{explain(step.error)}</p>
+    </Notice>
+  )
+}
+
+function Checked({ profile }: { profile: Profile }) {
+  const { t, language } = useTexts()
+  const device = `${profile.manufacturer} ${profile.model}`.trim()
+  return (
+    <Notice kind="good" testId="add-checked">
+      <strong>{t('add.checked')}</strong>
+      {device && (
+        <p>
+          {device}
+          {profile.firmware && <span class="fine">{` · ${t('add.firmware')} ${profile.firmware}`}</span>}
+        </p>
+      )}
+      <PickLine label={t('cameras.main')} pick={profile.main} />
+      {profile.sub && <PickLine label={t('cameras.sub')} pick={profile.sub} />}
+      <p class="fine">{(language === 'vi' && profile.explanation_vi) || profile.explanation}</p>
+    </Notice>
+  )
+}
+
+type Search = { kind: 'idle' } | { kind: 'busy' } | { kind: 'found'; devices: Device[] } | { kind: 'failed'; error: unknown }
+
+function Discover({ onUse }: { onUse: (device: Device) => void }) {
+  const { t, explain } = useTexts()
+  const [search, setSearch] = useState<Search>({ kind: 'idle' })
+  const run = () => {
+    setSearch({ kind: 'busy' })
+    api.discover().then(
+      (devices) => setSearch({ kind: 'found', devices }),
+      (error: unknown) => setSearch({ kind: 'failed', error }),
+    )
+  }
+  return (
+    <div class="discover">
+      <div class="discover-head">
+        <button type="button" class="button" disabled={search.kind === 'busy'} data-testid="discover" onClick={run}>
+          <Icon name="search" />
+          {t(search.kind === 'busy' ? 'add.discovering' : 'add.discover')}
+        </button>
+        <span class="fine" role="status">
+          {search.kind === 'found' &&
+            (search.devices.length > 0
+              ? t('add.discovered', { count: search.devices.length })
+              : t('add.discoveredNone'))}
+          {search.kind === 'failed' && explain(search.error)}
+        </span>
+      </div>
+      {search.kind === 'found' && search.devices.length > 0 && (
+        <ul class="device-list">
+          {search.devices.map((device) => (
+            <li key={device.address}>
+              <button type="button" class="device" onClick={() => onUse(device)}>
+                <strong>{device.name || device.model || device.address}</strong>
+                <span class="fine">
+                  {device.model} {device.address}
+                </span>
+              </button>
+            </li>
+          ))}
+        </ul>
+      )}
+    </div>
+  )
+}

@@ -1,0 +1,334 @@
+/** One camera: live, its facts, and its recorded footage by the timeline. */
+import { useCallback, useEffect, useRef, useState } from 'preact/hooks'
+import { StreamReason } from '../components/badges'
+import { Facts, type Transport, useFigures } from '../components/facts'
+import { Loading, Notice } from '../components/feedback'
+import { LiveHlsVideo, RecordedVideo } from '../components/hls-videos'
+import { Icon } from '../components/icon'
+import { LiveVideo } from '../components/live-video'
+import { PlayerBar } from '../components/player-bar'
+import { TimelinePanel } from '../components/timeline-panel'
+import { type Footage, locate, useDayFootage } from '../footage'
+import { formatDuration } from '../format'
+import { HlsUnsupported } from '../hls-player'
+import { useTexts } from '../i18n'
+import type { PlayerState } from '../live-player'
+import { usePolled } from '../poller'
+import type { RecordedState } from '../recorded-player'
+import { href } from '../router'
+import { cameras } from '../stores'
+import { type View, dayOf, spanAt } from '../timeline'
+import type { Camera } from '../types'
+
+const NOTE_MS = 6000
+/** A click this close to now means live. */
+const LIVE_EDGE_MS = 3000
+
+export function CameraPage({ id, atMs }: { id: string; atMs: number | null }) {
+  const { t, explain } = useTexts()
+  const { value, error } = usePolled(cameras)
+  const camera = value?.find((candidate) => candidate.id === id)
+  if (camera) return <Viewer camera={camera} linkedMs={atMs} />
+  if (value) return <Notice kind="warn">{t('error.camera_not_found')}</Notice>
+  return error ? <Notice kind="bad">{explain(error)}</Notice> : <Loading />
+}
+
+type Source = { kind: 'webrtc' } | { kind: 'hls' } | { kind: 'recorded'; at: { ms: number } }
+
+function startSource(camera: Camera, linkedMs: number | null): Source | null {
+  if (linkedMs !== null && camera.permissions.includes('footage.view')) {
+    return { kind: 'recorded', at: { ms: linkedMs } }
+  }
+  return camera.permissions.includes('live.view') ? { kind: 'webrtc' } : null
+}
+
+function Viewer({ camera, linkedMs }: { camera: Camera; linkedMs: number | null }) {
+  const { t } = useTexts()
+  const [source, setSource] = useState<Source | null>(() => startSource(camera, linkedMs))
+  const [day, setDay] = useState<View>(() => dayOf(linkedMs ?? Date.now()))
+  const [video, setVideo] = useState<HTMLVideoElement | null>(null)
+  const [pictureMs, setPictureMs] = useState<number | null>(linkedMs)
+  const nowMs = useNow()
+  const canFootage = camera.permissions.includes('footage.view')
+  const canLive = camera.permissions.includes('live.view')
+  const data = useDayFootage(camera.id, day, canFootage)
+  const transport: Transport = source?.kind ?? 'recorded'
+  const figures = useFigures(camera.id, transport, video)
+
+  const goLive = (kind: 'webrtc' | 'hls') => {
+    setSource({ kind })
+    setPictureMs(null)
+    setDay(dayOf(Date.now()))
+    history.replaceState(null, '', href.camera(camera.id))
+  }
+  const goTo = (ms: number) => {
+    if (!canFootage) return
+    if (canLive && ms > Date.now() - LIVE_EDGE_MS) return goLive('webrtc')
+    setSource({ kind: 'recorded', at: { ms } })
+    setPictureMs(ms)
+    setDay((shown) => (ms >= shown.startMs && ms < shown.endMs ? shown : dayOf(ms)))
+    history.replaceState(null, '', href.camera(camera.id, ms))
+  }
+  const onClock = (ms: number) => {
+    setPictureMs(ms)
+    // playback that runs past midnight takes the timeline along; a day chosen by hand stays
+    setDay((shown) => (ms >= shown.endMs && ms < shown.endMs + 1000 ? dayOf(ms) : shown))
+  }
+  const clockMs = transport === 'webrtc' ? nowMs : transport === 'hls' ? (figures.hls?.pictureMs ?? null) : pictureMs
+  return (
+    <div class="camera-page" data-testid="camera-page" data-camera={camera.id} data-source={source?.kind ?? 'none'}>
+      <div class="camera-head">
+        <a class="button button-icon" href={href.wall} aria-label={t('nav.wall')} title={t('nav.wall')}>
+          <Icon name="left" />
+        </a>
+        <h1>{camera.name}</h1>
+        <code class="code">{camera.id}</code>
+      </div>
+      <Screen
+        camera={camera}
+        source={source}
+        footage={data.footage}
+        video={video}
+        setVideo={setVideo}
+        clockMs={clockMs}
+        canFootage={canFootage}
+        canLive={canLive}
+        goLive={goLive}
+        goTo={goTo}
+        onClock={onClock}
+      />
+      <Facts camera={camera} transport={transport} figures={figures} />
+      {canFootage ? (
+        <TimelinePanel
+          day={day}
+          onDay={setDay}
+          data={data}
+          nowMs={nowMs}
+          playheadMs={source?.kind === 'recorded' ? (pictureMs ?? source.at.ms) : nowMs}
+          live={source?.kind !== 'recorded'}
+          onSeek={goTo}
+        />
+      ) : (
+        <section class="panel timeline-panel">
+          <p class="fine">{t('timeline.noRight')}</p>
+        </section>
+      )}
+    </div>
+  )
+}
+
+function useNow(): number {
+  const [nowMs, setNowMs] = useState(Date.now)
+  useEffect(() => {
+    const timer = setInterval(() => setNowMs(Date.now()), 1000)
+    return () => clearInterval(timer)
+  }, [])
+  return nowMs
+}
+
+interface ScreenProps {
+  camera: Camera
+  source: Source | null
+  footage: Footage | null
+  video: HTMLVideoElement | null
+  setVideo: (video: HTMLVideoElement | null) => void
+  clockMs: number | null
+  canFootage: boolean
+  canLive: boolean
+  goLive: (kind: 'webrtc' | 'hls') => void
+  goTo: (ms: number) => void
+  onClock: (ms: number) => void
+}
+
+/** The picture with its overlay and controls. */
+function Screen(props: ScreenProps) {
+  const { camera, source, video } = props
+  const [live, setLive] = useState<PlayerState>({ kind: 'connecting' })
+  const [recorded, setRecorded] = useState<RecordedState>({ kind: 'loading' })
+  const [muted, setMuted] = useState(true)
+  const [rate, setRate] = useState(1)
+  const frame = useRef<HTMLDivElement>(null)
+  const paused = usePaused(video)
+  const note = useSkippedGap(source, props.footage, props.clockMs)
+  const setVideo = useCallback(props.setVideo, [])
+  const common = { camera: camera.id, muted, label: camera.name, videoRef: setVideo }
+  const jump = (byMs: number) => props.canFootage && props.goTo((props.clockMs ?? Date.now()) + byMs)
+  const fullscreen = () =>
+    void (document.fullscreenElement ? document.exitFullscreen() : frame.current?.requestFullscreen())
+  const pause = () => void (video && (video.paused ? video.play().catch(() => undefined) : video.pause()))
+  return (
+    <div class="screen" ref={frame}>
+      <div class="picture" onDblClick={fullscreen}>
+        {source?.kind === 'webrtc' && camera.enabled && (
+          <LiveVideo
+            {...common}
+            key="webrtc"
+            streamName="main"
+            stream={camera.streams.main}
+            audio
+            queued={false}
+            onState={setLive}
+          />
+        )}
+        {source?.kind === 'hls' && <LiveHlsVideo {...common} key="hls" onState={setLive} />}
+        {source?.kind === 'recorded' && (
+          <RecordedVideo
+            {...common}
+            key="recorded"
+            at={source.at}
+            rate={rate}
+            locate={(ms) => locate(camera.id, ms, props.footage)}
+            onState={setRecorded}
+            onClock={props.onClock}
+            onCaughtUp={() => (props.canLive ? props.goLive('webrtc') : setRecorded({ kind: 'nothing' }))}
+          />
+        )}
+        <Overlay {...props} live={live} recorded={recorded} />
+        {note && <p class="picture-note">{note}</p>}
+        <SilentNote camera={camera} source={source} />
+      </div>
+      <PlayerBar
+        transport={source?.kind ?? 'recorded'}
+        canLive={props.canLive}
+        clockMs={props.clockMs}
+        paused={paused}
+        muted={muted}
+        hasAudio={hasAudio(camera, source)}
+        rate={rate}
+        onTransport={props.goLive}
+        onPause={pause}
+        onMute={() => setMuted(!muted)}
+        onRate={setRate}
+        onJump={jump}
+        onFullscreen={fullscreen}
+      />
+    </div>
+  )
+}
+
+function usePaused(video: HTMLVideoElement | null): boolean {
+  const [paused, setPaused] = useState(false)
+  useEffect(() => {
+    if (!video) return undefined
+    const update = () => setPaused(video.paused && !video.ended)
+    video.addEventListener('play', update)
+    video.addEventListener('pause', update)
+    update()
+    return () => {
+      video.removeEventListener('play', update)
+      video.removeEventListener('pause', update)
+    }
+  }, [video])
+  return paused
+}
+
+const isAac = (codec: string) => /aac|mp4a/i.test(codec)
+
+/** WebRTC carries G.711 and no AAC so far; HLS the other way round. */
+function hasAudio(camera: Camera, source: Source | null): boolean {
+  const codec = camera.streams.main.audio?.codec
+  if (!codec || !source) return false
+  return source.kind === 'webrtc' ? !isAac(codec) : isAac(codec)
+}
+
+function SilentNote({ camera, source }: { camera: Camera; source: Source | null }) {
+  const { t } = useTexts()
+  const codec = camera.streams.main.audio?.codec
+  if (!codec || isAac(codec) || !source || source.kind === 'webrtc') return null
+  return (
+    <p class="picture-note picture-note-quiet" data-testid="silent-note">
+      {t('player.hlsSilent', { codec })}
+    </p>
+  )
+}
+
+/** A sentence for some seconds after playback went over a gap. */
+function useSkippedGap(source: Source | null, footage: Footage | null, clockMs: number | null): string | null {
+  const { t, locale, sentence } = useTexts()
+  const before = useRef<number | null>(null)
+  const [note, setNote] = useState<{ text: string; untilMs: number } | null>(null)
+  useEffect(() => {
+    const from = source?.kind === 'recorded' ? before.current : null
+    before.current = source?.kind === 'recorded' ? clockMs : null
+    if (from === null || clockMs === null || clockMs - from < 2000) return
+    const gap = footage && spanAt(footage.gaps, (from + clockMs) / 2)
+    if (!gap) return
+    const duration = formatDuration((gap.endMs - gap.startMs) / 1000, locale)
+    setNote({ text: t('player.skippedGap', { duration, cause: sentence(gap) }), untilMs: Date.now() + NOTE_MS })
+  }, [clockMs])
+  return note && Date.now() < note.untilMs ? note.text : null
+}
+
+function Overlay(props: ScreenProps & { live: PlayerState; recorded: RecordedState }) {
+  const { t } = useTexts()
+  if (props.source === null) return <span class="overlay overlay-quiet">{t('timeline.hint')}</span>
+  if (props.source.kind === 'recorded') return <RecordedOverlay {...props} />
+  return <LiveOverlay {...props} />
+}
+
+function RecordedOverlay({ recorded, source, canLive, goLive, goTo }: ScreenProps & { recorded: RecordedState }) {
+  const { t, explain } = useTexts()
+  switch (recorded.kind) {
+    case 'playing':
+      return null
+    case 'loading':
+      return <Waiting />
+    case 'nothing':
+      return (
+        <span class="overlay" data-testid="no-footage">
+          {t('player.noFootageAfter')}
+          {canLive && (
+            <button type="button" class="button button-live" onClick={() => goLive('webrtc')}>
+              {t('player.toLive')}
+            </button>
+          )}
+        </span>
+      )
+    case 'failed':
+      return (
+        <span class="overlay overlay-bad">
+          {recorded.error instanceof HlsUnsupported ? t('player.unsupported') : t('player.failed')}
+          <span class="fine">{explain(recorded.error)}</span>
+          <button
+            type="button"
+            class="button"
+            onClick={() => source?.kind === 'recorded' && goTo(source.at.ms)}
+          >
+            {t('app.retry')}
+          </button>
+        </span>
+      )
+  }
+}
+
+function LiveOverlay({ camera, live, source }: ScreenProps & { live: PlayerState }) {
+  const { t, explain } = useTexts()
+  const stream = camera.streams.main
+  if (!camera.enabled) return <span class="overlay overlay-off">{t('state.offHint')}</span>
+  if (stream.state === 'retrying' || stream.state === 'off')
+    return (
+      <span class="overlay overlay-bad">
+        <StreamReason stream={stream} />
+      </span>
+    )
+  if (live.kind === 'playing') return null
+  if (live.kind === 'connecting') return <Waiting />
+  const unsupported = live.kind === 'retrying' && live.error instanceof HlsUnsupported
+  const why = live.kind === 'retrying' && live.error && !unsupported ? explain(live.error) : null
+  return (
+    <span class="overlay overlay-bad" data-transport={source?.kind}>
+      {unsupported ? t('player.unsupported') : live.kind === 'stale' ? t('player.stale') : t('player.reconnecting')}
+      {why && <span class="fine">{why}</span>}
+    </span>
+  )
+}
+
+function Waiting() {
+  const { t } = useTexts()
+  return (
+    <span class="overlay overlay-quiet">
+      <span class="spinner" aria-hidden="true" />
+      {t('player.connecting')}
+    </span>
+  )
+}

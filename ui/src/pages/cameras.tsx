@@ -1,0 +1,204 @@
+/** Cameras as the person who looks after them sees them: state, reason, what was picked and why; add, edit, remove. */
+import { useState } from 'preact/hooks'
+import { api } from '../api'
+import { cameraState, RecordingBadge, StateBadge, StreamReason } from '../components/badges'
+import { Dialog } from '../components/dialog'
+import { Empty, Loading, Notice } from '../components/feedback'
+import { Icon } from '../components/icon'
+import { useTexts } from '../i18n'
+import { usePolled } from '../poller'
+import { href } from '../router'
+import { cameras } from '../stores'
+import type { Camera, Pick } from '../types'
+import { AddCamera } from './add-camera'
+import { EditCamera } from './edit-camera'
+
+type Open = { kind: 'add' } | { kind: 'edit'; camera: Camera } | { kind: 'remove'; camera: Camera } | null
+
+export function CamerasPage() {
+  const { t, explain } = useTexts()
+  const { value, error } = usePolled(cameras)
+  const [open, setOpen] = useState<Open>(null)
+  const close = () => {
+    setOpen(null)
+    cameras.refresh()
+  }
+  return (
+    <div class="page">
+      <div class="page-head">
+        <h1>{t('cameras.title')}</h1>
+        <button
+          type="button"
+          class="button button-primary"
+          data-testid="add-camera"
+          onClick={() => setOpen({ kind: 'add' })}
+        >
+          <Icon name="plus" />
+          {t('cameras.add')}
+        </button>
+      </div>
+      {error !== null && <Notice kind={value ? 'warn' : 'bad'}>{value ? t('app.offline') : explain(error)}</Notice>}
+      {value === null && error === null && <Loading />}
+      {value?.length === 0 && <Empty title={t('cameras.empty')} />}
+      {value && value.length > 0 && <CameraTable list={value} onOpen={setOpen} />}
+      {open?.kind === 'add' && <AddCamera onClose={close} />}
+      {open?.kind === 'edit' && <EditCamera camera={open.camera} onClose={close} />}
+      {open?.kind === 'remove' && <RemoveCamera camera={open.camera} onClose={close} />}
+    </div>
+  )
+}
+
+function CameraTable({ list, onOpen }: { list: Camera[]; onOpen: (open: Open) => void }) {
+  const { t } = useTexts()
+  return (
+    <div class="table-scroll" tabIndex={0} role="region" aria-label={t('cameras.title')}>
+      <table class="table table-cards" data-testid="cameras">
+        <thead>
+          <tr>
+            <th scope="col">{t('cameras.name')}</th>
+            <th scope="col">{t('cameras.state')}</th>
+            <th scope="col">{t('cameras.recording')}</th>
+            <th scope="col">{t('cameras.picked')}</th>
+            <th scope="col">
+              <span class="sr-only">{t('cameras.actions')}</span>
+            </th>
+          </tr>
+        </thead>
+        <tbody>
+          {list.map((camera) => (
+            <CameraRow key={camera.id} camera={camera} onOpen={onOpen} />
+          ))}
+        </tbody>
+      </table>
+    </div>
+  )
+}
+
+function CameraRow({ camera, onOpen }: { camera: Camera; onOpen: (open: Open) => void }) {
+  const { t, sentence } = useTexts()
+  const main = camera.streams.main
+  const manages = camera.permissions.includes('camera.manage')
+  return (
+    <tr data-camera={camera.id}>
+      <td>
+        <a class="row-title" href={href.camera(camera.id)}>
+          {camera.name}
+        </a>
+        <div class="fine">
+          <code class="code">{camera.id}</code> {camera.address}
+        </div>
+        <div class="fine">
+          {camera.place}
+          {camera.origin === 'file' && ` · ${t('cameras.fromFile')}`}
+        </div>
+      </td>
+      <td class="cell-state">
+        <StateBadge state={cameraState(camera)} />
+        <div class="fine">
+          <StreamReason stream={main} />
+        </div>
+      </td>
+      <td>
+        <RecordingBadge recording={main.recording} />
+        {main.recording?.reason && <div class="fine">{sentence(main.recording.reason)}</div>}
+      </td>
+      <td class="cell-picked">
+        <Picked camera={camera} />
+      </td>
+      <td>
+        {manages && (
+          <div class="row-actions">
+            <button
+              type="button"
+              class="button"
+              data-testid="edit"
+              aria-label={`${t('cameras.edit')}: ${camera.name}`}
+              onClick={() => onOpen({ kind: 'edit', camera })}
+            >
+              <Icon name="edit" />
+              <span>{t('cameras.edit')}</span>
+            </button>
+            <button
+              type="button"
+              class="button button-icon button-danger-quiet"
+              data-testid="remove"
+              title={t('cameras.remove')}
+              aria-label={`${t('cameras.remove')}: ${camera.name}`}
+              onClick={() => onOpen({ kind: 'remove', camera })}
+            >
+              <Icon name="trash" />
+            </button>
+          </div>
+        )}
+      </td>
+    </tr>
+  )
+}
+
+function Picked({ camera }: { camera: Camera }) {
+  const { t, language } = useTexts()
+  const profile = camera.profile
+  if (!profile) return <span class="fine">{t('cameras.notProbed')}</span>
+  return (
+    <>
+      <PickLine label={t('cameras.main')} pick={profile.main} />
+      {profile.sub && <PickLine label={t('cameras.sub')} pick={profile.sub} />}
+      <p class="fine">{(language === 'vi' && profile.explanation_vi) || profile.explanation}</p>
+    </>
+  )
+}
+
+export function PickLine({ label, pick }: { label: string; pick: Pick }) {
+  const parts = [
+    pick.width > 0 ? `${pick.width} × ${pick.height}` : null,
+    pick.codec,
+    pick.rate > 0 ? `${pick.rate}/s` : null,
+    pick.bitrate_kbps > 0 ? `${pick.bitrate_kbps} kbit/s` : null,
+    pick.audio,
+  ]
+  return (
+    <div class="pick">
+      <span class="pick-label">{label}</span>
+      <span>
+        {parts.filter(Boolean).join(' · ')}
+        {pick.name && <span class="fine"> {pick.name}</span>}
+      </span>
+    </div>
+  )
+}
+
+function RemoveCamera({ camera, onClose }: { camera: Camera; onClose: () => void }) {
+  const { t, explain } = useTexts()
+  const [error, setError] = useState<unknown>(null)
+  const [busy, setBusy] = useState(false)
+  const remove = async () => {
+    setBusy(true)
+    try {
+      await api.removeCamera(camera.id)
+      onClose()
+    } catch (reason) {
+      setError(reason)
+      setBusy(false)
+    }
+  }
+  return (
+    <Dialog title={t('remove.title', { name: camera.name })} onClose={onClose} testId="remove-dialog">
+      <p>{t('remove.body')}</p>
+      {error !== null && <Notice kind="bad">{explain(error)}</Notice>}
+      <div class="dialog-actions">
+        <button type="button" class="button" onClick={onClose}>
+          {t('app.cancel')}
+        </button>
+        <button
+          type="button"
+          class="button button-danger"
+          data-testid="confirm-remove"
+          disabled={busy}
+          onClick={() => void remove()}
+        >
+          {t('remove.confirm')}
+        </button>
+      </div>
+    </Dialog>
+  )
+}

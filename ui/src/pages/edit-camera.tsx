@@ -1,0 +1,177 @@
+/** The dialog that changes a camera and its retention. */
+import { useState } from 'preact/hooks'
+import { api } from '../api'
+import { Dialog } from '../components/dialog'
+import { Notice } from '../components/feedback'
+import { Checkbox, Field, PasswordField } from '../components/fields'
+import { formatBytes } from '../format'
+import { useTexts } from '../i18n'
+import type { Camera, CameraChanges, RetentionPolicy } from '../types'
+
+const GIGABYTE = 1e9
+
+interface Form {
+  name: string
+  enabled: boolean
+  record: boolean
+  username: string
+  password: string
+  maxAge: string
+  maxSize: string
+}
+
+export function EditCamera({ camera, onClose }: { camera: Camera; onClose: () => void }) {
+  const { t, explain } = useTexts()
+  const [form, setForm] = useState<Form>(() => toForm(camera))
+  const [problem, setProblem] = useState<string | null>(null)
+  const [busy, setBusy] = useState(false)
+  const change = (changes: Partial<Form>) => setForm((before) => ({ ...before, ...changes }))
+  const policy = toPolicy(form)
+
+  const save = async (event: Event) => {
+    event.preventDefault()
+    if (policy === null) return setProblem(t('edit.invalidNumber'))
+    setBusy(true)
+    try {
+      const changes = toChanges(camera, form)
+      if (Object.keys(changes).length > 0) await api.changeCamera(camera.id, changes)
+      if (differs(camera, policy)) await api.setRetention(camera.id, policy)
+      onClose()
+    } catch (error) {
+      setProblem(explain(error))
+      setBusy(false)
+    }
+  }
+
+  return (
+    <Dialog title={t('edit.title', { name: camera.name })} onClose={onClose} testId="edit-dialog">
+      <form class="form" onSubmit={(event) => void save(event)} noValidate>
+        <Field label={t('add.name')} name="name" value={form.name} onInput={(name) => change({ name })} autoFocus />
+        <div class="form-row">
+          <Checkbox
+            label={t('edit.enabled')}
+            name="enabled"
+            checked={form.enabled}
+            onChange={(enabled) => change({ enabled })}
+          />
+          <Checkbox
+            label={t('edit.record')}
+            name="record"
+            checked={form.record}
+            onChange={(record) => change({ record })}
+          />
+        </div>
+        <div class="form-row">
+          <Field
+            label={t('add.username')}
+            name="username"
+            value={form.username}
+            onInput={(username) => change({ username })}
+            hint={t('edit.keepPassword')}
+          />
+          <PasswordField
+            label={t('edit.newPassword')}
+            name="password"
+            value={form.password}
+            onInput={(password) => change({ password })}
+            autoComplete="new-password"
+            hint={t('edit.keepPassword')}
+          />
+        </div>
+        <Retention camera={camera} form={form} change={change} />
+        {problem && <Notice kind="bad">{problem}</Notice>}
+        <div class="dialog-actions">
+          <button type="button" class="button" onClick={onClose}>
+            {t('app.cancel')}
+          </button>
+          <button type="submit" class="button button-primary" data-testid="save" disabled={busy}>
+            {t('app.save')}
+          </button>
+        </div>
+      </form>
+    </Dialog>
+  )
+}
+
+interface RetentionProps {
+  camera: Camera
+  form: Form
+  change: (changes: Partial<Form>) => void
+}
+
+function Retention({ camera, form, change }: RetentionProps) {
+  const { t, locale } = useTexts()
+  const effective = camera.retention?.effective
+  const age = effective ? t('edit.days', { count: effective.max_age_days.toLocaleString(locale) }) : ''
+  const size = effective && effective.max_size_bytes > 0 ? formatBytes(effective.max_size_bytes, locale) : t('edit.noLimit')
+  return (
+    <fieldset>
+      <legend>{t('edit.retention')}</legend>
+      {effective && <p class="fine">{t('edit.effective', { age, size })}</p>}
+      <div class="form-row">
+        <Field
+          label={t('edit.maxAge')}
+          name="max_age_days"
+          type="number"
+          value={form.maxAge}
+          onInput={(maxAge) => change({ maxAge })}
+          placeholder={t('edit.retentionDefault')}
+        />
+        <Field
+          label={t('edit.maxSize')}
+          name="max_size_gb"
+          type="number"
+          value={form.maxSize}
+          onInput={(maxSize) => change({ maxSize })}
+          placeholder={t('edit.retentionDefault')}
+        />
+      </div>
+      <p class="fine">{t('edit.retentionWarning')}</p>
+    </fieldset>
+  )
+}
+
+function toForm(camera: Camera): Form {
+  const { max_age_days: age = null, max_size_bytes: size = null } = camera.retention ?? {}
+  return {
+    name: camera.name,
+    enabled: camera.enabled,
+    record: camera.record,
+    username: '',
+    password: '',
+    maxAge: age === null ? '' : String(age),
+    maxSize: size === null ? '' : String(size / GIGABYTE),
+  }
+}
+
+/** The policy of the form, null in a member for the default; null where a number makes no sense. */
+function toPolicy(form: Form): RetentionPolicy | null {
+  const age = toNumber(form.maxAge)
+  const size = toNumber(form.maxSize)
+  if (Number.isNaN(age) || Number.isNaN(size)) return null
+  return { max_age_days: age, max_size_bytes: size === null ? null : Math.round(size * GIGABYTE) }
+}
+
+function toNumber(text: string): number | null {
+  if (text.trim() === '') return null
+  const value = Number(text)
+  return value > 0 ? value : Number.NaN
+}
+
+function toChanges(camera: Camera, form: Form): CameraChanges {
+  const changes: CameraChanges = {}
+  const name = form.name.trim()
+  if (name && name !== camera.name) changes.name = name
+  if (form.enabled !== camera.enabled) changes.enabled = form.enabled
+  if (form.record !== camera.record) changes.record = form.record
+  if (form.username) changes.username = form.username
+  if (form.password) changes.password = form.password
+  return changes
+}
+
+function differs(camera: Camera, policy: RetentionPolicy): boolean {
+  const before = camera.retention
+  return (
+    (before?.max_age_days ?? null) !== policy.max_age_days || (before?.max_size_bytes ?? null) !== policy.max_size_bytes
+  )
+}

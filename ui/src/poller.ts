@@ -1,0 +1,84 @@
+/** One question asked again and again, its answer shared by every component that wants it. */
+import { useEffect, useState } from 'preact/hooks'
+import { backoffMs, sleep } from './backoff'
+
+export interface Polled<T> {
+  value: T | null
+  /** What the last attempt threw; the last good value stays. */
+  error: unknown
+}
+
+export class Poller<T> {
+  #state: Polled<T> = { value: null, error: null }
+  readonly #listeners = new Set<(state: Polled<T>) => void>()
+  #stop: AbortController | null = null
+  #hurry: AbortController | null = null
+
+  constructor(
+    private readonly ask: (signal: AbortSignal) => Promise<T>,
+    private readonly intervalMs: number,
+  ) {}
+
+  get state(): Polled<T> {
+    return this.#state
+  }
+
+  /** Polls as long as anyone listens. */
+  subscribe(listener: (state: Polled<T>) => void): () => void {
+    this.#listeners.add(listener)
+    if (!this.#stop) {
+      this.#stop = new AbortController()
+      void this.#run(this.#stop.signal)
+    }
+    return () => {
+      this.#listeners.delete(listener)
+      if (this.#listeners.size > 0) return
+      this.#stop?.abort()
+      this.#stop = null
+    }
+  }
+
+  /** Asks again at once, after a change. */
+  refresh(): void {
+    this.#hurry?.abort()
+  }
+
+  /** Forgets the answer: another account must not see it for even one render. */
+  reset(): void {
+    this.#set({ value: null, error: null })
+  }
+
+  async #run(signal: AbortSignal): Promise<void> {
+    let failures = 0
+    while (!signal.aborted) {
+      try {
+        const value = await this.ask(signal)
+        if (signal.aborted) return
+        failures = 0
+        this.#set({ value, error: null })
+      } catch (error) {
+        if (signal.aborted) return
+        failures += 1
+        this.#set({ value: this.#state.value, error })
+      }
+      const wait = failures === 0 ? this.intervalMs : backoffMs(failures, { firstMs: this.intervalMs, mostMs: 30_000 })
+      this.#hurry = new AbortController()
+      await sleep(wait, AbortSignal.any([signal, this.#hurry.signal])).catch(() => undefined)
+    }
+  }
+
+  #set(state: Polled<T>): void {
+    this.#state = state
+    for (const listener of this.#listeners) listener(state)
+  }
+}
+
+/** Subscribes the component to a poller. */
+export function usePolled<T>(poller: Poller<T>): Polled<T> {
+  const [state, change] = useState(poller.state)
+  useEffect(() => {
+    change(poller.state)
+    return poller.subscribe(change)
+  }, [poller])
+  return state
+}

@@ -1,0 +1,58 @@
+/** Hash routes, and the one real path: /invite/TOKEN, which comes from a link. */
+import { useEffect, useState } from 'preact/hooks'
+
+export type Route =
+  | { page: 'wall' }
+  | { page: 'camera'; id: string; atMs: number | null }
+  | { page: 'cameras' }
+  | { page: 'access-log' }
+  | { page: 'status' }
+  | { page: 'invite'; token: string }
+  | { page: 'unknown' }
+
+export const href = {
+  wall: '#/',
+  cameras: '#/cameras',
+  accessLog: '#/access-log',
+  status: '#/status',
+  camera: (id: string, atMs: number | null = null) =>
+    `#/camera/${encodeURIComponent(id)}${atMs === null ? '' : `?at=${new Date(atMs).toISOString()}`}`,
+}
+
+/** The route of a location; `hash` begins with `#` or is empty. */
+export function parseRoute(pathname: string, hash: string): Route {
+  const invite = /^\/invite\/([^/]+)\/?$/.exec(pathname)
+  if (invite?.[1]) return { page: 'invite', token: decode(invite[1]) }
+  const [path = '', query = ''] = hash.replace(/^#\/?/, '').split('?')
+  const [head = '', id] = path.split('/')
+  if (head === 'camera' && id) return { page: 'camera', id: decode(id), atMs: parseAt(query) }
+  if (head === '' || head === 'login') return { page: 'wall' }
+  if (head === 'cameras' || head === 'access-log' || head === 'status') return { page: head }
+  return { page: 'unknown' }
+}
+
+function decode(text: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return text // a broken escape is nobody's id, and the page then says so
+  }
+}
+
+function parseAt(query: string): number | null {
+  const at = new URLSearchParams(query).get('at')
+  const ms = at === null ? Number.NaN : Date.parse(at)
+  return Number.isFinite(ms) ? ms : null
+}
+
+/** The current route; the component renders again when it changes. */
+export function useRoute(): Route {
+  const read = () => parseRoute(location.pathname, location.hash)
+  const [route, change] = useState(read)
+  useEffect(() => {
+    const update = () => change(read())
+    addEventListener('hashchange', update)
+    return () => removeEventListener('hashchange', update)
+  }, [])
+  return route
+}

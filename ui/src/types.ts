@@ -1,0 +1,155 @@
+/** What the HTTP API speaks (docs/api.md). Times are ISO 8601 UTC strings. */
+
+export type StreamName = 'main' | 'sub'
+export type StreamState = 'live' | 'connecting' | 'retrying' | 'idle' | 'off'
+export type RecordingState = 'recording' | 'waiting' | 'failed' | 'off'
+export type Permission =
+  | 'camera.view'
+  | 'camera.manage'
+  | 'live.view'
+  | 'footage.view'
+  | 'grant.manage'
+  | 'system.read'
+  | 'access_log.read'
+
+export interface Reason {
+  code: string
+  sentence: string
+  sentence_vi?: string
+}
+
+export interface RecordingStatus {
+  state: RecordingState
+  reason: Reason | null
+  durable_until: string | null
+  stored_until: string | null
+}
+
+export interface Stream {
+  state: StreamState
+  reason: Reason | null
+  since: string | null
+  video: { codec: string; width: number; height: number } | null
+  audio: { codec: string } | null
+  viewers: number
+  recording: RecordingStatus | null
+}
+
+export interface Pick {
+  token: string
+  name: string
+  codec: string
+  width: number
+  height: number
+  rate: number
+  bitrate_kbps: number
+  audio: string | null
+  url: string
+}
+
+export interface Profile {
+  manufacturer: string
+  model: string
+  firmware: string
+  clock_offset_s: number | null
+  main: Pick
+  sub: Pick | null
+  explanation: string
+  explanation_vi?: string
+}
+
+export interface RetentionPolicy {
+  max_age_days: number | null
+  max_size_bytes: number | null
+}
+
+export interface Retention extends RetentionPolicy {
+  effective: { max_age_days: number; max_size_bytes: number }
+}
+
+export interface Camera {
+  id: string
+  name: string
+  kind: string
+  address: string
+  place: string
+  origin: string
+  enabled: boolean
+  record: boolean
+  permissions: Permission[]
+  streams: { main: Stream; sub?: Stream | null }
+  profile: Profile | null
+  retention: Retention | null
+}
+
+export interface NewCamera {
+  id?: string
+  name: string
+  address: string
+  sub_address?: string
+  username?: string
+  password?: string
+  place?: string
+  record?: boolean
+}
+
+export type CameraChanges = Partial<globalThis.Pick<Camera, 'name' | 'enabled' | 'record'>> & {
+  username?: string
+  password?: string
+}
+
+export interface Device {
+  address: string
+  name: string
+  model: string
+}
+
+export interface Grant {
+  role: string
+  place: string
+  purpose: string | null
+  ends_at: string | null
+}
+
+export interface Session {
+  principal: { id: string | number; username: string }
+  permissions: Permission[]
+  grants: Grant[]
+}
+
+export interface Span {
+  start: string
+  end: string
+}
+
+export interface Gap extends Span {
+  cause: string
+  sentence: string
+  sentence_vi?: string
+}
+
+export interface Timeline extends Span {
+  coverage: Span[]
+  gaps: Gap[]
+  holds: Span[]
+}
+
+export interface AccessLogEntry {
+  entry: number
+  at: string
+  username: string | null
+  remote: string | null
+  action: string
+  subject: string | null
+  detail: unknown
+}
+
+export interface AccessLogPage {
+  entries: AccessLogEntry[]
+  head: { entry: number; hash: string } | null
+}
+
+/** A JSON object whose members differ between versions of the server. */
+export interface Facts {
+  [name: string]: unknown
+}

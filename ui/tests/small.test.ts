@@ -1,0 +1,107 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { backoffMs, sleep } from '../src/backoff'
+import { toFootage } from '../src/footage'
+import { formatBitrate, formatBytes, formatDuration, formatPercent } from '../src/format'
+import { gridColumns } from '../src/grid'
+import { JoinGate } from '../src/join-gate'
+import { parseRoute } from '../src/router'
+
+test('back-off doubles up to its bound, and half of it is chance', () => {
+  const options = { firstMs: 100, mostMs: 1000 }
+  assert.equal(backoffMs(1, options, () => 0), 50)
+  assert.equal(backoffMs(1, options, () => 1), 100)
+  assert.equal(backoffMs(3, options, () => 1), 400)
+  assert.equal(backoffMs(30, options, () => 1), 1000)
+})
+
+test('a wait ends at once when it is aborted', async () => {
+  const stop = new AbortController()
+  const waiting = sleep(60_000, stop.signal)
+  stop.abort(new Error('stopped'))
+  await assert.rejects(waiting, /stopped/)
+})
+
+test('the gate lets so many in and the next when one leaves, in order', async () => {
+  const gate = new JoinGate(1)
+  const { signal } = new AbortController()
+  const order: string[] = []
+  const leave = await gate.enter(signal)
+  const second = gate.enter(signal).then((out) => (order.push('second'), out))
+  const third = gate.enter(signal).then((out) => (order.push('third'), out))
+  assert.deepEqual(order, [])
+  leave()
+  leave() // a second time lets nobody more in
+  const leaveSecond = await second
+  assert.deepEqual(order, ['second'])
+  leaveSecond()
+  await third
+  assert.deepEqual(order, ['second', 'third'])
+})
+
+test('who gives up waiting at the gate keeps no place', async () => {
+  const gate = new JoinGate(1)
+  const leave = await gate.enter(new AbortController().signal)
+  const stop = new AbortController()
+  const given = gate.enter(stop.signal)
+  stop.abort(new Error('gone'))
+  await assert.rejects(given, /gone/)
+  leave()
+  await gate.enter(new AbortController().signal)
+})
+
+test('tiles fill the window', () => {
+  assert.equal(gridColumns(1, 1600, 900, 8, 260), 1)
+  assert.equal(gridColumns(4, 1600, 900, 8, 260), 2)
+  assert.equal(gridColumns(9, 1600, 900, 8, 260), 3)
+  assert.equal(gridColumns(4, 390, 700, 8, 260), 1, 'a phone shows one a row')
+  assert.equal(gridColumns(3, 2500, 500, 8, 260), 3, 'a wide wall uses its width')
+})
+
+test('many tiles stay large enough to read and scroll instead', () => {
+  const columns = gridColumns(400, 1600, 900, 8, 260)
+  assert.ok((1600 - 8 * (columns - 1)) / columns >= 260)
+})
+
+test('routes', () => {
+  assert.deepEqual(parseRoute('/', ''), { page: 'wall' })
+  assert.deepEqual(parseRoute('/', '#/camera/gate%201'), { page: 'camera', id: 'gate 1', atMs: null })
+  assert.deepEqual(parseRoute('/', '#/camera/g?at=2026-05-17T01:00:00.000Z'), {
+    page: 'camera',
+    id: 'g',
+    atMs: Date.UTC(2026, 4, 17, 1),
+  })
+  assert.deepEqual(parseRoute('/', '#/camera/g?at=nonsense'), { page: 'camera', id: 'g', atMs: null })
+  assert.deepEqual(parseRoute('/', '#/camera/%E0%A4%A'), { page: 'camera', id: '%E0%A4%A', atMs: null })
+  assert.deepEqual(parseRoute('/invite/abc', ''), { page: 'invite', token: 'abc' })
+  assert.deepEqual(parseRoute('/', '#/nowhere'), { page: 'unknown' })
+})
+
+test('sizes, rates and lengths of time read well', () => {
+  assert.equal(formatBytes(0, 'en-GB'), '0 B')
+  assert.equal(formatBytes(20 * 1024 ** 3, 'en-GB'), '21.5 GB')
+  assert.equal(formatBitrate(2_050_000, 'en-GB'), '2.1 Mbit/s')
+  assert.equal(formatDuration(0.42, 'en-GB'), '0.4 s')
+  assert.equal(formatDuration(3725, 'en-GB'), '1 h 2 min')
+  assert.equal(formatDuration(86_400, 'vi-VN'), '1 ngày')
+})
+
+test('a day with a gap is never rounded up to all of it', () => {
+  assert.equal(formatPercent(0.99999, 'en-GB'), '99.9%')
+  assert.equal(formatPercent(1, 'en-GB'), '100%')
+})
+
+test('a timeline is sorted and its times are numbers', () => {
+  const footage = toFootage({
+    start: '2026-05-17T00:00:00Z',
+    end: '2026-05-18T00:00:00Z',
+    coverage: [
+      { start: '2026-05-17T02:00:00Z', end: '2026-05-17T03:00:00Z' },
+      { start: '2026-05-17T00:30:00.5Z', end: '2026-05-17T01:00:00Z' },
+    ],
+    gaps: [{ start: '2026-05-17T01:00:00Z', end: '2026-05-17T02:00:00Z', cause: 'camera_lost', sentence: 'Lost.' }],
+    holds: [],
+  })
+  assert.equal(footage.coverage[0]?.startMs, Date.UTC(2026, 4, 17, 0, 30, 0, 500))
+  assert.equal(footage.gaps[0]?.cause, 'camera_lost')
+})
