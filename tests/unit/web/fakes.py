@@ -1,0 +1,346 @@
+"""A whole HTTP side over a real catalogue in a temporary directory, with everything below it faked."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mediasrv.cameras.views import (
+    CameraChanges,
+    CameraView,
+    NewCamera,
+    Pick,
+    Profile,
+    RecordingView,
+    StreamView,
+)
+from mediasrv.catalogue import Catalogue
+from mediasrv.catalogue.cameras import insert_camera, remove_camera
+from mediasrv.catalogue.migrate import upgrade
+from mediasrv.catalogue.places import add_place
+from mediasrv.errors import CameraError, NotFound
+from mediasrv.media.access_unit import StreamName, StreamRef, TrackKind
+from mediasrv.reasons import Reason, reason
+from mediasrv.security.access_log import AccessLog, Entry, read_entries
+from mediasrv.security.accounts import Accounts
+from mediasrv.security.passwords import Passwords
+from mediasrv.security.sessions import Sessions
+from mediasrv.settings import SecuritySettings, ServerSettings, Settings
+from mediasrv.web.metrics import Metric, gauge
+from mediasrv.web.services import Services
+
+CHEAP = SecuritySettings(
+    argon2_time_cost=1, argon2_memory_kib=64, argon2_parallelism=1, login_attempts=3, login_window_s=60
+)
+PASSWORD = "correct horse battery"
+START_US = 1_767_225_600_000_000  # 2026-01-01T00:00:00Z
+OBJECT_ID = "ab" * 32
+NORTH, SOUTH = "gate-north", "gate-south"
+
+
+class SimulatedClock:
+    """Stands still until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def advance(self, seconds: float) -> None:
+        self.now_s += seconds
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def wall_us(self) -> int:
+        return START_US + round((self.now_s - 1000.0) * 1e6)
+
+
+def row(camera_id: str, place_id: str, origin: str = "api") -> dict[str, Any]:
+    return {
+        "camera_id": camera_id,
+        "cell": "cell-1",
+        "place_id": place_id,
+        "name": f"Cổng {camera_id}",
+        "kind": "rtsp",
+        "address": f"rtsp://192.0.2.1/{camera_id}",
+        "sub_address": None,
+        "credentials": None,
+        "credentials_ref": None,
+        "origin": origin,
+        "enabled": True,
+        "record": True,
+        "max_age_days": None,
+        "max_size_bytes": None,
+        "profile": None,
+        "created_us": START_US,
+    }
+
+
+PROFILE = Profile(
+    "Maker",
+    "M1",
+    "1.0",
+    0.1,
+    Pick("t", "main", "h264", 1280, 720, 25.0, 2000, "pcma", "rtsp://192.0.2.1/a"),
+    None,
+    "",
+    "",
+)
+
+
+def view(camera_id: str, place_id: str, origin: str = "api") -> CameraView:
+    stream = StreamView("live", None, START_US, None, None, 0, RecordingView("recording", None, START_US, None))
+    off = StreamView("off", reason("camera_lost"), 0, None, None, 0, RecordingView("off", None, None, None))
+    streams = {StreamName.MAIN: stream, StreamName.SUB: off}
+    return CameraView(
+        camera_id,
+        f"Cổng {camera_id}",
+        "rtsp",
+        "rtsp://192.0.2.1/a",
+        place_id,
+        origin,
+        True,
+        True,
+        None,
+        None,
+        streams,
+        None,
+    )
+
+
+class FakeCameras:
+    """Cameras in memory, with rows in the catalogue as the real ones have."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self.catalogue = catalogue
+        self.views: dict[str, CameraView] = {}
+        self.wishes: list[NewCamera] = []
+        self.refuse: CameraError | None = None
+
+    async def put(self, camera_id: str, place_id: str, origin: str = "api") -> None:
+        await self.catalogue.write(insert_camera, row(camera_id, place_id, origin))
+        self.views[camera_id] = view(camera_id, place_id, origin)
+
+    def list(self) -> Sequence[CameraView]:
+        return list(self.views.values())
+
+    def get(self, camera_id: str) -> CameraView:
+        if camera_id not in self.views:
+            raise NotFound("There is no such camera.", code="camera_not_found")
+        return self.views[camera_id]
+
+    async def probe(self, wish: NewCamera) -> Profile:
+        self.wishes.append(wish)
+        if self.refuse is not None:
+            raise self.refuse
+        return PROFILE
+
+    async def add(self, wish: NewCamera, by: str) -> CameraView:
+        await self.probe(wish)
+        await self.put(wish.camera_id or "cam-new", wish.place_id)
+        return self.views[wish.camera_id or "cam-new"]
+
+    async def change(self, camera_id: str, changes: CameraChanges) -> CameraView:
+        given = {name: value for name, value in dataclasses.asdict(changes).items() if value is not None}
+        shown = {name: value for name, value in given.items() if name in ("name", "enabled", "record")}
+        self.views[camera_id] = dataclasses.replace(self.get(camera_id), **shown)
+        return self.views[camera_id]
+
+    async def set_retention(self, camera_id: str, max_age_days: int | None, max_size_bytes: int | None) -> CameraView:
+        changed = dataclasses.replace(self.get(camera_id), max_age_days=max_age_days, max_size_bytes=max_size_bytes)
+        self.views[camera_id] = changed
+        return changed
+
+    async def remove(self, camera_id: str) -> None:
+        del self.views[camera_id]
+        await self.catalogue.write(remove_camera, camera_id, START_US)
+
+    async def discover(self) -> Sequence[object]:
+        return [dataclasses.make_dataclass("Device", ["address", "name", "model"])("192.0.2.9", "Cam", "M1")]
+
+
+@dataclass(frozen=True)
+class FakeJoined:
+    viewer_id: str
+    answer_sdp: str = "v=0\r\n"
+    etag: str = '"1"'
+
+
+@dataclass(frozen=True)
+class FakeViewer:
+    viewer_id: str
+    ref: StreamRef
+
+
+class FakeLive:
+    """Counts viewers. `joining` is called inside a join, before it answers."""
+
+    def __init__(self) -> None:
+        self.present: dict[str, FakeViewer] = {}
+        self.fragments: list[str] = []
+
+    async def join(self, ref: StreamRef, offer_sdp: str, principal_id: str) -> FakeJoined:
+        joined = FakeJoined(f"viewer-{len(self.present)}")
+        self.present[joined.viewer_id] = FakeViewer(joined.viewer_id, ref)
+        return joined
+
+    def trickle(self, viewer_id: str, fragment: str) -> None:
+        self.fragments.append(fragment)
+
+    def leave(self, viewer_id: str) -> None:
+        self.present.pop(viewer_id, None)
+
+    def viewers(self) -> Sequence[FakeViewer]:
+        return list(self.present.values())
+
+
+class FakeHls:
+    """Answers with what it was asked. `waits` advances the clock inside a request."""
+
+    def __init__(self, clock: SimulatedClock) -> None:
+        self.clock = clock
+        self.waits_s = 0.0
+        self.asked: list[tuple[Any, ...]] = []
+        self.during: Any = None
+
+    async def _answer(self, *asked: Any) -> bytes:
+        self.asked.append(asked)
+        self.clock.advance(self.waits_s)
+        if self.during is not None:
+            await self.during()
+        return repr(asked).encode()
+
+    async def master(self, ref: StreamRef) -> bytes:
+        return await self._answer("master", ref)
+
+    async def media_playlist(
+        self, ref: StreamRef, track: TrackKind, msn: int | None, part: int | None, skip: bool
+    ) -> bytes:
+        return await self._answer("playlist", ref, track, msn, part, skip)
+
+    async def part(self, ref: StreamRef, track: TrackKind, msn: int, part: int) -> bytes:
+        return await self._answer("part", ref, track, msn, part)
+
+    async def segment(self, ref: StreamRef, track: TrackKind, msn: int) -> bytes:
+        return await self._answer("segment", ref, track, msn)
+
+    def init(self, ref: StreamRef, track: TrackKind, version: int) -> bytes:
+        self.asked.append(("init", ref, track, version))
+        return b"init"
+
+
+@dataclass(frozen=True)
+class FakeSpan:
+    start_us: int
+    end_us: int
+
+
+@dataclass(frozen=True)
+class FakeGap:
+    started_us: int
+    ended_us: int | None
+    cause: str
+
+
+@dataclass
+class FakeTimeline:
+    coverage: list[FakeSpan] = field(default_factory=list)
+    gaps: list[FakeGap] = field(default_factory=list)
+    holds: list[FakeSpan] = field(default_factory=list)
+
+
+class FakePlayback:
+    """One recording object, `OBJECT_ID`, of every camera."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Any, ...]] = []
+
+    async def timeline(self, ref: StreamRef, start_us: int, end_us: int) -> FakeTimeline:
+        return FakeTimeline([FakeSpan(start_us, end_us)], [FakeGap(start_us, None, "camera_lost")], [])
+
+    async def master(self, ref: StreamRef, start_us: int, end_us: int) -> bytes:
+        self.asked.append(("master", ref, start_us, end_us))
+        return b"#EXTM3U\n"
+
+    async def media_playlist(self, ref: StreamRef, track: TrackKind, start_us: int, end_us: int) -> bytes:
+        self.asked.append(("playlist", ref, track, start_us, end_us))
+        return f"#EXTM3U\n{OBJECT_ID}/video/0-3.m4s\n".encode()
+
+    async def segment(self, camera_id: str, object_id: str, track: TrackKind, first: int, last: int) -> bytes:
+        self.asked.append(("segment", camera_id, object_id, track, first, last))
+        return b"segment"
+
+    async def init(self, camera_id: str, object_id: str, track: TrackKind, index: int) -> bytes:
+        self.asked.append(("init", camera_id, object_id, track, index))
+        return b"init"
+
+
+class FakeSystem:
+    def __init__(self) -> None:
+        self.reasons: list[Reason] = []
+
+    async def status(self) -> Mapping[str, Any]:
+        return {"node": {"name": "node-1"}}
+
+    async def readiness(self) -> Sequence[Reason]:
+        return self.reasons
+
+    def metrics(self) -> Iterable[Metric]:
+        return [gauge("mediasrv_spool_bytes", "Bytes in the spool.", 12)]
+
+
+@dataclass
+class World:
+    """Places root > north, south; a camera at each; accounts by role."""
+
+    services: Services
+    clock: SimulatedClock
+    cameras: FakeCameras
+    live: FakeLive
+    hls: FakeHls
+    playback: FakePlayback
+    system: FakeSystem
+
+    async def account(self, username: str, *roles: str, place: str = "root") -> str:
+        """A user with these roles, and an API token of theirs."""
+        await self.services.accounts.create_user(username, None)
+        for role in roles:
+            await self.services.accounts.grant(username, role, place, purpose="test")
+        return await self.services.accounts.create_token(username, "test")
+
+    async def log(self) -> list[Entry]:
+        """The access log, oldest first."""
+        return (await self.services.catalogue.read(read_entries, 1000))[::-1]
+
+    async def actions(self, prefix: str = "") -> list[str]:
+        return [entry.action for entry in await self.log() if entry.action.startswith(prefix)]
+
+
+@asynccontextmanager
+async def make_world(
+    directory: Path, *, ui_dir: Path | None = None, server: ServerSettings | None = None
+) -> AsyncIterator[World]:
+    url = f"sqlite:///{directory / 'catalogue.db'}"
+    upgrade(url)
+    catalogue, clock = Catalogue(url), SimulatedClock()
+    access_log, passwords = AccessLog(catalogue, clock), Passwords(CHEAP)
+    sessions = Sessions(catalogue, access_log, passwords, clock, CHEAP)
+    accounts = Accounts(catalogue, access_log, passwords, sessions, clock, CHEAP)
+    cameras, live, hls = FakeCameras(catalogue), FakeLive(), FakeHls(clock)
+    playback, system = FakePlayback(), FakeSystem()
+    settings = Settings(server=server or ServerSettings(), security=CHEAP)
+    services = Services(
+        settings, clock, catalogue, sessions, accounts, access_log, cameras, live, hls, playback, system, ui_dir
+    )
+    await catalogue.write(add_place, "north", "root", "province", "Bắc")
+    await catalogue.write(add_place, "south", "root", "province", "Nam")
+    await cameras.put(NORTH, "north")
+    await cameras.put(SOUTH, "south")
+    try:
+        yield World(services, clock, cameras, live, hls, playback, system)
+    finally:
+        passwords.close()
+        catalogue.close()
