@@ -40,7 +40,7 @@ SETTLE_S: Final = DAY_S
 KEY_MARGIN_S: Final = 3600
 """A period's key is looked at so long after its period: the object that was open at its end has ended by then."""
 
-WHOLE_SWEEP_S: Final = 3600
+SWEEP_S: Final = 3600
 REFUSED: Final = frozenset({"storage_refused"})
 """What storage says of one object that is locked; anything else says that storage itself is away."""
 
@@ -197,8 +197,7 @@ class RetentionTask:
         self._clock = clock
         self._settings = settings
         self._guard = ClockGuard(settings.clock_jump_s, clock.wall_us(), clock.monotonic())
-        self._swept: tuple[int, str] = _BEGINNING
-        self._whole_sweep_at = clock.monotonic()
+        self._sweep_at = clock.monotonic()
 
     async def run(self) -> None:
         """Rounds until cancelled. A round that fails is tried again, later each time, and never ends the task."""
@@ -220,16 +219,15 @@ class RetentionTask:
         if self._is_paused():
             return
         self.state.condition, self.state.code = Condition.RUNNING, ""
-        if self._clock.monotonic() >= self._whole_sweep_at:
-            await self._whole_sweep()
-        else:
-            await self._sweep_garbage()
-        defaults = self._settings
+        if self._clock.monotonic() >= self._sweep_at:
+            await self._sweep()
         policies = await self._catalogue.read(footage_queries.policies)
         for camera_id in await self._catalogue.read(footage_queries.cameras_with_footage):
-            await self._expire(camera_id, effective_policy(policies.get(camera_id, (None, None)), defaults))
-        self.state.last_round_us = self._clock.wall_us()
-        self.state.condition = Condition.IDLE
+            await self._expire(camera_id, effective_policy(policies.get(camera_id, (None, None)), self._settings))
+        self.state.waiting_garbage = await self._catalogue.read(footage_queries.count_garbage)
+        if self.state.condition is Condition.RUNNING:
+            self.state.last_round_us = self._clock.wall_us()
+            self.state.condition = Condition.IDLE
 
     def _is_paused(self) -> bool:
         jumped_s = self._guard.jumped_s(self._clock.wall_us(), self._clock.monotonic())
@@ -257,31 +255,31 @@ class RetentionTask:
             )
             due = plan(found.objects, policy, found.holds, now_us, found.stored_bytes, found.newest)
             batch = [(one.stored.object_id, str(one.reason)) for one in due[: self._settings.batch]]
-            if not batch or not await self._catalogue.write(footage_queries.mark_garbage, batch, now_us):
+            if not batch or self._is_paused():
                 return
-            await self._sweep_garbage()
-            if self._is_paused():
+            going = await self._catalogue.write(footage_queries.mark_garbage, batch, now_us)
+            if not going:
                 return
+            await self._finish(going)
 
-    async def _whole_sweep(self) -> None:
-        """Everything that earlier rounds left: objects that storage would not let go, keys without objects."""
-        self._swept = _BEGINNING
-        await self._sweep_garbage()
+    async def _sweep(self) -> None:
+        """What earlier rounds left: objects that storage would not let go, keys without objects."""
+        last = _BEGINNING
+        while batch := await self._catalogue.read(footage_queries.garbage_after, last, self._settings.batch):
+            await self._finish([stored for _, stored in batch])
+            marked_us, newest = batch[-1]
+            last = (marked_us, newest.object_id)
         await self._destroy_keys(None)
-        self._whole_sweep_at = self._clock.monotonic() + WHOLE_SWEEP_S
+        self._sweep_at = self._clock.monotonic() + SWEEP_S
 
-    async def _sweep_garbage(self) -> None:
-        """Deletes what is marked, from where the last sweep ended. What storage refuses waits for the next whole
-        sweep, so that objects under a lock hold nobody up; storage that is away ends the sweep.
+    async def _finish(self, objects: Sequence[StoredObject]) -> None:
+        """The steps after the first, for objects that are garbage. What storage refuses waits for the next sweep,
+        so that locked objects hold nobody up.
         """
-        while batch := await self._catalogue.read(footage_queries.garbage_after, self._swept, self._settings.batch):
-            gone = await self._delete_objects([stored for _, stored in batch])
-            for camera_id in sorted({one.ref.camera_id for one in gone}):
-                await self._forget(camera_id, [one for one in gone if one.ref.camera_id == camera_id])
-            await self._destroy_keys({one.key_id for one in gone})
-            marked_us, last = batch[-1]
-            self._swept = (marked_us, last.object_id)
-        self.state.waiting_garbage = await self._catalogue.read(footage_queries.count_garbage)
+        gone = await self._delete_objects(objects)
+        for camera_id in sorted({one.ref.camera_id for one in gone}):
+            await self._forget(camera_id, [one for one in gone if one.ref.camera_id == camera_id])
+        await self._destroy_keys({one.key_id for one in gone})
 
     async def _delete_objects(self, objects: Sequence[StoredObject]) -> list[StoredObject]:
         """Those that are gone from the bucket now. Raises StorageError when storage is not to be reached."""
@@ -297,8 +295,11 @@ class RetentionTask:
 
         outcomes = await asyncio.gather(*(delete(one) for one in objects))
         failures = [error for error in outcomes if error is not None]
-        if len(failures) == len(objects) and any(error.code not in REFUSED for error in failures):
-            raise failures[-1]
+        lost = [error for error in failures if error.code not in REFUSED]
+        if lost:
+            self._sweep_at = self._clock.monotonic()
+        if lost and len(failures) == len(objects):
+            raise lost[-1]
         if failures:
             log.warning("retention: %d of %d objects stay for now: %s", len(failures), len(objects), failures[-1])
         return [one for one, error in zip(objects, outcomes, strict=True) if error is None]

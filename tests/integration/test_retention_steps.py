@@ -1,0 +1,366 @@
+"""Retention deletes in an order that survives a crash between any two steps: a real catalogue, a store in memory."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import Any, Concatenate
+
+import pytest
+from sqlalchemy import Connection, insert, select, update
+
+from mediasrv.catalogue.tables import access_log, camera, data_key, gap, garbage, hold, outbox, place, recording
+from mediasrv.clock import SECOND_US, from_us, to_us
+from mediasrv.errors import StorageError
+from mediasrv.media.access_unit import Session, StreamName, StreamRef
+from mediasrv.retention import Condition, RetentionTask
+from mediasrv.security.access_log import AccessLog, verify
+from mediasrv.settings import RetentionSettings
+from tests.archive import Archive, SimulatedClock
+from tests.unit.media.streams import REF, STARTED_US, video_units
+
+DAY_S = 86_400
+KEYS = "keys"
+
+
+class Crash(BaseException):
+    """The process dies here: nothing may catch it."""
+
+
+class MemoryStore:
+    """A bucket in memory; counts its operations and can fail or die at one."""
+
+    def __init__(self) -> None:
+        self.objects: dict[tuple[str | None, str], bytes] = {}
+        self.deleted: list[str] = []
+        self.refused: set[str] = set()
+        self.away = False
+
+    async def put(self, key: str, body: Sequence[bytes], crc32c: int, *, bucket: str | None = None) -> None:
+        self.objects[bucket, key] = b"".join(body)
+
+    async def delete(self, key: str, version_id: str | None = None, *, bucket: str | None = None) -> None:
+        if self.away:
+            raise StorageError("The object store is not reached.", code="storage_unreachable")
+        if key in self.refused:
+            raise StorageError("The object is locked.", code="storage_refused")
+        self.objects.pop((bucket, key), None)
+        self.deleted.append(key)
+
+
+class Dying:
+    """Lets `steps` operations of the wrapped parts through, and dies before or after the next one."""
+
+    def __init__(self, steps: int, before: bool) -> None:
+        self.left = steps
+        self.before = before
+
+    async def step(self, call: Callable[[], Any]) -> Any:
+        self.left -= 1
+        if self.left == 0 and self.before:
+            raise Crash
+        result = await call()
+        if self.left == 0:
+            raise Crash
+        return result
+
+
+@pytest.fixture
+async def archive(tmp_path: Path) -> AsyncIterator[Archive]:
+    made = Archive(tmp_path, MemoryStore(), KEYS, SimulatedClock(STARTED_US))
+    await made.register()
+    yield made
+    made.catalogue.close()
+
+
+def task(archive: Archive, spooled_keys: Sequence[str] = (), **settings: Any) -> RetentionTask:
+    log = AccessLog(archive.catalogue, archive.clock)
+    chosen = RetentionSettings(**({"max_age_days": 1.0} | settings))
+    return RetentionTask(archive.catalogue, archive.store, KEYS, lambda: spooled_keys, log, archive.clock, chosen)
+
+
+def store_of(archive: Archive) -> MemoryStore:
+    assert isinstance(archive.store, MemoryStore)
+    return archive.store
+
+
+def session(ref: StreamRef = REF, started_us: int = STARTED_US, name: str = "one") -> Session:
+    return Session(name, ref, 1, started_us, 0.0)
+
+
+async def rows(archive: Archive, table: Any) -> list[Any]:
+    return list(await archive.catalogue.read(lambda connection: connection.execute(select(table)).all()))
+
+
+async def objects(archive: Archive) -> list[str]:
+    return sorted(key for bucket, key in store_of(archive).objects if bucket is None)
+
+
+async def test_footage_goes_when_it_is_of_age_and_not_before(archive: Archive) -> None:
+    made = await archive.record(video_units(session(), 30))
+    retention = task(archive)
+    archive.clock.at_us = made[0].row.ended_us + DAY_S * SECOND_US - 1
+    archive.clock.now_s += DAY_S
+    retention = task(archive)
+    await retention.round()
+    assert len(await objects(archive)) == 3
+    archive.clock.advance(0.000_001)
+    await retention.round()
+    assert await objects(archive) == sorted(one.header.object_key for one in made[1:])
+    assert retention.state.deleted_objects == 1
+
+
+async def test_the_catalogue_says_what_went(archive: Archive) -> None:
+    made = await archive.record(video_units(session(), 30))
+    archive.clock.advance(2 * DAY_S)
+    await task(archive).round()
+    assert await rows(archive, recording) == []
+    assert await rows(archive, garbage) == []
+    (row,) = await rows(archive, gap)
+    assert (to_us(row.started_at), to_us(row.ended_at)) == (made[0].row.started_us, made[-1].row.ended_us)
+    assert row.cause == "retention"
+    assert [row.kind for row in await rows(archive, outbox)][-1] == "footage.deleted"
+
+
+async def test_the_access_log_says_what_went(archive: Archive) -> None:
+    made = await archive.record(video_units(session(), 30))
+    archive.clock.advance(2 * DAY_S)
+    await task(archive).round()
+    entries = await rows(archive, access_log)
+    assert [entry.action for entry in entries] == ["retention.deleted", "retention.key_destroyed"]
+    assert '"objects":3' in entries[0].detail
+    assert f'"size_bytes":{sum(len(one.body) for one in made)}' in entries[0].detail
+    assert await archive.catalogue.read(verify) is None
+
+
+async def test_deletions_next_to_each_other_become_one_gap(archive: Archive) -> None:
+    made = await archive.record(video_units(session(), 60))
+    for one in made:
+        archive.clock.at_us = one.row.ended_us + DAY_S * SECOND_US
+        await task(archive).round()
+    (row,) = await rows(archive, gap)
+    assert (to_us(row.started_at), to_us(row.ended_at)) == (made[0].row.started_us, made[-1].row.ended_us)
+
+
+async def test_a_gap_for_another_cause_stays_between_two_deletions(archive: Archive) -> None:
+    first = await archive.record(video_units(session(), 10))
+    lost_until_us = first[0].row.ended_us + 5 * SECOND_US
+    await archive.catalogue.write(_insert_gap, first[0].row.ended_us, lost_until_us)
+    await archive.record(video_units(session(started_us=lost_until_us, name="two"), 10))
+    archive.clock.advance(2 * DAY_S)
+    await task(archive).round()
+    causes = sorted((to_us(row.started_at), row.cause) for row in await rows(archive, gap))
+    assert [cause for _, cause in causes] == ["retention", "camera_lost", "retention"]
+
+
+def _insert_gap(connection: Connection, start_us: int, end_us: int) -> None:
+    values = {"started_at": from_us(start_us), "ended_at": from_us(end_us), "cause": "camera_lost"}
+    connection.execute(insert(gap).values(camera_id=REF.camera_id, stream=str(REF.stream), **values))
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+@pytest.mark.parametrize("steps", range(1, 9))
+async def test_a_crash_at_any_step_leaves_what_the_next_start_finishes(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch, steps: int, before: bool
+) -> None:
+    made = await archive.record(video_units(session(), 20))
+    archive.clock.advance(2 * DAY_S)
+    dying = Dying(steps, before)
+    write, delete = archive.catalogue.write, archive.store.delete  # type: ignore[attr-defined]
+
+    async def dying_write(query: Callable[Concatenate[Connection, ...], Any], *args: Any, **kwargs: Any) -> Any:
+        return await dying.step(lambda: write(query, *args, **kwargs))
+
+    async def dying_delete(*args: Any, **kwargs: Any) -> None:
+        await dying.step(lambda: delete(*args, **kwargs))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(archive.catalogue, "write", dying_write)
+        patch.setattr(archive.store, "delete", dying_delete)
+        try:
+            await task(archive).round()
+        except Crash:
+            await _nothing_is_unaccounted_for(archive)
+        else:
+            assert dying.left > 0
+    await task(archive).round()
+    assert await rows(archive, recording) == []
+    assert await rows(archive, garbage) == []
+    assert store_of(archive).objects == {}
+    (key,) = await rows(archive, data_key)
+    assert (key.record, key.destroyed_at) == (None, from_us(archive.clock.wall_us()))
+    (row,) = await rows(archive, gap)
+    assert (to_us(row.started_at), to_us(row.ended_at)) == (made[0].row.started_us, made[-1].row.ended_us)
+    deletions = [entry for entry in await rows(archive, access_log) if entry.action == "retention.deleted"]
+    assert sum(int(entry.detail.partition('"objects":')[2].partition(",")[0]) for entry in deletions) == 2
+
+
+async def _nothing_is_unaccounted_for(archive: Archive) -> None:
+    """Invariant 4 after a crash: each object has a row, or is garbage; each has its key."""
+    named = {row.object_key for table in (recording, garbage) for row in await rows(archive, table)}
+    assert set(await objects(archive)) <= named
+    needed = {row.key_id for table in (recording, garbage) for row in await rows(archive, table)}
+    kept = {row.key_id for row in await rows(archive, data_key) if row.record is not None}
+    assert needed <= kept
+
+
+async def test_size_takes_the_oldest_until_the_rest_fits(archive: Archive) -> None:
+    made = await archive.record(video_units(session(), 60))
+    most = sum(len(one.body) for one in made[-3:])
+    await task(archive, max_size_bytes=most).round()
+    assert await objects(archive) == sorted(one.header.object_key for one in made[-3:])
+
+
+async def test_a_camera_has_its_own_policy(archive: Archive) -> None:
+    made = await archive.record(video_units(session(), 60))
+    await archive.catalogue.write(_insert_camera, 0, len(made[-1].body))
+    await task(archive).round()
+    assert await objects(archive) == [made[-1].header.object_key]
+
+
+def _insert_camera(connection: Connection, max_age_days: int, max_size_bytes: int) -> None:
+    if connection.execute(select(place).where(place.c.place_id == "root")).first() is None:
+        connection.execute(insert(place).values(place_id="root", level="centre", name="", path="root/"))
+    values = {
+        "camera_id": REF.camera_id, "cell": "cell-1", "place_id": "root", "name": "", "kind": "rtsp",
+        "address": "rtsp://192.0.2.1/", "origin": "api", "enabled": True, "record": True,
+        "max_age_days": max_age_days, "max_size_bytes": max_size_bytes, "created_at": from_us(STARTED_US),
+    }  # fmt: skip
+    connection.execute(insert(camera).values(values))
+
+
+async def test_a_hold_beats_age_and_size(archive: Archive) -> None:
+    made = await archive.record(video_units(session(), 60))
+    held = made[2].row
+    await archive.place_hold(REF.camera_id, held.started_us + SECOND_US, held.ended_us - SECOND_US)
+    archive.clock.advance(30 * DAY_S)
+    await task(archive, max_size_bytes=1).round()
+    assert await objects(archive) == [made[2].header.object_key]
+    assert [row.object_id for row in await rows(archive, recording)] == [made[2].header.object_id]
+
+
+async def test_a_hold_keeps_both_streams(archive: Archive) -> None:
+    main = await archive.record(video_units(session(), 10))
+    sub = await archive.record(video_units(session(StreamRef(REF.camera_id, StreamName.SUB), name="sub"), 10))
+    await archive.place_hold(REF.camera_id, main[0].row.started_us, main[0].row.ended_us)
+    archive.clock.advance(30 * DAY_S)
+    await task(archive).round()
+    assert await objects(archive) == sorted(one.header.object_key for one in [*main, *sub])
+
+
+async def test_a_released_hold_holds_nothing(archive: Archive) -> None:
+    made = await archive.record(video_units(session(), 10))
+    await archive.place_hold(REF.camera_id, made[0].row.started_us, made[0].row.ended_us)
+    archive.clock.advance(30 * DAY_S)
+    released = from_us(archive.clock.wall_us())
+    await archive.catalogue.write(lambda connection: connection.execute(update(hold).values(released_at=released)))
+    await task(archive).round()
+    assert await objects(archive) == []
+
+
+async def test_a_hold_placed_after_the_plan_was_made_still_counts(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = await archive.record(video_units(session(), 10))
+    archive.clock.advance(30 * DAY_S)
+    read = archive.catalogue.read
+
+    async def read_then_hold(query: Any, *args: Any, **kwargs: Any) -> Any:
+        found = await read(query, *args, **kwargs)
+        if query.__name__ == "candidates":
+            await archive.place_hold(REF.camera_id, made[0].row.started_us, made[0].row.ended_us)
+        return found
+
+    monkeypatch.setattr(archive.catalogue, "read", read_then_hold)
+    await task(archive).round()
+    assert len(await objects(archive)) == 1
+
+
+async def test_a_key_goes_with_its_last_object_and_not_before(archive: Archive) -> None:
+    made = await archive.record(video_units(session(), 20))
+    record = next(iter(archive.keys.values())).record
+    assert record.to_bytes() in archive.catalogue_path.read_bytes() + _wal(archive)
+    archive.clock.at_us = made[0].row.ended_us + DAY_S * SECOND_US
+    await task(archive).round()
+    assert (KEYS, record.bucket_key) in store_of(archive).objects
+    archive.clock.advance(DAY_S)
+    retention = task(archive)
+    await retention.round()
+    assert retention.state.destroyed_keys == 1
+    assert (KEYS, record.bucket_key) not in store_of(archive).objects
+
+
+def _wal(archive: Archive) -> bytes:
+    return archive.catalogue_path.with_name("catalogue.db-wal").read_bytes()
+
+
+async def test_nothing_of_a_destroyed_key_is_left_in_the_catalogue_file(archive: Archive) -> None:
+    await archive.record(video_units(session(), 10))
+    wrapped = next(iter(next(iter(archive.keys.values())).record.wrapped.values()))
+    archive.clock.advance(2 * DAY_S)
+    await task(archive).round()
+    with archive.catalogue.engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert base64.b64encode(wrapped) not in archive.catalogue_path.read_bytes()
+
+
+async def test_a_key_that_the_spool_needs_stays(archive: Archive) -> None:
+    await archive.record(video_units(session(), 10))
+    record = next(iter(archive.keys.values())).record
+    archive.clock.advance(2 * DAY_S)
+    await task(archive, spooled_keys=[record.key_id]).round()
+    assert await objects(archive) == []
+    assert (KEYS, record.bucket_key) in store_of(archive).objects
+
+
+async def test_storage_that_is_away_stops_the_round_and_loses_nothing(archive: Archive) -> None:
+    await archive.record(video_units(session(), 60))
+    archive.clock.advance(2 * DAY_S)
+    store_of(archive).away = True
+    retention = task(archive, batch=2)
+    with pytest.raises(StorageError):
+        await retention.round()
+    with pytest.raises(StorageError):
+        await retention.round()
+    assert len(await rows(archive, garbage)) == 2
+    store_of(archive).away = False
+    await retention.round()
+    assert (await objects(archive), await rows(archive, garbage)) == ([], [])
+
+
+async def test_a_locked_object_holds_up_no_other_and_goes_later(archive: Archive) -> None:
+    made = await archive.record(video_units(session(), 60))
+    archive.clock.advance(2 * DAY_S)
+    locked = made[0].header.object_key
+    store_of(archive).refused = {locked}
+    retention = task(archive, batch=1)
+    await retention.round()
+    assert await objects(archive) == [locked]
+    assert retention.state.waiting_garbage == 1
+    store_of(archive).refused = set()
+    archive.clock.advance(3600)
+    await retention.round()
+    assert (await objects(archive), retention.state.waiting_garbage) == ([], 0)
+
+
+async def test_nothing_is_deleted_while_the_clock_has_jumped(archive: Archive) -> None:
+    await archive.record(video_units(session(), 10))
+    retention = task(archive)
+    archive.clock.at_us += 365 * DAY_S * SECOND_US
+    await retention.round()
+    assert (retention.state.condition, retention.state.code) == (Condition.PAUSED, "clock_jumped")
+    assert len(await objects(archive)) == 1
+    archive.clock.at_us -= 365 * DAY_S * SECOND_US
+    await retention.round()
+    assert retention.state.condition is Condition.IDLE
+    assert len(await objects(archive)) == 1
+
+
+async def test_a_deletion_that_others_cover_leaves_no_gap_over_footage(archive: Archive) -> None:
+    made = await archive.record(video_units(session(), 10))
+    await archive.record(video_units(session(started_us=STARTED_US + 4 * SECOND_US, name="other"), 20), object_s=60)
+    archive.clock.at_us = made[0].row.ended_us + DAY_S * SECOND_US
+    await task(archive).round()
+    (row,) = await rows(archive, gap)
+    assert (to_us(row.started_at), to_us(row.ended_at)) == (STARTED_US, STARTED_US + 4 * SECOND_US)
