@@ -111,27 +111,45 @@ class CatalogueKeys:
 def start_session(
     connection: Connection, started: Session, node_id: str, incarnation_id: str, first_keyframe_us: int | None
 ) -> None:
-    """A session of a stream; again with a keyframe's time where that was not known yet."""
+    """A session of a stream. Again: it goes on after all, or its first keyframe has become known."""
     which = session.c.session_id == started.session_id
-    if connection.execute(select(session.c.session_id).where(which)).first() is None:
-        values = {
-            "session_id": started.session_id,
-            "camera_id": started.ref.camera_id,
-            "stream": str(started.ref.stream),
-            "epoch": started.epoch,
-            "node_id": node_id,
-            "incarnation": incarnation_id,
-            "started_at": from_us(started.started_us),
-        }
-        connection.execute(insert(session).values(values))
+    known = connection.execute(select(session.c.session_id).where(which)).first() is not None
+    values: dict[str, Any] = {"ended_at": None, "end_reason": None}
     if first_keyframe_us is not None:
-        connection.execute(update(session).where(which).values(first_keyframe_at=from_us(first_keyframe_us)))
+        values["first_keyframe_at"] = from_us(first_keyframe_us)
+    if known:
+        connection.execute(update(session).where(which).values(values))
+        return
+    values |= _ref_values(started.ref) | {
+        "session_id": started.session_id,
+        "epoch": started.epoch,
+        "node_id": node_id,
+        "incarnation": incarnation_id,
+        "started_at": from_us(started.started_us),
+    }
+    connection.execute(insert(session).values(values))
 
 
 def end_session(connection: Connection, session_id: str, ended_us: int, reason: str) -> None:
     """The first end of a session counts; `ended_us` is not before its start."""
     which = and_(session.c.session_id == session_id, session.c.ended_at.is_(None))
     connection.execute(update(session).where(which).values(ended_at=from_us(ended_us), end_reason=reason))
+
+
+def note_session_counts(
+    connection: Connection,
+    session_id: str,
+    units_before_keyframe: int,
+    camera_offset_us: int | None,
+    camera_uncertainty_us: int | None,
+) -> None:
+    """What the puller knows of a session when it ends."""
+    values = {
+        "units_before_keyframe": units_before_keyframe,
+        "camera_offset_us": camera_offset_us,
+        "camera_uncertainty_us": camera_uncertainty_us,
+    }
+    connection.execute(update(session).where(session.c.session_id == session_id).values(values))
 
 
 def change_gaps(connection: Connection, ref: StreamRef, changes: Sequence[GapChange], now_us: int) -> None:

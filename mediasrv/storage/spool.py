@@ -49,6 +49,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 ALARM_SHARE: Final = 0.8
+HOUSEKEEPING_S: Final = 1.0
 _FILES_A_BUDGET: Final = 16
 
 
@@ -137,19 +138,33 @@ class Spool:
         return Recovered(len(open_objects), torn_bytes, damaged)
 
     async def run(self) -> None:
-        """Writes and syncs what was queued, every sync_interval_s, until cancelled."""
+        """Syncs every sync_interval_s and keeps house every second, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._sync_forever())
+            group.create_task(self._keep_house_forever())
+
+    async def _sync_forever(self) -> None:
         while True:
             started = self._clock.monotonic()
             await self.flush()
             spent = self._clock.monotonic() - started
             await asyncio.sleep(max(0.0, self._settings.sync_interval_s - spent))
 
+    async def _keep_house_forever(self) -> None:
+        # Apart from syncing: giving footage up waits for the catalogue, new footage must not.
+        while True:
+            await asyncio.sleep(HOUSEKEEPING_S)
+            await self.keep_house()
+
     async def flush(self) -> None:
         """One tick now: all that was queued before is durable when this returns, unless the spool is failing."""
         async with self._tick:
             await self._write_queue()
-            await self._make_room()
-            await self._delete_files()
+
+    async def keep_house(self) -> None:
+        """Gives up the oldest footage beyond the budget, and deletes files that nothing needs."""
+        await self._make_room()
+        await self._delete_files()
 
     async def close(self) -> None:
         """Flushes and stops the threads."""
@@ -199,8 +214,9 @@ class Spool:
         return self._append(Record(RecordType.END, (bytes.fromhex(object_id), bytes((how,)))), 33, written)
 
     def release(self, object_id: str) -> None:
-        """The object is stored, verified and catalogued: the spool's copy may go."""
-        self._remove(object_id, RecordType.RELEASED)
+        """The object is stored, verified and catalogued: the spool's copy may go. One that is gone is no error."""
+        if object_id in self._objects:
+            self._remove(object_id, RecordType.RELEASED)
 
     async def synced(self, mark: int) -> None:
         """Waits until what `mark` names, and all before it, is durable."""
@@ -338,7 +354,7 @@ class Spool:
         keep_from = self._writer.number
         if oldest is not None and oldest.first_file >= 0:
             keep_from = min(keep_from, oldest.first_file)
-        done = [number for number in self._writer.sizes if number < keep_from]
+        done = [number for number in list(self._writer.sizes) if number < keep_from]
         if done:
             await self._in_thread(self._writer.delete, done)
 

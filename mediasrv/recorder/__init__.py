@@ -1,0 +1,268 @@
+"""The recorder: parts from the hub, sealed, into the spool, into storage, into the catalogue.
+
+`StreamRecorder` seals and spools one stream, `Uploader` stores what has ended, `Facts` tells the catalogue of
+sessions and gaps. `Recorder` is the door: it starts where the last run was cut off, and switches streams on and off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from mediasrv.catalogue import Catalogue, recordings
+from mediasrv.clock import Clock
+from mediasrv.errors import Unavailable
+from mediasrv.hub import Hub, Subscription
+from mediasrv.media.access_unit import StreamRef
+from mediasrv.media.gaps import GapLedger, gaps_after_restart
+from mediasrv.recorder.facts import Facts
+from mediasrv.recorder.stream import NodeContext, StreamRecorder
+from mediasrv.recorder.upload import Uploader, UploadState
+from mediasrv.settings import RecordingSettings, StorageSettings
+from mediasrv.storage.object_store import ObjectStore
+from mediasrv.storage.spool import Spool, SpoolListener, SpoolState
+from mediasrv.storage.spool_index import SpooledObject
+
+__all__ = ["NodeContext", "Recorder", "RecorderStatus", "RecordingMode", "RecordingState"]
+
+log = logging.getLogger(__name__)
+
+FLUSH_S: Final = 5.0
+
+
+class RecordingMode(StrEnum):
+    """`waiting`: wanted, but the stream gives nothing to record; `failed`: the spool takes nothing."""
+
+    RECORDING = "recording"
+    WAITING = "waiting"
+    FAILED = "failed"
+    OFF = "off"
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingState:
+    """`reason_code` also says why footage is not stored while it is recorded. Times are wall time in microseconds."""
+
+    state: RecordingMode
+    reason_code: str | None = None
+    durable_until_us: int | None = None
+    stored_until_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RecorderStatus:
+    """What the node's status page shows."""
+
+    spool: SpoolState
+    uploads: UploadState
+    facts_lost: int
+
+
+class Recorder(SpoolListener):
+    """Runs on the event loop's thread. `open`, then `run` beside everything else, `flush` at the end."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        spool: Spool,
+        object_store: ObjectStore,
+        catalogue: Catalogue,
+        node: NodeContext,
+        clock: Clock,
+        settings: RecordingSettings,
+        storage_settings: StorageSettings,
+    ) -> None:
+        self._hub = hub
+        self._spool = spool
+        self._catalogue = catalogue
+        self._node = node
+        self._clock = clock
+        self._settings = settings
+        self._facts = Facts(spool, catalogue)
+        self._uploader = Uploader(node, spool, object_store, catalogue, clock, storage_settings)
+        self._streams: dict[StreamRef, StreamRecorder] = {}
+        self._subscriptions: dict[StreamRef, Subscription] = {}
+        self._wanted: set[StreamRef] = set()
+        self._ledgers: dict[StreamRef, GapLedger] = {}
+        self._opened = False
+        spool.listener = self
+
+    # --- life ------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Goes on where the last run was cut off; streams that were started before begin now.
+
+        Objects that were open get a `recovered` end, what the catalogue has already is released, and the time
+        the server was down becomes a gap. Raises OSError when the spool cannot be read.
+        """
+        recovered = await self._spool.open()
+        if recovered.open_objects or recovered.torn_bytes:
+            log.warning(
+                "the last run was cut off: %d objects were open, %d bytes of torn tail",
+                recovered.open_objects,
+                recovered.torn_bytes,
+            )
+        waiting = self._spool.objects()
+        await self._release_stored(waiting)
+        self._ledgers = await self._catalogue.write(
+            _settle_last_run, self._node, _spans_by_stream(waiting), self._clock.wall_us()
+        )
+        for item in self._spool.objects():
+            if item.ended is not None:
+                self._uploader.offer(item)
+        self._opened = True
+        for ref in self._wanted:
+            self._begin(ref)
+
+    async def run(self) -> None:
+        """Syncs, stores and catalogues until cancelled."""
+        if not self._opened:
+            await self.open()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._spool.run())
+            group.create_task(self._facts.run())
+            group.create_task(self._uploader.run())
+
+    async def flush(self) -> None:
+        """The orderly end, before `run` is cancelled: ends all objects, makes all durable; at most 5 s.
+
+        What is not stored by then waits in the spool for the next start.
+        """
+        for ref in list(self._wanted):
+            self.stop(ref, "server_down")
+        try:
+            async with asyncio.timeout(FLUSH_S):
+                await self._spool.flush()
+                await self._facts.drained()
+        except TimeoutError:
+            log.warning("not all could be made durable within %.0f s", FLUSH_S)
+
+    # --- streams ---------------------------------------------------------------------------------
+
+    def start(self, ref: StreamRef, epoch: int) -> None:
+        """Records this stream from now on. Twice does no harm. The epoch of its footage is that of its sessions."""
+        if ref not in self._wanted:
+            self._wanted.add(ref)
+            if self._opened:
+                self._begin(ref)
+
+    def stop(self, ref: StreamRef, cause: str = "not_recording") -> None:
+        """Records it no longer; `cause` is the reason code of the gap that begins."""
+        self._wanted.discard(ref)
+        subscription = self._subscriptions.pop(ref, None)
+        if subscription is not None:
+            subscription.close()
+            self._streams[ref].end(cause)
+
+    def note_outage(self, ref: StreamRef, at_us: int, cause: str) -> None:
+        """The supervisor knows better why there is no footage from `at_us` on. Ignored where there is."""
+        stream = self._streams.get(ref)
+        if stream is not None and ref in self._wanted and not stream.recording:
+            stream.outage(at_us, cause)
+
+    def note_session(
+        self,
+        session_id: str,
+        units_before_keyframe: int,
+        camera_offset_us: int | None = None,
+        camera_uncertainty_us: int | None = None,
+    ) -> None:
+        """What the puller counted in a session that had footage."""
+        self._facts.note(
+            recordings.note_session_counts, session_id, units_before_keyframe, camera_offset_us, camera_uncertainty_us
+        )
+
+    def state(self, ref: StreamRef) -> RecordingState:
+        stream = self._streams.get(ref)
+        stored_us = self._uploader.stored_until_us.get(ref)
+        durable_us = max((us for us in (stored_us, stream and stream.durable_until_us) if us), default=None)
+        if stream is None or ref not in self._wanted:
+            return RecordingState(RecordingMode.OFF, None, durable_us, stored_us)
+        if stream.failure is not None:
+            return RecordingState(RecordingMode.FAILED, stream.failure, durable_us, stored_us)
+        if not stream.recording:
+            cause = stream.ledger.gap.cause if stream.ledger.gap is not None else None
+            return RecordingState(RecordingMode.WAITING, cause, durable_us, stored_us)
+        return RecordingState(RecordingMode.RECORDING, self._uploader.state.reason_code, durable_us, stored_us)
+
+    @property
+    def status(self) -> RecorderStatus:
+        return RecorderStatus(self._spool.state, self._uploader.state, self._facts.lost)
+
+    # --- what the spool says ---------------------------------------------------------------------
+
+    def on_ended(self, item: SpooledObject) -> None:
+        self._uploader.offer(item)
+
+    async def before_drop(self, item: SpooledObject) -> None:
+        ref, span_us = item.header.ref, item.span_us
+        stream = self._streams.get(ref)
+        covered_until_us = stream.abandon(item.object_id) if stream is not None else None
+        log.error("object %s is given up under the spool's budget", item.header.object_key)
+        if span_us is None:
+            return
+        ended_us, now_us = max(span_us[1], covered_until_us or 0), self._clock.wall_us()
+        try:
+            await self._catalogue.write(recordings.note_dropped, ref, span_us[0], ended_us, "footage_dropped", now_us)
+        except SQLAlchemyError as error:
+            raise Unavailable("The catalogue does not take a gap now.", code="catalogue_failed") from error
+
+    # --- inside ----------------------------------------------------------------------------------
+
+    def _begin(self, ref: StreamRef) -> None:
+        stream = self._streams.get(ref)
+        if stream is None:
+            ledger = self._ledgers.pop(ref, None) or GapLedger()
+            stream = StreamRecorder(ref, self._node, self._spool, self._facts, ledger, self._clock, self._settings)
+            self._streams[ref] = stream
+        mountpoint = self._hub.mountpoint(ref)
+        stream.begin(mountpoint.session)
+        self._subscriptions[ref] = mountpoint.subscribe_parts(stream)
+
+    async def _release_stored(self, waiting: list[SpooledObject]) -> None:
+        """The last run may have been cut off between the catalogue row and the spool's release."""
+        ended = [item.object_id for item in waiting if item.ended is not None]
+        for object_id in await self._catalogue.read(recordings.stored_objects, ended):
+            self._spool.release(object_id)
+
+
+def _spans_by_stream(items: list[SpooledObject]) -> dict[StreamRef, list[tuple[int, int]]]:
+    spans: dict[StreamRef, list[tuple[int, int]]] = {}
+    for item in items:
+        if item.span_us is not None:
+            spans.setdefault(item.header.ref, []).append(item.span_us)
+    return spans
+
+
+def _settle_last_run(
+    connection: Connection, node: NodeContext, spooled: dict[StreamRef, list[tuple[int, int]]], now_us: int
+) -> dict[StreamRef, GapLedger]:
+    """Ends the sessions that the last run left open, turns its outages into `server_down`, in one transaction.
+
+    Returns the state of the gaps of each stream with a past.
+    """
+    last = recordings.last_run(connection, node.node_id, node.incarnation)
+    ledgers: dict[StreamRef, GapLedger] = {}
+    unfinished = {ref for _, ref, _ in last.unfinished}
+    for ref in sorted(unfinished | set(last.open_gaps)):
+        gap = last.open_gaps.get(ref)
+        since_us = min((started for _, of, started in last.unfinished if of == ref), default=0)
+        since_us = gap.started_us if gap is not None else since_us
+        spans = [span for span in spooled.get(ref, []) if span[0] >= since_us]
+        stored = recordings.footage_since(connection, ref, since_us)
+        spans += [stored] if stored is not None else []
+        footage = (min(start for start, _ in spans), max(end for _, end in spans)) if spans else None
+        alive_us = last.alive_until_us or now_us
+        ledger, changes = gaps_after_restart(gap, footage, alive_us)
+        recordings.change_gaps(connection, ref, changes, now_us)
+        ledgers[ref] = ledger
+    for session_id, ref, started_us in last.unfinished:
+        ended_us = max(started_us, ledgers[ref].covered_until_us or 0)
+        recordings.end_session(connection, session_id, ended_us, "server_down")
+    return ledgers
