@@ -337,9 +337,11 @@ class WebRtcService:
         handshakes = 0
         for _ in range(_DATAGRAMS_A_WAKE):
             received = self._transport.receive() if self._transport else None
-            if received is None or handshakes >= _HANDSHAKES_A_WAKE:
+            if received is None:
                 return
             handshakes += self._on_datagram(*received)
+            if handshakes >= _HANDSHAKES_A_WAKE:
+                return
 
     def _on_datagram(self, data: bytes, address: Address, local: bytes) -> bool:
         """Sorts by the first byte (RFC 7983, 7). True for DTLS. What is malformed is counted and forgotten."""

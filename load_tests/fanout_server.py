@@ -1,0 +1,124 @@
+"""The measured side of `fanout`: the real hub and WebRTC service, fed with one pre-encoded stream in real time.
+
+`python -m load_tests.fanout_server` prints a line of JSON with its URL, then serves POST /whep and GET /stats.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import dataclasses
+import json
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+import uvloop
+from aiohttp import web
+
+from load_tests.media import encoded_clip
+from mediasrv.clock import SystemClock
+from mediasrv.errors import MediasrvError
+from mediasrv.hub import Hub, Mountpoint
+from mediasrv.media.access_unit import AccessUnit, Session, StreamName, StreamRef
+from mediasrv.media.nal import NAL_PPS, NAL_SPS, iter_avcc, nal_type, video_format
+from mediasrv.settings import WebRtcSettings
+from mediasrv.webrtc import WebRtcService
+
+REF: Final = StreamRef("load-1", StreamName.MAIN)
+WIDTH: Final = 1280
+HEIGHT: Final = 720
+RATE: Final = 25
+BITRATE_KBPS: Final = 2050
+GOP_S: Final = 2.0
+
+
+class Publisher:
+    """Publishes the clip in a loop, each access unit at its time, and remembers how late it was."""
+
+    def __init__(self, mountpoint: Mountpoint) -> None:
+        self._mountpoint = mountpoint
+        self._clip = encoded_clip(WIDTH, HEIGHT, RATE, BITRATE_KBPS, GOP_S, 10.0)
+        self.sent = 0
+        self.late_ms: deque[float] = deque(maxlen=100_000)
+
+    async def run(self) -> None:
+        nals = {nal_type(nal): nal for nal in iter_avcc(self._clip[0])}
+        video = video_format(nals[NAL_SPS], nals[NAL_PPS])
+        gop = round(GOP_S * RATE)
+        session = Session("load", REF, 1, time.time_ns() // 1000, time.monotonic())
+        self._mountpoint.start_session(session)
+        while True:
+            due_s = self.sent / RATE
+            delay_s = session.started_monotonic + due_s - time.monotonic()
+            if delay_s > 0:
+                await asyncio.sleep(delay_s)
+            self.late_ms.append((time.monotonic() - session.started_monotonic - due_s) * 1000)
+            at_us, ticks = session.started_us + round(due_s * 1e6), round(due_s * 90_000)
+            payload = self._clip[self.sent % len(self._clip)]
+            self._mountpoint.publish(AccessUnit(session, video, ticks, ticks, at_us, self.sent % gop == 0, payload))
+            self.sent += 1
+
+
+class Door:
+    """The least HTTP that joins viewers and tells what happened."""
+
+    def __init__(self, service: WebRtcService, publisher: Publisher) -> None:
+        self._service = service
+        self._publisher = publisher
+
+    async def whep(self, request: web.Request) -> web.Response:
+        try:
+            joined = await self._service.join(REF, await request.text(), "load")
+        except MediasrvError as refused:
+            return web.Response(status=refused.status, text=refused.sentence)
+        return web.Response(status=201, text=joined.answer_sdp, content_type="application/sdp")
+
+    async def stats(self, request: web.Request) -> web.Response:
+        """Counters; the list of delays begins anew with each call."""
+        late = sorted(self._publisher.late_ms)
+        self._publisher.late_ms.clear()
+        return web.json_response(
+            {
+                "access_units": self._publisher.sent,
+                "loop_late_ms_p99": late[int(len(late) * 0.99)] if late else 0.0,
+                "viewers": len(self._service.viewers()),
+                "counters": dataclasses.asdict(self._service.counters),
+            }
+        )
+
+
+async def _serve(settings: WebRtcSettings) -> None:
+    hub = Hub()
+    service = WebRtcService(hub, settings, SystemClock(), None)
+    publisher = Publisher(hub.mountpoint(REF))
+    door = Door(service, publisher)
+    app = web.Application()
+    app.add_routes([web.post("/whep", door.whep), web.get("/stats", door.stats)])
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(service.run())
+            await service.bound.wait()
+            tasks.create_task(publisher.run())
+            host, port = runner.addresses[0]
+            print(json.dumps({"url": f"http://{host}:{port}"}), flush=True)
+    finally:
+        await runner.cleanup()
+
+
+def serve(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="load_tests.fanout_server")
+    parser.add_argument("--payload-bytes", type=int, default=WebRtcSettings().payload_bytes)
+    options = parser.parse_args(argv)
+    uvloop.run(_serve(WebRtcSettings(port=0, payload_bytes=options.payload_bytes)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(serve(sys.argv[1:]))
