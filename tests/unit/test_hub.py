@@ -34,10 +34,13 @@ class Sink:
             raise RuntimeError("a bad subscriber")
 
 
+SESSION = session()
+
+
 @pytest.fixture
 def mountpoint() -> Mountpoint:
     mountpoint = Hub().mountpoint(REF)
-    mountpoint.start_session(session())
+    mountpoint.start_session(SESSION)
     return mountpoint
 
 
@@ -49,7 +52,7 @@ def test_each_subscriber_gets_the_same_objects(mountpoint: Mountpoint) -> None:
     first, second = Sink(), Sink()
     mountpoint.subscribe(first)
     mountpoint.subscribe(second)
-    units = list(video_units(session(), 1.0))
+    units = list(video_units(SESSION, 1.0))
     publish(mountpoint, units)
     assert all(one is two is unit for one, two, unit in zip(first.units, second.units, units, strict=True))
 
@@ -64,7 +67,7 @@ def test_failing_subscriber_is_dropped_and_harms_nobody(
     mountpoint.subscribe_parts(bad_parts)
     mountpoint.subscribe_parts(good_parts)
     with caplog.at_level(logging.CRITICAL):
-        publish(mountpoint, video_units(session(), 4.0))
+        publish(mountpoint, video_units(SESSION, 4.0))
     assert (len(bad.units), len(good.units)) == (4, 100)
     assert (len(bad_parts.parts), len(good_parts.parts)) == (2, 9)
     assert mountpoint.dropped_sinks == 2
@@ -74,7 +77,7 @@ def test_failing_subscriber_is_dropped_and_harms_nobody(
 def test_subscriber_that_fails_at_once_does_not_break_the_stream(
     mountpoint: Mountpoint, caplog: pytest.LogCaptureFixture
 ) -> None:
-    publish(mountpoint, video_units(session(), 1.5))
+    publish(mountpoint, video_units(SESSION, 1.5))
     with caplog.at_level(logging.CRITICAL):
         mountpoint.subscribe_parts(Sink(fail_after=0))
     assert mountpoint.subscribers == 0
@@ -86,23 +89,23 @@ def test_subscriber_that_fails_at_once_does_not_break_the_stream(
 def test_parts_are_made_only_while_somebody_wants_them(mountpoint: Mountpoint) -> None:
     sink = Sink()
     subscription = mountpoint.subscribe_parts(sink)
-    publish(mountpoint, list(video_units(session(), 6.0))[:100])
+    publish(mountpoint, list(video_units(SESSION, 6.0))[:100])
     subscription.close()
     subscription.close()
     made = len(sink.parts)
-    publish(mountpoint, list(video_units(session(), 6.0))[100:])
+    publish(mountpoint, list(video_units(SESSION, 6.0))[100:])
     assert len(sink.parts) == made == 9
     assert mountpoint.subscribers == 0
 
 
 def test_late_part_subscriber_gets_the_gop_from_its_keyframe(mountpoint: Mountpoint) -> None:
     early, late = Sink(), Sink()
-    units = interleave(video_units(session(), 8.0), audio_units(session(), 8.0))
+    units = interleave(video_units(SESSION, 8.0), audio_units(SESSION, 8.0))
     mountpoint.subscribe_parts(early)
-    publish(mountpoint, [unit for unit in units if unit.arrived_us < session().started_us + 5_600_000])
+    publish(mountpoint, [unit for unit in units if unit.arrived_us < SESSION.started_us + 5_600_000])
     mountpoint.subscribe_parts(late)
     assert late.parts, "the missed parts come before subscribe_parts returns"
-    publish(mountpoint, [unit for unit in units if unit.arrived_us >= session().started_us + 5_600_000])
+    publish(mountpoint, [unit for unit in units if unit.arrived_us >= SESSION.started_us + 5_600_000])
     assert video_starts(late.parts) == [start for start in video_starts(early.parts) if start >= 4 * 90_000]
     assert late.parts[0].independent
 
@@ -110,7 +113,7 @@ def test_late_part_subscriber_gets_the_gop_from_its_keyframe(mountpoint: Mountpo
 def test_session_end_comes_after_its_last_parts(mountpoint: Mountpoint) -> None:
     sink = Sink()
     mountpoint.subscribe_parts(sink)
-    publish(mountpoint, video_units(mountpoint.session or session(), 1.0))
+    publish(mountpoint, video_units(SESSION, 1.0))
     ended = mountpoint.session
     mountpoint.end_session("camera_lost")
     mountpoint.end_session("camera_lost")
@@ -127,12 +130,12 @@ def test_new_session_ends_the_one_before(mountpoint: Mountpoint) -> None:
 
 
 def test_gop_cache_holds_the_video_since_the_keyframe_and_is_bounded(mountpoint: Mountpoint) -> None:
-    units = list(video_units(session(), 3.0))
-    publish(mountpoint, interleave(units, audio_units(session(), 3.0)))
+    units = list(video_units(SESSION, 3.0))
+    publish(mountpoint, interleave(units, audio_units(SESSION, 3.0)))
     assert mountpoint.gop == units[50:]
     assert mountpoint.gop_duration_s == 2.0
     assert mountpoint.audio_format is PCMA
-    publish(mountpoint, video_units(session(), 40.0, gop_s=60.0))
+    publish(mountpoint, video_units(SESSION, 40.0, gop_s=60.0))
     assert len(mountpoint.gop) < GOP_CACHE_LIMIT
 
 
