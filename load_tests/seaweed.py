@@ -138,6 +138,9 @@ def _arguments(data_dir: Path, config: Path, s3_port: int, ports: list[int]) -> 
         "-master.volumeSizeLimitMB=1024",
         "-volume.max=0",
         "-volume.preStopSeconds=0",
+        # Catalogues on fixed ports, which would keep a second instance from starting.
+        "-s3.port.iceberg=0",
+        "-s3.port.lance=0",
         # Metrics would be sent to nobody, and a volume is only grown when it is needed.
         "-master.volumePreallocate=false",
     ]
