@@ -19,7 +19,7 @@ from load_tests.camera_farm.counters import Counter, read_counters, verify
 from load_tests.camera_farm.process import expected_counters
 from load_tests.server import ApiClient
 from mediasrv.clock import to_us
-from mediasrv.media.fmp4 import read_samples
+from mediasrv.media.fmp4 import ReadSample, read_samples
 
 _DATE_TIME: Final = re.compile(r"#EXT-X-PROGRAM-DATE-TIME:(\S+)")
 _VIDEO_ENTRY: Final = re.compile(r"^[^#]*video\.m3u8\S*$", re.MULTILINE)
@@ -31,7 +31,6 @@ class PlayedUnit:
 
     counter: Counter | None
     keyframe: bool
-    segment_url: str
 
 
 @dataclass(slots=True)
@@ -56,18 +55,26 @@ class Account:
 
 def played_units(client: ApiClient, camera_id: str, start: datetime, end: datetime) -> Iterator[PlayedUnit]:
     """All video access units of a camera's main stream between two times, in playback's order."""
+    for sample in _played_samples(client, camera_id, start, end):
+        yield PlayedUnit(read_counters(sample.payload), sample.keyframe)
+
+
+def played_payloads(client: ApiClient, camera_id: str, start: datetime, end: datetime) -> Iterator[bytes]:
+    """The same as bytes: length-prefixed NAL units."""
+    for sample in _played_samples(client, camera_id, start, end):
+        yield sample.payload
+
+
+def _played_samples(client: ApiClient, camera_id: str, start: datetime, end: datetime) -> Iterator[ReadSample]:
     base = f"/playback/{camera_id}/index.m3u8"
     query = f"?start={_iso(start)}&end={_iso(end)}&stream=main"
-    master = client.fetch(base + query).decode()
-    entry = _VIDEO_ENTRY.search(master)
+    entry = _VIDEO_ENTRY.search(client.fetch(base + query).decode())
     if entry is None:
         return
     playlist_url = urljoin(base, entry.group())
     for line in client.fetch(playlist_url).decode().splitlines():
         if line and not line.startswith("#"):
-            url = urljoin(playlist_url, line)
-            for sample in read_samples(client.fetch(url)):
-                yield PlayedUnit(read_counters(sample.payload), sample.keyframe, url)
+            yield from read_samples(client.fetch(urljoin(playlist_url, line)))
 
 
 def account_for(

@@ -34,7 +34,7 @@ class Upload(Protocol):
     def stored(self) -> int: ...
 
     @property
-    def failing(self) -> str | None: ...
+    def reason_code(self) -> str | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ class NodeState:
             if spool.condition is SpoolCondition.FAILING:
                 yield reason(spool.reason_code or "spool_full")
         if self._parts.upload is not None:
-            failing = self._parts.upload().failing
+            failing = self._parts.upload().reason_code
             if failing is not None:
                 yield reason(failing)
 
@@ -156,7 +156,7 @@ class NodeState:
         if self._parts.upload is None:
             return None
         upload = self._parts.upload()
-        failing = reason(upload.failing) if upload.failing else None
+        failing = reason(upload.reason_code) if upload.reason_code else None
         return {
             "condition": "failing" if failing else "ok",
             "reason": failing.sentence if failing else None,

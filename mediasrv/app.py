@@ -1,0 +1,323 @@
+"""The composition root: makes the parts, hands each what it needs, runs them, and ends them in order.
+
+Nothing here knows how a part works, and nothing but the command line imports this module.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import gc
+import logging
+import signal
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from mediasrv import onvif
+from mediasrv.cameras import Cameras
+from mediasrv.cameras.drivers import CameraDrivers, Login
+from mediasrv.cameras.supervisor import Backoff
+from mediasrv.cameras.views import Pick, Profile, RecordingView
+from mediasrv.catalogue import Catalogue
+from mediasrv.catalogue.migrate import upgrade
+from mediasrv.catalogue.ownership import FileLockOwnership
+from mediasrv.catalogue.recordings import CatalogueKeys
+from mediasrv.clock import SystemClock
+from mediasrv.errors import SettingsError, StorageError
+from mediasrv.hls import HlsService
+from mediasrv.hub import Hub, Mountpoint
+from mediasrv.media.access_unit import Session, StreamRef
+from mediasrv.playback import Playback
+from mediasrv.reasons import reason
+from mediasrv.recorder import NodeContext, Recorder
+from mediasrv.retention import RetentionTask
+from mediasrv.rtsp_pull import RtspPull, RtspSource
+from mediasrv.security.access_log import AccessLog
+from mediasrv.security.accounts import Accounts
+from mediasrv.security.credentials import CredentialVault
+from mediasrv.security.passwords import Passwords
+from mediasrv.security.sessions import Sessions
+from mediasrv.settings import Settings, load_cameras, read_secret
+from mediasrv.storage.footage import Footage, KeyRing
+from mediasrv.storage.keys import Identity, NodeKey
+from mediasrv.storage.object_store import ObjectStore
+from mediasrv.storage.spool import Spool
+from mediasrv.web.application import VIEWERS, build_app
+from mediasrv.web.application import serve as listen
+from mediasrv.web.node_state import NodeParts, NodeState
+from mediasrv.web.services import Services
+from mediasrv.webrtc import WebRtcService
+
+log = logging.getLogger(__name__)
+
+UI_DIR: Final = Path(__file__).resolve().parent.parent / "ui" / "dist"
+_VAULT: Final = b"mediasrv camera credentials"
+
+
+# --- what the command line uses beside a running server ------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Offline:
+    """Parts that need the catalogue only."""
+
+    catalogue: Catalogue
+    access_log: AccessLog
+    accounts: Accounts
+    sessions: Sessions
+
+
+@contextlib.asynccontextmanager
+async def offline(settings: Settings) -> AsyncIterator[Offline]:
+    """The catalogue, brought to the present schema, and what stands on it alone."""
+    settings.data_path("", "").mkdir(mode=0o700, parents=True, exist_ok=True)
+    url = settings.catalogue.url or f"sqlite:///{settings.data_path('', 'catalogue.db')}"
+    await asyncio.to_thread(upgrade, url)
+    clock = SystemClock()
+    catalogue = Catalogue(url, settings.catalogue.busy_timeout_s)
+    passwords = Passwords(settings.security)
+    try:
+        access_log = AccessLog(catalogue, clock)
+        sessions = Sessions(catalogue, access_log, passwords, clock, settings.security)
+        accounts = Accounts(catalogue, access_log, passwords, sessions, clock, settings.security)
+        yield Offline(catalogue, access_log, accounts, sessions)
+    finally:
+        passwords.close()
+        catalogue.close()
+
+
+def create_keys(settings: Settings) -> dict[str, str]:
+    """Makes the node key and the first identity where they are missing; their public halves."""
+    settings.data_path("", "").mkdir(mode=0o700, parents=True, exist_ok=True)
+    node_key = NodeKey.load_or_create(settings.data_path(settings.sealing.node_key_file, "node.key"))
+    found = {"node": node_key.public.hex()}
+    return found | {path.name: Identity.load_or_create(path).recipient for path in _identity_files(settings)}
+
+
+def _identity_files(settings: Settings) -> list[Path]:
+    configured = [Path(name) for name in settings.sealing.identity_files]
+    return configured or [settings.data_path("", "identity.key")]
+
+
+# --- the server ----------------------------------------------------------------------------------
+
+
+async def serve(settings: Settings) -> None:
+    """Runs until SIGTERM or SIGINT. Raises SettingsError where it cannot start."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with offline(settings) as base, ObjectStore(settings.storage) as store:
+        node = await _join(settings, base.catalogue)
+        try:
+            await _Server(settings, base, store, node).run(stop)
+        finally:
+            await node.ownership.leave()
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    """This process among its kind: keys, incarnation, ownership."""
+
+    key: NodeKey
+    identities: Sequence[Identity]
+    recipients: Sequence[str]
+    incarnation: str
+    ownership: FileLockOwnership
+
+
+async def _join(settings: Settings, catalogue: Catalogue) -> _Node:
+    key = NodeKey.load_or_create(settings.data_path(settings.sealing.node_key_file, "node.key"))
+    identities = []
+    if "unseal" in settings.server.roles:
+        # A new server can open what it records; one that may not is given recipients and no identity.
+        identities = [Identity.load_or_create(path) for path in _identity_files(settings)]
+    recipients = settings.sealing.recipients or tuple(identity.recipient for identity in identities)
+    if not recipients:
+        raise SettingsError(
+            "sealing.recipients is empty, and there is no identity here: nobody could open the footage."
+        )
+    data_dir = settings.data_path("", "")
+    ownership = FileLockOwnership(data_dir, catalogue, settings.server.node_name, key.public, SystemClock())
+    return _Node(key, identities, recipients, await ownership.join(), ownership)
+
+
+class _Server:
+    """The parts of one running server."""
+
+    def __init__(self, settings: Settings, base: Offline, store: ObjectStore, node: _Node) -> None:
+        clock = SystemClock()
+        self._settings = settings
+        self._base = base
+        self._node = node
+        self._store = store
+        self.hub = Hub(settings.recording.part_s)
+        self.spool = Spool(settings.data_path(settings.spool.directory, "spool"), settings.spool, clock)
+        context = NodeContext(
+            settings.server.node_name, node.incarnation, settings.server.cell, node.key, node.recipients
+        )
+        self.recorder = Recorder(
+            self.hub, self.spool, store, base.catalogue, context, clock, settings.recording, settings.storage
+        )
+        vault = CredentialVault(node.key.derive(_VAULT))
+        self.cameras = Cameras(
+            self.hub, base.catalogue, vault, self._drivers(clock), clock, settings.pull, settings.server.cell
+        )
+        self.webrtc = WebRtcService(self.hub, settings.webrtc, clock, self.cameras.ensure)
+        self.hls = HlsService(self.hub, settings.hls, clock, self.cameras.ensure)
+        keyring = KeyRing(node.identities, CatalogueKeys(base.catalogue), clock, settings.sealing.key_cache_s)
+        self.footage = Footage(store, self.spool, keyring)
+        self.playback = Playback(base.catalogue, self.footage, settings.hls, clock)
+        self.retention = RetentionTask(
+            base.catalogue,
+            store,
+            settings.storage.key_bucket,
+            lambda: {item.header.key_id for item in self.spool.objects()},
+            base.access_log,
+            clock,
+            settings.retention,
+        )
+        self.state = NodeState(self._node_parts(), clock)
+        self.services = Services(
+            settings=settings,
+            clock=clock,
+            catalogue=base.catalogue,
+            sessions=base.sessions,
+            accounts=base.accounts,
+            access_log=base.access_log,
+            cameras=self.cameras,
+            live=self.webrtc,
+            hls=self.hls,
+            playback=self.playback,
+            system=self.state,
+            ui_dir=UI_DIR if UI_DIR.is_dir() else None,
+        )
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Starts in the order of dependence, waits for `stop`, and ends in the reverse order."""
+        await self._prepare()
+        app = build_app(self.services)
+        viewing = (self.cameras.run, self.webrtc.run, self.hls.run, app[VIEWERS].run, self.state.loop.run)
+        async with _running(self.recorder.run, self._node.ownership.run, self._keep_buckets):
+            async with _running(*viewing, self.retention.run):
+                runner = await listen(app, self._settings.server.host, self._settings.server.port, 1.0)
+                try:
+                    await self._announce()
+                    gc.freeze()
+                    await stop.wait()
+                    log.info("stopping")
+                finally:
+                    await runner.cleanup()
+            # The cameras have ended their sessions: what they sent last is in the recorder's hands.
+            await self.recorder.flush()
+        await self.spool.close()
+        self.footage.close()
+
+    async def _prepare(self) -> None:
+        await self.recorder.open()
+        if self._settings.server.cameras_file:
+            await self.cameras.sync_file(load_cameras(Path(self._settings.server.cameras_file)), "")
+
+    async def _keep_buckets(self) -> None:
+        """Makes the buckets once storage is there: one that is away must not keep the server from recording."""
+        backoff = Backoff(self._settings.storage.retry_first_s, self._settings.storage.retry_most_s)
+        while True:
+            try:
+                await self._store.ensure_buckets()
+            except StorageError as error:
+                log.warning("the buckets are not ready: %s", error.sentence)
+                await asyncio.sleep(backoff.next_s())
+            else:
+                return
+
+    async def _announce(self) -> None:
+        server = self._settings.server
+        url = server.public_url or f"http://{server.host}:{server.port}"
+        log.info("mediasrv listens on %s", url)
+        token = await self._base.accounts.first_invite()
+        if token is not None:
+            # On standard output, not in the log: whoever reads logs later must not find a way in.
+            print(f"\nMake the first administrator: {url}/invite/{token}\n", flush=True)  # noqa: T201
+
+    def _drivers(self, clock: SystemClock) -> CameraDrivers:
+        settings = self._settings
+
+        def pull(url: str, login: Login, mountpoint: Mountpoint, new_session: Callable[[], Session]) -> RtspPull:
+            source = RtspSource(url, login.username, login.password)
+            return RtspPull(source, mountpoint, new_session, clock, settings.pull)
+
+        async def read_device(address: str, login: Login) -> Profile:
+            networks = settings.pull.allowed_networks
+            device = await onvif.read_device(address, login.username, login.password, settings.onvif, networks)
+            return _profile(device, onvif.pick_streams(device))
+
+        return CameraDrivers(
+            pull=pull,
+            read_device=read_device,
+            discover=lambda: onvif.discover(settings.onvif),
+            claim=self._node.ownership.claim,
+            recording=_RecordingControl(self.recorder),
+            read_secret=read_secret,
+        )
+
+    def _node_parts(self) -> NodeParts:
+        return NodeParts(
+            name=self._settings.server.node_name,
+            incarnation=self._node.incarnation,
+            cameras=self.cameras.list,
+            viewers=lambda: len(self.webrtc.viewers()),
+            spool=lambda: self.spool.state,
+            upload=lambda: self.recorder.status.uploads,
+            retention=lambda: self.retention.state,
+        )
+
+
+def _profile(device: onvif.OnvifDevice, picked: onvif.PickedStreams) -> Profile:
+    def pick(profile: onvif.OnvifProfile) -> Pick:
+        return Pick(**dataclasses.asdict(profile))
+
+    return Profile(
+        manufacturer=device.manufacturer,
+        model=device.model,
+        firmware=device.firmware,
+        clock_offset_s=device.clock_offset_s,
+        main=pick(picked.main),
+        sub=pick(picked.sub) if picked.sub else None,
+        explanation=picked.explanation,
+        explanation_vi=picked.explanation_vi,
+    )
+
+
+class _RecordingControl:
+    """The recorder as the supervisor of cameras knows it."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.start = recorder.start
+        self.stop = recorder.stop
+        self.note_outage = recorder.note_outage
+        self._state = recorder.state
+
+    def view(self, ref: StreamRef) -> RecordingView:
+        state = self._state(ref)
+        why = reason(state.reason_code) if state.reason_code else None
+        return RecordingView(str(state.state), why, state.durable_until_us, state.stored_until_us)
+
+
+@contextlib.asynccontextmanager
+async def _running(*parts: Callable[[], Coroutine[None, None, None]]) -> AsyncIterator[None]:
+    """Runs parts beside the block. One that ends with an error ends the block; the block's end ends them all."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(part()) for part in parts]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+
+
+async def check(settings: Settings, *, repair: bool) -> int:
+    """`mediasrv check`: prints what does not agree; 0 when everything does."""
+    raise NotImplementedError

@@ -1,0 +1,182 @@
+"""The whole chain on real parts: ONVIF camera -> server -> S3 -> playback, through the public doors only."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from load_tests.readback import account_for, played_payloads, played_units
+from load_tests.server import ApiClient
+from load_tests.stack import Stack, wait_for
+
+WATCHED_S = 180.0
+
+
+def iso(at: datetime) -> str:
+    return quote(at.isoformat())
+
+
+def timeline(stack: Stack, camera_id: str, start: datetime, end: datetime) -> dict[str, Any]:
+    found: dict[str, Any] = stack.client.get(f"/api/v1/cameras/{camera_id}/timeline?start={iso(start)}&end={iso(end)}")
+    return found
+
+
+def when(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+@pytest.mark.timeout(300)
+def test_every_access_unit_of_three_minutes_comes_back_once_in_order_and_signed(server: Stack) -> None:
+    camera_id = server.cameras[-1]
+    covered_from = wait_for(lambda: _recorded_since(server, camera_id, WATCHED_S), 240, lambda: "3 minutes of footage")
+    end = datetime.now(UTC)
+    sessions = server.farm.sessions(camera_id)
+    units = list(played_units(server.client, camera_id, covered_from - timedelta(seconds=5), end))
+    last = max(unit.counter.counter for unit in units if unit.counter)
+    account = account_for(iter(units), sessions, server.farm.key, until={sessions[-1]["run"]: last})
+    assert account.ok, account
+    assert account.kept >= WATCHED_S * 25 * 0.98
+    # Nothing at the end is missing either: what playback ends with is at most the open part and one tick old.
+    assert sessions[-1]["last"] - last <= 25 * 1.5
+
+
+def _recorded_since(stack: Stack, camera_id: str, seconds: float) -> datetime | None:
+    now = datetime.now(UTC)
+    spans = timeline(stack, camera_id, now - timedelta(hours=1), now)["coverage"]
+    long_enough = [span for span in spans if when(span["end"]) - when(span["start"]) >= timedelta(seconds=seconds)]
+    return when(long_enough[-1]["start"]) if long_enough else None
+
+
+def test_access_units_before_the_first_keyframe_are_a_gap_with_its_cause(server: Stack) -> None:
+    camera_id = server.cameras[0]
+    server.farm.fault(camera_id, "drop")
+    before = datetime.now(UTC)
+
+    def closed_gaps() -> list[dict[str, Any]]:
+        found = timeline(server, camera_id, before - timedelta(seconds=5), datetime.now(UTC))["gaps"]
+        return [gap for gap in found if gap["end"] is not None]
+
+    gaps = wait_for(lambda: [g for g in closed_gaps() if g["cause"] == "waiting_keyframe"] and closed_gaps(), 30)
+    assert {gap["cause"] for gap in gaps} <= {"camera_lost", "waiting_keyframe"}
+    assert all(gap["sentence"] and gap["sentence_vi"] for gap in gaps)
+
+
+def test_coverage_and_gaps_leave_no_hole_and_do_not_overlap(server: Stack) -> None:
+    camera_id = server.cameras[0]
+    now = datetime.now(UTC)
+    found = timeline(server, camera_id, now - timedelta(hours=1), now)
+    spans = sorted(
+        (when(one["start"]), when(one["end"] or now.isoformat())) for one in found["coverage"] + found["gaps"]
+    )
+    for (_, earlier_end), (later_start, _) in pairwise(spans):
+        assert abs(later_start - earlier_end) <= timedelta(milliseconds=60), (earlier_end, later_start)
+
+
+def test_nothing_of_the_stream_lies_plain_on_any_disk(server: Stack) -> None:
+    camera_id = server.cameras[-1]
+    end = datetime.now(UTC)
+    needles = _needles(server, camera_id, end - timedelta(seconds=20), end)
+    assert len(needles) > 50
+    haystacks = [
+        *(server.directory / "server" / "data").rglob("*"),
+        *server.s3.data_dir.rglob("*"),
+    ]
+    searched = 0
+    for path in haystacks:
+        if path.is_file():
+            content = path.read_bytes()
+            searched += len(content)
+            found = [needle for needle in needles if needle in content]
+            assert not found, f"{path} holds plain bytes of the stream"
+    assert searched > 1_000_000
+
+
+def _needles(stack: Stack, camera_id: str, start: datetime, end: datetime) -> list[bytes]:
+    """Parameter sets, and 32-byte samples out of the middle of slices, as the stream really carried them."""
+    needles: set[bytes] = set()
+    for payload in played_payloads(stack.client, camera_id, start, end):
+        at = 0
+        while at + 4 <= len(payload):
+            size = int.from_bytes(payload[at : at + 4], "big")
+            nal = payload[at + 4 : at + 4 + size]
+            at += 4 + size
+            if nal[0] & 31 in (7, 8):
+                needles.add(nal)
+            elif nal[0] & 31 in (1, 5) and size > 200:
+                needles.add(nal[100:132])
+    return sorted(needles)
+
+
+def test_the_catalogue_has_every_object_that_is_in_the_bucket(server: Stack) -> None:
+    """`mediasrv check` on a running server finds nothing to complain of."""
+    report = server.server.files.command("check")
+    assert "0 problems" in report, report
+
+
+def _add(stack: Stack, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    try:
+        return 201, stack.client.call("POST", "/api/v1/cameras", body)
+    except urllib.error.HTTPError as error:
+        return error.code, json.loads(error.read())
+
+
+def test_a_wrong_password_and_a_closed_port_each_give_a_code_and_a_sentence(server: Stack) -> None:
+    address = server.farm.addresses()[0]
+    status, problem = _add(server, {"name": "x", "address": address.address, "username": "admin", "password": "wrong"})
+    assert (status, problem["code"]) == (422, "credentials_wrong")
+    assert problem["detail"].endswith(".")
+    status, problem = _add(server, {"name": "x", "address": "rtsp://127.0.0.1:1/stream"})
+    assert (status, problem["code"]) == (422, "port_closed")
+    status, problem = _add(server, {"name": "x", "address": "rtsp://192.0.2.7/stream"})
+    assert (status, problem["code"]) == (422, "address_refused")
+
+
+def test_a_camera_is_added_by_onvif_address_explained_and_removed(server: Stack) -> None:
+    address = server.farm.addresses()[1]
+    body = {"id": "twin", "name": "Twin", "address": address.address, "username": "admin", "record": False}
+    status, camera = _add(server, body | {"password": address.password})
+    try:
+        assert status == 201
+        profile = camera["profile"]
+        assert profile["main"]["width"] > profile["sub"]["width"]
+        assert profile["explanation"]
+        assert profile["explanation_vi"]
+        assert address.password not in json.dumps(camera)
+        wait_for(lambda: server.client.cameras()["twin"]["streams"]["main"]["state"] == "live", 15)
+    finally:
+        server.client.call("DELETE", "/api/v1/cameras/twin")
+    assert "twin" not in server.client.cameras()
+
+
+def test_nothing_is_served_without_an_account(server: Stack) -> None:
+    stranger = ApiClient(server.url, "not-a-token")
+    camera_id = server.cameras[0]
+    for path in (
+        "/api/v1/cameras",
+        f"/hls/{camera_id}/index.m3u8",
+        f"/playback/{camera_id}/index.m3u8?start=2026-01-01T00:00:00Z&end=2026-01-01T00:01:00Z",
+        "/api/v1/access-log",
+        "/api/v1/status",
+    ):
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            stranger.fetch(path)
+        assert caught.value.code == 401, path
+
+
+def test_the_access_log_names_who_watched_what(server: Stack) -> None:
+    camera_id = server.cameras[0]
+    server.client.fetch(f"/hls/{camera_id}/index.m3u8")
+    entries = server.client.get("/api/v1/access-log?limit=200")["entries"]
+    assert any(entry["username"] == "demo" and camera_id in entry["subject"] for entry in entries)
+
+
+def test_secrets_are_in_no_log(server: Stack) -> None:
+    text = server.server.log_path.read_text(encoding="utf-8", errors="replace")
+    for secret in (server.password, server.client.token, server.s3.secret_key, server.farm.addresses()[0].password):
+        assert secret not in text
