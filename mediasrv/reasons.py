@@ -72,6 +72,7 @@ _SENTENCES: Final[dict[str, tuple[str, str]]] = {
     ),
     "format_changed": ("The camera changed its picture format.", "Camera đã đổi định dạng hình."),
     "clock_step": ("The server's clock was set.", "Đồng hồ máy chủ đã được chỉnh."),
+    "connecting": ("Connecting to the camera.", "Đang kết nối tới camera."),
     "waiting_keyframe": (
         "Connected, waiting for the first keyframe.",
         "Đã kết nối, đang chờ khung khóa đầu tiên.",
@@ -79,6 +80,10 @@ _SENTENCES: Final[dict[str, tuple[str, str]]] = {
     "server_down": ("The server was not running.", "Máy chủ không hoạt động."),
     "not_recording": ("Recording was switched off.", "Chế độ ghi hình đã tắt."),
     "spool_full": ("The local spool was full.", "Vùng đệm cục bộ đã đầy."),
+    "spool_failed": (
+        "The local spool could not be written or read.",
+        "Không ghi hoặc đọc được vùng đệm cục bộ.",
+    ),
     "footage_dropped": (
         "Footage was given up because the local spool was full.",
         "Đoạn ghi bị bỏ vì vùng đệm cục bộ đã đầy.",
@@ -94,6 +99,7 @@ _SENTENCES: Final[dict[str, tuple[str, str]]] = {
     "storage_timeout": ("The object store does not answer in time.", "Kho lưu trữ không trả lời kịp thời."),
     "storage_full": ("The object store is out of space.", "Kho lưu trữ đã hết chỗ."),
     "storage_failed": ("The object store answers with errors.", "Kho lưu trữ trả lời lỗi."),
+    "catalogue_failed": ("The catalogue does not take entries now.", "Danh mục hiện không ghi được."),
     "credentials_unreadable": (
         "The camera's stored credentials cannot be opened with this node's key: enter them again.",
         "Không mở được tài khoản camera đã lưu bằng khóa của máy chủ này: hãy nhập lại.",

@@ -14,7 +14,7 @@ from mediasrv.clock import SECOND_US, Clock
 from mediasrv.errors import SpoolFull
 from mediasrv.media.access_unit import Format, Part, Session, StreamRef, TrackKind
 from mediasrv.media.fmp4 import init_segment
-from mediasrv.media.gaps import GapChange, GapLedger
+from mediasrv.media.gaps import STAYING_CAUSES, GapChange, GapLedger
 from mediasrv.recorder.facts import Facts
 from mediasrv.settings import RecordingSettings
 from mediasrv.storage.keys import DataKey, NodeKey, create_data_key
@@ -98,7 +98,8 @@ class StreamRecorder:
         self._awaits_keyframe = session is not None
         if session is not None and session is self._session:
             self._note_session(session, None)
-        self.outage(self._clock.wall_us(), "connecting" if session is None else "waiting_keyframe")
+        if self.ledger.gap is None or self.ledger.gap.cause in STAYING_CAUSES:
+            self.outage(self._clock.wall_us(), "connecting" if session is None else "waiting_keyframe")
 
     def on_part(self, part: Part) -> None:
         try:

@@ -1,4 +1,4 @@
-"""Fixtures of the integration tests: real parts, started once a session."""
+"""Fixtures of the integration tests; the S3 server itself is in `tests/conftest.py`."""
 
 from __future__ import annotations
 
@@ -6,19 +6,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from load_tests.seaweed import SeaweedServer, seaweed
+from load_tests.seaweed import SeaweedServer
 from mediasrv.settings import StorageSettings
-from tests.integration.s3 import storage_settings
-
-
-@pytest.fixture(scope="session")
-def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedServer]:
-    """A real S3 server with credentials, in a process of its own."""
-    with seaweed(tmp_path_factory.mktemp("seaweed")) as server:
-        yield server
+from tests.integration.s3 import delete_bucket, storage_settings
 
 
 @pytest.fixture
-def storage(s3_server: SeaweedServer) -> StorageSettings:
+def storage(s3: SeaweedServer) -> Iterator[StorageSettings]:
     """Settings of two buckets that no other test uses; `ObjectStore.ensure_buckets` makes them."""
-    return storage_settings(s3_server)
+    settings = storage_settings(s3)
+    yield settings
+    # Each bucket has volumes of its own in SeaweedFS, and their number is bounded.
+    for bucket in (settings.bucket, settings.key_bucket):
+        delete_bucket(s3, bucket)

@@ -34,6 +34,16 @@ def storage_settings(server: SeaweedServer, **changes: object) -> StorageSetting
     return replace(settings, **changes)  # type: ignore[arg-type]
 
 
+def delete_bucket(server: SeaweedServer, bucket: str) -> None:
+    """The bucket and all in it, where it exists."""
+    client = server.client()
+    if not client.bucket_exists(bucket):
+        return
+    for item in client.list_objects(bucket, recursive=True, include_version=True):
+        client.remove_object(bucket, str(item.object_name), item.version_id)
+    client.remove_bucket(bucket)
+
+
 def find_plain(needles: list[bytes], *roots: Path) -> list[tuple[bytes, Path]]:
     """Each (needle, file) where a needle lies plain in a file below `roots`."""
     found = []

@@ -48,12 +48,10 @@ async def test_a_repeated_put_is_success_and_another_content_is_a_conflict(stora
         assert await store.get("a") == WHOLE
 
 
-async def test_versions_are_told_listed_and_deleted_one_by_one(
-    storage: StorageSettings, s3_server: SeaweedServer
-) -> None:
+async def test_versions_are_told_listed_and_deleted_one_by_one(storage: StorageSettings, s3: SeaweedServer) -> None:
     async with ObjectStore(storage) as store:
         await store.ensure_buckets()
-        s3_server.client().set_bucket_versioning(storage.bucket, VersioningConfig(ENABLED))
+        s3.client().set_bucket_versioning(storage.bucket, VersioningConfig(ENABLED))
         first = (await store.put("a", BODY, crc32c_of(BODY))).version_id
         assert first is not None
         assert (await store.put("a", BODY, crc32c_of(BODY))).version_id == first
@@ -72,8 +70,8 @@ async def test_listing_goes_beyond_one_page(storage: StorageSettings) -> None:
         assert [item.key async for item in store.list("x/")] == [f"x/{number:02d}" for number in range(12)]
 
 
-async def test_a_key_bucket_with_versions_is_refused(storage: StorageSettings, s3_server: SeaweedServer) -> None:
-    client = s3_server.client()
+async def test_a_key_bucket_with_versions_is_refused(storage: StorageSettings, s3: SeaweedServer) -> None:
+    client = s3.client()
     client.make_bucket(storage.key_bucket)
     client.set_bucket_versioning(storage.key_bucket, VersioningConfig(ENABLED))
     async with ObjectStore(storage) as store:
@@ -82,8 +80,8 @@ async def test_a_key_bucket_with_versions_is_refused(storage: StorageSettings, s
     assert refused.value.code == "key_bucket_keeps"
 
 
-async def test_a_key_bucket_with_object_lock_is_refused(storage: StorageSettings, s3_server: SeaweedServer) -> None:
-    s3_server.client().make_bucket(storage.key_bucket, object_lock=True)
+async def test_a_key_bucket_with_object_lock_is_refused(storage: StorageSettings, s3: SeaweedServer) -> None:
+    s3.client().make_bucket(storage.key_bucket, object_lock=True)
     async with ObjectStore(storage) as store:
         with pytest.raises(SettingsError):
             await store.ensure_buckets()
