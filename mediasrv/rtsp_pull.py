@@ -23,7 +23,7 @@ from mediasrv.errors import CameraError, MediasrvError, ProtocolError
 from mediasrv.hub import Mountpoint
 from mediasrv.media.access_unit import VIDEO_CLOCK_RATE, AudioFormat, Codec, Session, VideoFormat
 from mediasrv.media.intake import SECOND_US, Intake
-from mediasrv.media.rtp import AacDepacketizer, Deliver, Depacketizer, G711Depacketizer, split_parameter_sets
+from mediasrv.media.rtp import NO_RTP, AacDepacketizer, Deliver, Depacketizer, G711Depacketizer, split_parameter_sets
 from mediasrv.settings import PullSettings
 from mediasrv.wire.rtcp import SenderReport, ntp_to_us, parse_compound
 from mediasrv.wire.rtsp import (
@@ -230,7 +230,7 @@ class RtspPull:
         tracks = [track for track in (intake.video, intake.audio) if track is not None]
         offset_us, uncertainty_us = self._camera_offset or (None, None)
         return PullReport(
-            packets=client.packets,
+            packets=sum(track.packets for track in tracks),
             received_bytes=connection.received_bytes if connection else 0,
             video_units=intake.video_units,
             audio_units=intake.audio_units,
@@ -387,14 +387,12 @@ class RtspPull:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(connection.closed.wait(), TEARDOWN_S)
 
-    def _on_rtcp(self, data: bytes, start: int, end: int, now: float) -> bool:
+    def _on_rtcp(self, data: bytes, start: int, stop: int, now: float) -> int:
         """Keeps the offset of the camera's clock by its sender reports (RFC 3550, 6.4.1)."""
-        if end - start < 4 or data[start] >> 6 != 2:
-            return False
         try:
-            packets = parse_compound(data[start:end])
+            packets = parse_compound(data[start:stop])
         except ProtocolError:
-            return True
+            return _ignore(data, start, stop, now)
         wall_us = self._intake.wall_us(now)
         for packet in packets:
             if isinstance(packet, SenderReport) and packet.ntp and wall_us is not None:
@@ -402,7 +400,7 @@ class RtspPull:
                 trip_s = self._connection.round_trip_s if self._connection else None
                 half_us = round((trip_s or 0.0) * SECOND_US / 2)
                 self._camera_offset = (ntp_to_us(packet.ntp) + half_us - wall_us, half_us)
-        return True
+        return stop
 
 
 def parse_rtsp_url(url: str) -> tuple[str, int]:
@@ -500,8 +498,8 @@ def _make_aac(payload_type: int, deliver: Deliver, *, size_bits: int, index_bits
     return AacDepacketizer(payload_type, deliver, size_bits=size_bits, index_bits=index_bits, unit_samples=unit_samples)
 
 
-def _ignore(data: bytes, start: int, end: int, now: float) -> bool:
-    return end > start and data[start] >> 6 == 2
+def _ignore(data: bytes, start: int, stop: int, now: float) -> int:
+    return stop if stop > start and data[start] >> 6 == 2 else NO_RTP
 
 
 def _connect_failure(error: OSError, timeout_s: float) -> CameraError:

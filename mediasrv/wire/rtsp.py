@@ -20,8 +20,9 @@ from urllib.parse import urlsplit
 from mediasrv.errors import ProtocolError
 from mediasrv.wire.rtsp_auth import Authenticator
 
-Sink = Callable[[bytes, int, int, float], bool]
-"""`(data, start, end, now)` takes the packet `data[start:end]`; False says that it is none: the stream is out of step.
+Sink = Callable[[bytes, int, int, float], int]
+"""`(data, start, stop, now)` takes the packet `data[start:stop]`. It answers where the next one's frame begins: `stop`,
+or further on if it took packets behind it too. A negative answer says that it is none: the stream is out of step.
 """
 
 DEFAULT_TIMEOUT_S: Final = 60
@@ -92,7 +93,6 @@ class RtspClient:
     """
 
     def __init__(self, authenticator: Authenticator, on_junk: Callable[[float], None], most_body_bytes: int) -> None:
-        self.packets = 0
         self.resyncs = 0
         self.session_id = ""
         self.timeout_s = DEFAULT_TIMEOUT_S
@@ -108,7 +108,8 @@ class RtspClient:
         self._channels: set[int] = set()
         self._plausible: re.Pattern[bytes] | None = None
         self._junk_bytes = 0
-        self._packets_at_junk = -1
+        self._taken = 0
+        self._taken_at_junk = -1
 
     def attach(self, channel: int, sink: Sink) -> None:
         """Packets of this interleaved channel go to `sink`. Raises ProtocolError where it is taken or no channel."""
@@ -159,9 +160,10 @@ class RtspClient:
                     break
                 at = self._skip_junk(data, at, now)
                 continue
-            if sinks[data[at + 1]](data, start, stop, now):
-                self.packets += 1
-                at = stop
+            following = sinks[data[at + 1]](data, start, stop, now)
+            if following >= 0:
+                self._taken += 1
+                at = following
             else:
                 at = self._skip_junk(data, at, now)
         self._rest = data[at:]
@@ -185,15 +187,15 @@ class RtspClient:
         lines += [f"{name}: {value}" for name, value in request.headers]
         self._outgoing.append(("\r\n".join(lines) + "\r\n\r\n").encode())
 
-    def _unknown_channel(self, data: bytes, start: int, end: int, now: float) -> bool:
+    def _unknown_channel(self, data: bytes, start: int, stop: int, now: float) -> int:
         """Some cameras send on channels that nobody set up. What follows tells whether it was a packet."""
-        return end == len(data) or data[end] in _AFTER_PACKET
+        return stop if stop == len(data) or data[stop] in _AFTER_PACKET else -1
 
     def _is_waited_for(self, data: bytes, at: int) -> bool:
         """Junk that looks like the head of a long packet would swallow half a second of stream: the version of RTP
         tells, and in the midst of junk a channel that nobody set up."""
         if data[at + 1] not in self._channels:
-            return self.packets != self._packets_at_junk
+            return self._taken != self._taken_at_junk
         return len(data) - at == 4 or data[at + 4] >> 6 == 2
 
     def _receive_text(self, data: bytes, at: int, now: float) -> int:
@@ -272,8 +274,8 @@ class RtspClient:
             raise ProtocolError("What the camera sends is not RTSP.")
         candidates = (match.start() for match in self._plausible.finditer(data, at + 1))
         following = next((start for start in candidates if _confirmed(data, start)), len(data))
-        if self.packets != self._packets_at_junk:
-            self._packets_at_junk = self.packets
+        if self._taken != self._taken_at_junk:
+            self._taken_at_junk = self._taken
             self._junk_bytes = 0
             self.resyncs += 1
             self._on_junk(now)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
+from unittest.mock import ANY
 
 import pytest
 from hypothesis import given
@@ -65,7 +66,7 @@ class Camera:
 
     def packet(self, packet: bytes, now: float = 0.0) -> None:
         if self.sent not in self.lose:
-            assert self.depacketizer.receive(b"$before" + packet + b"after", 7, 7 + len(packet), now)
+            assert self.depacketizer.receive(b"$before" + packet + b"after", 7, 7 + len(packet), now) == 7 + len(packet)
         self.sequence += 1
         self.sent += 1
 
@@ -208,7 +209,7 @@ def test_csrc_extension_and_padding_are_cut_off(listener: Listener) -> None:
     depacketizer = h264(listener)
     header = struct.pack("!BBHII", 0x80 | 0x20 | 0x10 | 2, 0x80 | VIDEO_PT, 7, 900, 1) + bytes(8)
     packet = header + struct.pack("!HH", 0xBEDE, 1) + b"\x10\xff\0\0" + SLICE + b"\0\0\3"
-    assert depacketizer.receive(packet, 0, len(packet), 0.0)
+    assert depacketizer.receive(packet, 0, len(packet), 0.0) == len(packet)
     assert listener.payloads == [avcc(SLICE)]
 
 
@@ -225,15 +226,15 @@ def test_csrc_extension_and_padding_are_cut_off(listener: Listener) -> None:
 )
 def test_packets_that_claim_more_than_they_hold_are_counted_and_passed_over(listener: Listener, packet: bytes) -> None:
     for depacketizer in (h264(listener), G711Depacketizer(VIDEO_PT, listener.deliver)):
-        assert depacketizer.receive(packet, 0, len(packet), 0.0)
+        assert depacketizer.receive(packet, 0, len(packet), 0.0) == len(packet)
         assert depacketizer.strange_packets == 1
     assert listener.units == []
 
 
 def test_what_is_no_rtp_is_said_to_be_none(listener: Listener) -> None:
     for depacketizer in (h264(listener), G711Depacketizer(VIDEO_PT, listener.deliver)):
-        assert not depacketizer.receive(bytes(40), 0, 40, 0.0)
-        assert not depacketizer.receive(b"\x80" * 40, 0, 11, 0.0)
+        assert depacketizer.receive(bytes(40), 0, 40, 0.0) < 0
+        assert depacketizer.receive(b"\x80" * 40, 0, 11, 0.0) < 0
 
 
 def test_an_aggregate_longer_than_its_packet_is_damage(listener: Listener) -> None:
@@ -256,6 +257,59 @@ def test_junk_around_a_picture_in_progress_damages_it_and_none_between_pictures(
     camera.send([SLICE], 3600)
     camera.picture(7200, SLICE)
     assert [unit[0] for unit in listener.units] == [0, 7200]
+
+
+def framed(packets: list[bytes]) -> bytes:
+    return b"".join(struct.pack("!BBH", 0x24, 0, len(packet)) + packet for packet in packets)
+
+
+def feed_framed(depacketizer: Depacketizer, stream: bytes) -> None:
+    """What wire.rtsp does, in a few lines: the depacketizer may take packets behind the one that it is given."""
+    at = 0
+    while at < len(stream):
+        start = at + 4
+        at = depacketizer.receive(stream, start, start + int.from_bytes(stream[at + 2 : start], "big"), 0.0)
+        assert at >= start
+
+
+STEPS = st.sampled_from([IDR, SLICE, SEI, b"\x09\xf0"])
+
+
+@given(
+    st.lists(st.lists(STEPS, min_size=1, max_size=3), max_size=5), st.sets(st.integers(0, 40), max_size=2), st.data()
+)
+def test_packets_side_by_side_give_what_single_packets_give(
+    pictures: list[list[bytes]], lost: set[int], data: st.DataObject
+) -> None:
+    packets: list[bytes] = []
+    for index, nals in enumerate(pictures):
+        payloads = packetize_h264(avcc(*nals), data.draw(st.integers(60, 400)))
+        for place, payload in enumerate(payloads):
+            packets.append(rtp(payload, 65_530 + len(packets), index * 3600, marker=place == len(payloads) - 1))
+    packets = [packet for index, packet in enumerate(packets) if index not in lost]
+    together, single = Listener(), Listener()
+    taker, feeder = h264(together), h264(single)
+    feed_framed(taker, framed(packets))
+    for packet in packets:
+        feed_framed(feeder, framed([packet]))
+    assert together == single
+    assert (taker.packets, taker.lost_packets) == (feeder.packets, feeder.lost_packets) == (len(packets), ANY)
+
+
+def test_a_run_of_fragments_stops_where_anything_but_the_sequence_differs() -> None:
+    payloads = packetize_h264(avcc(IDR), 300)
+    whole = [rtp(payload, index, 0, marker=payload is payloads[-1]) for index, payload in enumerate(payloads)]
+    for index in range(2, len(whole) - 1):
+        for offset, what in ((1, "payload type"), (4, "timestamp"), (8, "SSRC"), (12, "indicator"), (13, "FU header")):
+            listener = Listener()
+            changed = bytearray(whole[index])
+            changed[offset] ^= 0x01
+            feed_framed(h264(listener), framed([*whole[:index], bytes(changed), *whole[index + 1 :]]))
+            single = Listener()
+            depacketizer = h264(single)
+            for packet in [*whole[:index], bytes(changed), *whole[index + 1 :]]:
+                depacketizer.receive(packet, 0, len(packet), 0.0)
+            assert listener == single, what
 
 
 @given(st.lists(st.binary(max_size=80), max_size=30))

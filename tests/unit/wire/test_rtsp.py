@@ -37,12 +37,12 @@ class Harness:
             for channel in (0, 1):
                 self.client.attach(channel, self._sink(channel))
 
-    def _sink(self, channel: int) -> Callable[[bytes, int, int, float], bool]:
-        def take(data: bytes, start: int, end: int, now: float) -> bool:
+    def _sink(self, channel: int) -> Callable[[bytes, int, int, float], int]:
+        def take(data: bytes, start: int, stop: int, now: float) -> int:
             if data[start] >> 6 != 2:
-                return False
-            self.packets.append((channel, data[start:end]))
-            return True
+                return -1
+            self.packets.append((channel, data[start:stop]))
+            return stop
 
         return take
 
@@ -214,7 +214,12 @@ def test_junk_is_told_before_the_packet_after_it() -> None:
     harness = Harness()
     order: list[str] = []
     client = RtspClient(Authenticator("", ""), lambda now: order.append("junk"), 1000)
-    client.attach(0, lambda data, start, end, now: order.append("packet") is None)
+
+    def take(data: bytes, start: int, stop: int, now: float) -> int:
+        order.append("packet")
+        return stop
+
+    client.attach(0, take)
     client.receive(packet(b"a") + b"junkjunk" + packet(b"b"), 0.0)
     assert order == ["packet", "junk", "packet"]
     assert harness.junk_at == []
@@ -303,9 +308,30 @@ def test_waiting_requests_are_bounded() -> None:
 def test_a_channel_is_attached_once() -> None:
     harness = Harness()
     with pytest.raises(ProtocolError):
-        harness.client.attach(0, lambda data, start, end, now: True)
+        harness.client.attach(0, lambda data, start, stop, now: stop)
     with pytest.raises(ProtocolError):
-        harness.client.attach(256, lambda data, start, end, now: True)
+        harness.client.attach(256, lambda data, start, stop, now: stop)
+
+
+def test_a_sink_may_take_packets_behind_its_own() -> None:
+    starts: list[int] = []
+    client = RtspClient(Authenticator("", ""), lambda now: None, 1000)
+
+    def take(data: bytes, start: int, stop: int, now: float) -> int:
+        starts.append(start)
+        return stop + len(packet(b"second")) if len(starts) == 1 else stop
+
+    client.attach(0, take)
+    client.receive(packet(b"first") + packet(b"second") + packet(b"third"), 0.0)
+    assert len(starts) == 2
+
+
+def test_a_detached_client_still_takes_answers() -> None:
+    harness = Harness()
+    harness.request("TEARDOWN")
+    harness.client.detach()
+    assert len(harness.receive(packet(b"late") + response(1))) == 1
+    assert harness.packets == []
 
 
 @pytest.mark.parametrize(
