@@ -66,7 +66,7 @@ class Mountpoint:
         self.audio_format: Format | None = None
         """Of the audio of this session; None without any."""
         self.dropped_sinks = 0
-        self._part_s = part_s
+        self.part_s = part_s
         self._segmenter: Segmenter | None = None
         self._unit_sinks: tuple[AccessUnitSink, ...] = ()
         self._part_sinks: tuple[PartSink, ...] = ()
@@ -145,10 +145,10 @@ class Mountpoint:
     def _missed_parts(self) -> list[Part]:
         """The complete parts of the cached GOP, for a subscriber that has just come."""
         if self._segmenter is None:
-            segmenter = self._segmenter = Segmenter(self._part_s)
+            segmenter = self._segmenter = Segmenter(self.part_s)
             return [part for unit in self.gop for part in segmenter.push(unit)]
         open_from = self._segmenter.open_from
-        return [] if open_from is None else parts_before(self.gop, open_from, self._part_s)
+        return [] if open_from is None else parts_before(self.gop, open_from, self.part_s)
 
     def _deliver_parts(self, parts: list[Part]) -> None:
         for part in parts:

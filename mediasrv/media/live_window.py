@@ -1,0 +1,328 @@
+"""The last seconds of a stream as LL-HLS segments: which parts make which segment, and what is still kept.
+
+Video and audio share the sequence of segments: number, discontinuity and cut are the same in both playlists.
+A segment begins at a video keyframe; only a GOP that is longer than the target duration is cut inside.
+Pure: parts go in, playlists and media come out; `hls.py` adds waiting and demand.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Final
+
+from mediasrv.errors import InvalidRequest, NotFound
+from mediasrv.media.access_unit import AudioFormat, Codec, Format, Part, TrackKind, VideoFormat
+from mediasrv.media.fmp4 import init_segment
+from mediasrv.media.playlist import (
+    SKIP_TARGETS,
+    LivePart,
+    LivePlaylist,
+    LiveSegment,
+    RenditionReport,
+    live_playlist,
+)
+
+UNKNOWN_GOP_TARGET_S: Final = 4
+MOST_TARGET_S: Final = 10
+SHORTEST_SEGMENT_S: Final = 0.95
+"""Shorter GOPs are put together, so that segment numbers cannot run faster than seconds."""
+
+_ROUNDING_S: Final = 0.5
+"""A segment's duration, rounded, must not exceed the target duration (RFC 8216bis, 4.4.3.1)."""
+
+_DELTA_TARGETS: Final = SKIP_TARGETS + 2
+_DELTA_MOST_S: Final = 24.0
+"""The window grows up to here if that gives delta updates something to leave out."""
+
+_FEWEST_TARGETS: Final = 4
+_MOST_VERSIONS: Final = 32
+_AAC_FRAME: Final = 1024
+_TRACK_NAMES: Final = {TrackKind.VIDEO: "video", TrackKind.AUDIO: "audio"}
+
+
+def target_duration_s(gop_s: float | None) -> int:
+    """The target duration for a stream whose GOPs last so long; it must not change later."""
+    return UNKNOWN_GOP_TARGET_S if gop_s is None else min(MOST_TARGET_S, max(1, math.ceil(gop_s - 0.05)))
+
+
+@dataclass(slots=True)
+class _Run:
+    """One track's share of a segment."""
+
+    parts: list[Part] = field(default_factory=list)
+    duration_s: float = 0.0
+    version: int | None = None
+    entry: LiveSegment | None = None
+    """Its line in playlists, once that does not change any more."""
+
+
+@dataclass(slots=True)
+class _Segment:
+    msn: int
+    discontinuity: bool
+    complete: bool = False
+    runs: dict[TrackKind, _Run] = field(default_factory=lambda: {kind: _Run() for kind in TrackKind})
+
+    @property
+    def started(self) -> bool:
+        return any(run.parts for run in self.runs.values())
+
+    @property
+    def duration_s(self) -> float:
+        """Of the video; of the audio where there is no video."""
+        return self.runs[TrackKind.VIDEO].duration_s or self.runs[TrackKind.AUDIO].duration_s
+
+    @property
+    def started_us(self) -> int:
+        return min(run.parts[0].started_us for run in self.runs.values() if run.parts)
+
+
+class LiveWindow:
+    """Not thread-safe. `first_number` begins media sequence numbers and init versions: let it be larger than any
+    number of an earlier window of the same stream, so that no URL ever means two things.
+    """
+
+    def __init__(self, window_s: float, target_s: int, part_s: float, first_number: int = 0) -> None:
+        self.revision = 0
+        """Rises whenever a playlist changes."""
+        self._target_s = target_s
+        self._part_s = part_s
+        wanted_s = _DELTA_TARGETS * target_s
+        self._window_s = max(window_s, wanted_s if wanted_s <= _DELTA_MOST_S else _FEWEST_TARGETS * target_s)
+        self._listed: deque[_Segment] = deque([_Segment(first_number, discontinuity=False)])
+        self._retired: deque[_Segment] = deque()
+        self._discontinuity_sequence = 0
+        self._formats: dict[TrackKind, Format] = {}
+        self._versions: dict[int, tuple[TrackKind, Format]] = {}
+        self._current_versions: dict[TrackKind, int] = {}
+        self._next_version = first_number
+        self._part_targets_s = dict.fromkeys(TrackKind, 0.0)
+        self._texts: dict[tuple[TrackKind, bool], tuple[int, bytes]] = {}
+
+    # --- what comes in ---------------------------------------------------------------------------
+
+    def add(self, part: Part, *, last_of_gop: bool = False) -> None:
+        """Takes the next part of its track. `last_of_gop`: a keyframe follows it. G.711 has no place in HLS."""
+        kind = part.format.kind
+        if not self._wants(part):
+            return
+        if kind is TrackKind.VIDEO and self._must_cut_before(part):
+            self._cut()
+        if self._formats.get(kind) != part.format:
+            self._change_format(part.format)
+        run = self._open.runs[kind]
+        run.version = self._current_versions[kind]
+        run.parts.append(part)
+        run.duration_s += part.duration_s
+        # Both are right from the start unless the camera changes its ways: a picture that lasts for seconds.
+        self._target_s = max(self._target_s, round(run.duration_s))
+        self._part_targets_s[kind] = max(self._part_targets_s[kind], _up_to_ms(part.duration_s))
+        if last_of_gop and run.duration_s >= SHORTEST_SEGMENT_S:
+            self._cut()
+        self.revision += 1
+
+    def end_session(self) -> None:
+        """What comes next is not continuous with what came before."""
+        if self._open.started:
+            self._cut()
+        self._open.discontinuity = len(self._listed) > 1
+        self.revision += 1
+
+    # --- what is there ---------------------------------------------------------------------------
+
+    def has(self, kind: TrackKind) -> bool:
+        """Whether there is a part of this track, so that its playlist can be shown."""
+        return kind in self._formats
+
+    def format(self, kind: TrackKind) -> Format | None:
+        return self._formats.get(kind)
+
+    def bits_per_second(self) -> tuple[int, int]:
+        """(peak, average) bit rate of the listed segments, all tracks together (4.4.6.2)."""
+        rates = [(_bits(segment), segment.duration_s) for segment in self._listed if segment.started]
+        bits, seconds = sum(rate[0] for rate in rates), sum(rate[1] for rate in rates)
+        peak = max((size / duration_s for size, duration_s in rates if duration_s >= SHORTEST_SEGMENT_S), default=0.0)
+        average = bits / seconds if seconds else 0.0
+        return max(1, round(max(peak, average))), max(1, round(average))
+
+    def reached(self, kind: TrackKind, msn: int, part: int | None) -> bool:
+        """Whether a blocking reload for this segment or part can be answered (6.2.5.2).
+
+        Raises InvalidRequest for what lies further ahead than a player may ask.
+        """
+        now = self._open.msn
+        if msn < now and part is not None and part >= self._parts_in(kind, msn):
+            msn, part = msn + 1, 0
+        if msn < now:
+            return True
+        count = len(self._open.runs[kind].parts)
+        target_s = self._part_targets_s[kind]
+        furthest = 3 / target_s if 0 < target_s < 1 else 3
+        already = count if msn == now else 0
+        if msn > now + 1 or (part is not None and part >= already + furthest):
+            raise InvalidRequest("The playlist was asked for too far ahead.", code="hls_too_far_ahead")
+        return msn == now and part is not None and part < count
+
+    def playlist(self, kind: TrackKind, *, skip: bool = False) -> bytes:
+        """The media playlist of a track, made once for each revision."""
+        known = self._texts.get((kind, skip))
+        if known is not None and known[0] == self.revision:
+            return known[1]
+        text = live_playlist(self._playlist(kind), skip=skip)
+        self._texts[kind, skip] = (self.revision, text)
+        return text
+
+    def part(self, kind: TrackKind, msn: int, index: int) -> bytes | None:
+        """A part; None where it is still to come. Raises NotFound for one that is gone or will not come."""
+        segment = self._find(msn)
+        if segment is not None:
+            parts = segment.runs[kind].parts
+            if index < len(parts):
+                return parts[index].fragment
+            if not segment.complete and index == len(parts):
+                return None
+        elif msn == self._open.msn + 1 and index == 0:
+            return None
+        raise _not_found()
+
+    def segment(self, kind: TrackKind, msn: int) -> bytes:
+        """A complete segment: its fragments in order. Raises NotFound."""
+        segment = self._find(msn)
+        if segment is None or not segment.complete or not segment.runs[kind].parts:
+            raise _not_found()
+        return b"".join([part.fragment for part in segment.runs[kind].parts])
+
+    def init(self, kind: TrackKind, version: int) -> bytes:
+        """The init segment that playlists call `init-{version}.mp4`. Raises NotFound."""
+        found = self._versions.get(version)
+        if found is None or found[0] is not kind:
+            raise _not_found()
+        return init_segment(found[1])
+
+    # --- segments --------------------------------------------------------------------------------
+
+    @property
+    def _open(self) -> _Segment:
+        return self._listed[-1]
+
+    def _wants(self, part: Part) -> bool:
+        """HLS carries H.264 and AAC, and starts where a picture can be shown."""
+        if isinstance(part.format, VideoFormat):
+            return part.independent or TrackKind.VIDEO in self._formats
+        return part.format.codec is Codec.AAC and TrackKind.VIDEO in self._formats
+
+    def _must_cut_before(self, part: Part) -> bool:
+        duration_s = self._open.runs[TrackKind.VIDEO].duration_s
+        if part.independent and duration_s >= SHORTEST_SEGMENT_S:
+            return True
+        return duration_s > 0 and duration_s + part.duration_s >= self._target_s + _ROUNDING_S
+
+    def _change_format(self, format: Format) -> None:
+        """A new init version; a discontinuity unless it is the first, or begins a segment that is one already."""
+        kind = format.kind
+        if kind in self._formats:
+            if self._open.runs[kind].parts or (self._open.started and not self._open.discontinuity):
+                self._cut()
+            self._open.discontinuity = True
+        elif isinstance(format, AudioFormat):
+            # Frames of fixed length say at once what a full part will be; the first may be a short one.
+            self._part_targets_s[kind] = _up_to_ms(_full_audio_part_s(format, self._part_s))
+        self._formats[kind] = format
+        self._versions[self._next_version] = (kind, format)
+        self._current_versions[kind] = self._next_version
+        self._next_version += 1
+        while len(self._versions) > _MOST_VERSIONS:
+            del self._versions[min(self._versions)]
+
+    def _cut(self) -> None:
+        """Completes the open segment, begins the next and lets go of the oldest."""
+        self._open.complete = True
+        self._listed.append(_Segment(self._open.msn + 1, discontinuity=False))
+        listed_s = sum(segment.duration_s for segment in self._listed)
+        while listed_s - self._listed[0].duration_s >= self._window_s:
+            gone = self._listed.popleft()
+            listed_s -= gone.duration_s
+            self._discontinuity_sequence += gone.discontinuity
+            self._retired.append(gone)
+        # What left the playlist stays for as long as a playlist that lists it may be in use (6.2.2).
+        retired_s = sum(segment.duration_s for segment in self._retired)
+        while self._retired and retired_s - self._retired[0].duration_s >= self._window_s + self._target_s:
+            retired_s -= self._retired.popleft().duration_s
+
+    def _find(self, msn: int) -> _Segment | None:
+        for segments in (self._listed, self._retired):
+            if segments and segments[0].msn <= msn <= segments[-1].msn:
+                return segments[msn - segments[0].msn]
+        return None
+
+    def _parts_in(self, kind: TrackKind, msn: int) -> int:
+        segment = self._find(msn)
+        return 0 if segment is None else len(segment.runs[kind].parts)
+
+    # --- playlists -------------------------------------------------------------------------------
+
+    def _playlist(self, kind: TrackKind) -> LivePlaylist:
+        hint = f"{_TRACK_NAMES[kind]}/{self._open.msn}.{len(self._open.runs[kind].parts)}.m4s"
+        return LivePlaylist(
+            first_msn=self._listed[0].msn,
+            discontinuity_sequence=self._discontinuity_sequence,
+            target_duration_s=self._target_s,
+            part_target_s=self._part_targets_s[kind],
+            segments=[_live_segment(segment, kind) for segment in self._listed],
+            hint_uri=hint,
+            reports=[self._report(other) for other in TrackKind if other is not kind and self.has(other)],
+            can_skip=self._window_s >= (SKIP_TARGETS + 1) * self._target_s,
+        )
+
+    def _report(self, kind: TrackKind) -> RenditionReport:
+        count, msn = len(self._open.runs[kind].parts), self._open.msn
+        if not count:
+            msn -= 1
+            count = self._parts_in(kind, msn)
+        return RenditionReport(f"{_TRACK_NAMES[kind]}.m3u8", msn, count - 1 if count else None)
+
+
+def _live_segment(segment: _Segment, kind: TrackKind) -> LiveSegment:
+    run = segment.runs[kind]
+    if not segment.complete:
+        return _make_entry(segment, kind)
+    if run.entry is None:
+        run.entry = _make_entry(segment, kind)
+    return run.entry
+
+
+def _make_entry(segment: _Segment, kind: TrackKind) -> LiveSegment:
+    """As playlists see it. What a track has nothing of lasts as long as the other track's share."""
+    run, name = segment.runs[kind], _TRACK_NAMES[kind]
+    parts = [
+        LivePart(f"{name}/{segment.msn}.{index}.m4s", part.duration_s, part.independent)
+        for index, part in enumerate(run.parts)
+    ]
+    return LiveSegment(
+        uri=f"{name}/{segment.msn}.m4s",
+        init_uri=None if run.version is None else f"{name}/init-{run.version}.mp4",
+        started_us=run.parts[0].started_us if run.parts else segment.started_us if segment.started else 0,
+        duration_s=run.duration_s or (segment.duration_s if segment.complete else 0.0),
+        discontinuity=segment.discontinuity,
+        complete=segment.complete,
+        parts=parts,
+    )
+
+
+def _full_audio_part_s(format: AudioFormat, part_s: float) -> float:
+    frame_s = _AAC_FRAME / format.clock_rate
+    return max(1, int(part_s / frame_s)) * frame_s
+
+
+def _up_to_ms(seconds: float) -> float:
+    return math.ceil(seconds * 1000 - 1e-6) / 1000
+
+
+def _bits(segment: _Segment) -> int:
+    return 8 * sum(len(part.fragment) for run in segment.runs.values() for part in run.parts)
+
+
+def _not_found() -> NotFound:
+    return NotFound("There is no such segment, or there is none any more.", code="segment_not_found")
