@@ -13,19 +13,19 @@ import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Generic, NamedTuple, Protocol, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from mediasrv.catalogue import Catalogue, footage_queries
 from mediasrv.catalogue.footage_queries import SEAM_US, GapRow, StoredObject
 from mediasrv.catalogue.spans import Span, clip, merge
 from mediasrv.clock import SECOND_US, Clock, from_us
-from mediasrv.errors import FootageRefused, InvalidRequest, NotFound
-from mediasrv.media.access_unit import Codec, Format, StreamName, StreamRef, TrackKind, VideoFormat
+from mediasrv.errors import FootageError, FootageRefused, InvalidRequest, NotFound
+from mediasrv.media.access_unit import Codec, Format, StreamRef, TrackKind, VideoFormat
 from mediasrv.media.fmp4 import read_format
 from mediasrv.media.vod import VodSegment, VodVariant, media_playlist, multivariant_playlist
 from mediasrv.settings import HlsSettings
 from mediasrv.storage.cuts import Cut, CutPair, cut_object
-from mediasrv.storage.sealing import ObjectHeader, PartEntry
+from mediasrv.storage.footage import Footage, FootageIndex
 
 log = logging.getLogger(__name__)
 
@@ -33,32 +33,8 @@ K = TypeVar("K")
 V = TypeVar("V")
 A = TypeVar("A")
 
-_MOST_CUT_OBJECTS: Final = 1024
-_MOST_FORMATS: Final = 8192
+_MOST_CUT_OBJECTS: Final = 512
 _PARALLEL_READS: Final = 16
-
-
-class FootageIndex(Protocol):
-    """A verified object in storage, or the durable parts of one in the spool."""
-
-    @property
-    def header(self) -> ObjectHeader: ...
-
-    @property
-    def entries(self) -> Sequence[PartEntry]: ...
-
-
-class FootageSource(Protocol):
-    """What playback needs of `storage.footage`."""
-
-    async def index(self, row: StoredObject) -> FootageIndex:
-        """Raises FootageRefused, StorageError."""
-
-    def spooled(self, ref: StreamRef) -> Sequence[FootageIndex]:
-        """Objects of the stream that wait in the spool."""
-
-    async def parts(self, index: FootageIndex, first: int, last: int) -> list[bytes]:
-        """Plain bytes of parts `first` to `last`. Raises FootageError."""
 
 
 # --- answers -------------------------------------------------------------------------------------
@@ -88,19 +64,18 @@ class Playback:
     Spans are wall time in microseconds. All methods may raise StorageError and KeyUnavailable.
     """
 
-    def __init__(self, catalogue: Catalogue, footage: FootageSource, settings: HlsSettings, clock: Clock) -> None:
+    def __init__(self, catalogue: Catalogue, footage: Footage, settings: HlsSettings, clock: Clock) -> None:
         self._catalogue = catalogue
         self._footage = footage
         self._settings = settings
         self._clock = clock
         self._cut: _Recent[str, _CutObject] = _Recent(_MOST_CUT_OBJECTS)
-        self._formats: _Recent[_InitKey, Format] = _Recent(_MOST_FORMATS)
 
     async def timeline(self, ref: StreamRef, start_us: int, end_us: int) -> Timeline:
         """Raises InvalidRequest for an empty span."""
         within = _span(start_us, end_us)
         # The spool first: an object that is stored in between is then in both, not in neither.
-        waiting = [_coverage_of(one) for one in self._footage.spooled(ref)]
+        waiting = [_coverage_of(one) for one in self._footage.spooled(ref, within)]
         stored = await self._catalogue.read(footage_queries.coverage, ref, within)
         gaps = await self._catalogue.read(footage_queries.gaps, ref, within)
         holds = await self._catalogue.read(footage_queries.active_holds, ref.camera_id, self._clock.wall_us())
@@ -128,32 +103,44 @@ class Playback:
     async def media_playlist(self, ref: StreamRef, track: TrackKind, start_us: int, end_us: int) -> bytes:
         """One track's playlist of the span, widened to whole cuts. Raises NotFound `no_footage`, InvalidRequest."""
         entries = await self._plan(ref, _span(start_us, end_us))
-        segments = [_segment(one, track) for one in entries]
+        video, audio = ([_segment(one, kind) for one in entries] for kind in (TrackKind.VIDEO, TrackKind.AUDIO))
+        segments = video if track is TrackKind.VIDEO else audio
         if all(one.uri is None for one in segments):
             raise NotFound("Nothing of this track was recorded in the span.", code="no_footage")
-        return media_playlist(segments, max(0, start_us - entries[0].pair.video.started_us) / SECOND_US)
+        start_s = max(0, start_us - entries[0].pair.video.started_us) / SECOND_US
+        return media_playlist(segments, start_s, max(one.duration_s for one in [*video, *audio]))
 
     async def segment(self, camera_id: str, object_id: str, track: TrackKind, first: int, last: int) -> bytes:
         """The fragments of that track among parts `first` to `last`. Raises NotFound `segment_not_found`."""
-        found = await self._find(camera_id, object_id)
-        if not 0 <= first <= last < len(found.entries):
-            raise _no_such_segment()
-        descriptors = [entry.descriptor for entry in found.entries[first : last + 1]]
-        wanted = [number for number, one in enumerate(descriptors) if one.track == track and not one.is_init]
-        if not wanted:
-            raise _no_such_segment()
-        parts = await self._footage.parts(found, first, last)
-        return b"".join([parts[number] for number in wanted])
+        numbers, parts = await self._read(camera_id, object_id, track, first, last, is_init=False)
+        return b"".join([parts[number - first] for number in numbers])
 
     async def init(self, camera_id: str, object_id: str, track: TrackKind, index: int) -> bytes:
         """The init segment that is part `index`. Raises NotFound `segment_not_found`."""
-        found = await self._find(camera_id, object_id)
-        if not 0 <= index < len(found.entries):
-            raise _no_such_segment()
-        descriptor = found.entries[index].descriptor
-        if not descriptor.is_init or descriptor.track != track:
-            raise _no_such_segment()
-        return (await self._footage.parts(found, index, index))[0]
+        _, parts = await self._read(camera_id, object_id, track, index, index, is_init=True)
+        return parts[0]
+
+    async def _read(
+        self, camera_id: str, object_id: str, track: TrackKind, first: int, last: int, *, is_init: bool
+    ) -> tuple[list[int], list[bytes]]:
+        """Plain parts `first` to `last`, and the numbers of those among them that were asked for: one at least."""
+        for look in (self._find_spooled, self._find_stored):
+            found = await look(camera_id, object_id)
+            if found is None or not 0 <= first <= last < len(found.entries):
+                continue
+            descriptors = [entry.descriptor for entry in found.entries[first : last + 1]]
+            wanted = [
+                number for number, one in enumerate(descriptors, first) if one.track == track and one.is_init == is_init
+            ]
+            if not wanted:
+                break
+            try:
+                return wanted, await self._footage.parts(found, first, last)
+            except FootageError as error:
+                # It has left the spool while it was read: it is in the catalogue by now.
+                if error.code != "footage_moved":
+                    raise
+        raise NotFound("There is no such segment of this camera.", code="segment_not_found")
 
     # --- the plan --------------------------------------------------------------------------------
 
@@ -162,102 +149,85 @@ class Playback:
         if within.end_us - within.start_us > self._settings.playback_most_s * SECOND_US:
             hours = self._settings.playback_most_s / 3600
             raise InvalidRequest(f"A playback covers at most {hours:g} hours.", code="span_too_long")
-        chosen = _choose(await self._cut_objects(ref, within), within)
-        if not chosen:
+        try:
+            objects = await self._cut_objects(ref, within)
+        except FootageError as error:
+            if error.code != "footage_moved":
+                raise
+            objects = await self._cut_objects(ref, within)
+        entries = list(_link(_choose(objects, within)))
+        if not entries:
             raise NotFound("Nothing was recorded in this span.", code="no_footage")
-        inits = {key: one.source for one in chosen for key in _needed_inits(one)}
-        formats = dict(await _in_parallel(self._read_format, inits.items()))
-        return list(_link(chosen, formats))
+        return entries
 
     async def _cut_objects(self, ref: StreamRef, within: Span) -> list[_CutObject]:
         """All objects that may have footage in the span, cut. The spool first, as in `timeline`."""
-        waiting = [_cut_source(one) for one in self._footage.spooled(ref)]
+        waiting = self._footage.spooled(ref, within)
         rows = await self._catalogue.read(footage_queries.objects_in_span, ref, within)
         stored = await _in_parallel(self._cut_stored, rows)
         ids = {row.object_id for row in rows}
-        return [one for one in stored if one is not None] + [one for one in waiting if one.object_id not in ids]
+        fresh = await _in_parallel(self._cut_index, [one for one in waiting if one.header.object_id not in ids])
+        return [one for one in stored if one is not None] + fresh
 
     async def _cut_stored(self, row: StoredObject) -> _CutObject | None:
         """None where the object is refused: the rest of the span still plays, and the log says why this does not."""
         found = self._cut.get(row.object_id)
         if found is None:
             try:
-                found = _cut_source(await self._footage.index(row))
+                found = await self._cut_index(await self._footage.index(row))
             except FootageRefused as error:
                 log.error("%s: object %s is refused (%s): %s", row.ref, row.object_id, error.code, error.sentence)
                 return None
             self._cut.put(row.object_id, found)
         return found
 
-    async def _read_format(self, wanted: tuple[_InitKey, FootageIndex]) -> tuple[_InitKey, Format]:
-        key, source = wanted
-        found = self._formats.get(key)
-        if found is None:
-            plain = await self._footage.parts(source, key.number, key.number)
-            found = read_format(plain[0])
-            self._formats.put(key, found)
-        return key, found
+    async def _cut_index(self, index: FootageIndex) -> _CutObject:
+        pairs = cut_object((entry.length, entry.descriptor) for entry in index.entries)
+        formats = {}
+        for number in sorted({cut.init for pair in pairs for cut in pair if cut is not None}):
+            (plain,) = await self._footage.parts(index, number, number)
+            formats[number] = read_format(plain)
+        header = index.header
+        return _CutObject(header.object_id, header.session, header.seq, tuple(pairs), formats)
 
-    async def _find(self, camera_id: str, object_id: str) -> FootageIndex:
-        """An object of this camera, wherever it lies now. Raises NotFound."""
-        found = await self._find_stored(camera_id, object_id) or self._find_spooled(camera_id, object_id)
-        # Between the two looks it may have been stored and have left the spool.
-        found = found or await self._find_stored(camera_id, object_id)
-        if found is None:
-            raise _no_such_segment()
-        return found
+    async def _find_spooled(self, camera_id: str, object_id: str) -> FootageIndex | None:
+        found = self._footage.find_spooled(object_id)
+        return found if found is not None and found.header.camera == camera_id else None
 
     async def _find_stored(self, camera_id: str, object_id: str) -> FootageIndex | None:
-        cut = self._cut.get(object_id)
         row = await self._catalogue.read(footage_queries.find_object, object_id)
         if row is None or row.ref.camera_id != camera_id:
             return None
-        return cut.source if cut is not None else await self._footage.index(row)
-
-    def _find_spooled(self, camera_id: str, object_id: str) -> FootageIndex | None:
-        waiting = (one for stream in StreamName for one in self._footage.spooled(StreamRef(camera_id, stream)))
-        return next((one for one in waiting if one.header.object_id == object_id), None)
+        return await self._footage.index(row)
 
 
 # --- from objects to entries ---------------------------------------------------------------------
 
 
-class _InitKey(NamedTuple):
-    """An init part: its object and its number in it."""
-
-    object_id: str
-    number: int
-
-
 @dataclass(frozen=True, slots=True)
 class _CutObject:
-    """An object as far as playlists need it; `source` is where its parts are read from."""
+    """An object as far as playlists need it. `formats` are those of its init parts, by their number."""
 
-    source: FootageIndex
+    object_id: str
+    session: str
+    seq: int
     pairs: tuple[CutPair, ...]
-
-    @property
-    def object_id(self) -> str:
-        return self.source.header.object_id
+    formats: Mapping[int, Format]
 
 
 class _Chosen(NamedTuple):
     """A cut that plays."""
 
-    source: FootageIndex
+    source: _CutObject
     pair: CutPair
 
     def follows(self, before: _Chosen) -> bool:
-        same_session = self.source.header.session == before.source.header.session
-        return same_session and self.pair.video.continues(before.pair.video)
-
-    def key_of(self, cut: Cut) -> _InitKey:
-        return _InitKey(self.source.header.object_id, cut.init)
+        return self.source.session == before.source.session and self.pair.video.continues(before.pair.video)
 
 
 @dataclass(frozen=True, slots=True)
 class _Init:
-    """An init segment: the first of a run of parts that all need the same one."""
+    """The init segment of a run of cuts: the first one that says what all of them need."""
 
     uri: str
     format: Format
@@ -274,10 +244,6 @@ class _Entry:
     discontinuity: bool
 
 
-def _cut_source(source: FootageIndex) -> _CutObject:
-    return _CutObject(source, tuple(cut_object((entry.length, entry.descriptor) for entry in source.entries)))
-
-
 def _coverage_of(source: FootageIndex) -> Span:
     """Of the durable parts of an object in the spool; empty where there are none yet."""
     media = [entry.descriptor for entry in source.entries if not entry.descriptor.is_init]
@@ -291,49 +257,36 @@ def _choose(objects: Iterable[_CutObject], within: Span) -> list[_Chosen]:
     Sessions are not interleaved where they overlap (a clock that was set back, a change of owner): each plays
     whole, and nothing of it is left out.
     """
-    sessions: dict[str, list[_CutObject]] = {}
-    for one in objects:
-        sessions.setdefault(one.source.header.session, []).append(one)
-    runs = [
-        [
-            _Chosen(one.source, pair)
-            for one in sorted(session, key=lambda item: item.source.header.seq)
-            for pair in one.pairs
-            if Span(pair.video.started_us, pair.video.ended_us).overlaps(within)
-        ]
-        for session in sessions.values()
-    ]
-    runs = sorted((run for run in runs if run), key=lambda run: run[0].pair.video.started_us)
-    return [chosen for run in runs for chosen in run]
+    runs: dict[str, list[_Chosen]] = {}
+    for one in sorted(objects, key=lambda item: item.seq):
+        for pair in one.pairs:
+            if Span(pair.video.started_us, pair.video.ended_us).overlaps(within):
+                runs.setdefault(one.session, []).append(_Chosen(one, pair))
+    in_order = sorted(runs.values(), key=lambda run: run[0].pair.video.started_us)
+    return [chosen for run in in_order for chosen in run]
 
 
-def _needed_inits(one: _Chosen) -> Iterator[_InitKey]:
-    yield one.key_of(one.pair.video)
-    if one.pair.audio is not None:
-        yield one.key_of(one.pair.audio)
-
-
-def _link(chosen: Sequence[_Chosen], formats: Mapping[_InitKey, Format]) -> Iterator[_Entry]:
-    """Each object has init segments of its own; a new one is only named where it says something new."""
+def _link(chosen: Sequence[_Chosen]) -> Iterator[_Entry]:
+    """Each object has init segments of its own; another one is named only where it says something new."""
     video_init: _Init | None = None
     audio_init: _Init | None = None
     before: _Chosen | None = None
     for one in chosen:
-        last_init, video_init = video_init, _init_of(one, one.pair.video, formats, video_init)
-        playable = one.pair.audio is not None and _is_playable(formats[one.key_of(one.pair.audio)])
-        if one.pair.audio is not None and playable:
-            audio_init = _init_of(one, one.pair.audio, formats, audio_init)
+        last_init, video_init = video_init, _init_of(one.source, one.pair.video, video_init)
+        audio = one.pair.audio
+        playable = audio is not None and _is_playable(one.source.formats[audio.init])
+        if audio is not None and playable:
+            audio_init = _init_of(one.source, audio, audio_init)
         broken = before is not None and (video_init is not last_init or not one.follows(before))
-        object_id = one.source.header.object_id
-        yield _Entry(object_id, one.pair, video_init, audio_init if playable else None, broken)
+        yield _Entry(one.source.object_id, one.pair, video_init, audio_init if playable else None, broken)
         before = one
 
 
-def _init_of(one: _Chosen, cut: Cut, formats: Mapping[_InitKey, Format], current: _Init | None) -> _Init:
-    key = one.key_of(cut)
-    if current is not None and current.format == formats[key]:
+def _init_of(source: _CutObject, cut: Cut, current: _Init | None) -> _Init:
+    needed = source.formats[cut.init]
+    if current is not None and current.format == needed:
         return current
-    return _Init(f"{key.object_id}/{_track_name(cut.track)}/init-{key.number}.mp4", formats[key])
+    return _Init(f"{source.object_id}/{_track_name(cut.track)}/init-{cut.init}.mp4", needed)
 
 
 def _is_playable(audio: Format) -> bool:
@@ -414,7 +367,3 @@ def _track_name(track: TrackKind) -> str:
 
 def _iso(at_us: int) -> str:
     return from_us(at_us).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-def _no_such_segment() -> NotFound:
-    return NotFound("There is no such segment of this camera.", code="segment_not_found")

@@ -46,9 +46,10 @@ class VodVariant:
     average_bps: int
 
 
-def media_playlist(segments: Sequence[VodSegment], start_s: float) -> bytes:
-    """A complete media playlist; `start_s` is how far into it the time lies that was asked for."""
-    longest_s = max((one.duration_s for one in segments), default=1.0)
+def media_playlist(segments: Sequence[VodSegment], start_s: float, longest_s: float) -> bytes:
+    """A complete media playlist; `start_s` is how far into it the time lies that was asked for, `longest_s` the
+    longest segment of either track: both state the same target duration.
+    """
     lines = [
         "#EXTM3U",
         f"#EXT-X-VERSION:{VERSION}",
