@@ -146,6 +146,11 @@ class Footage:
         waiting = self._spool.of_stream(ref) if self._spool is not None else []
         return [_spooled_index(item) for item in waiting if within_us is None or _touches(item, within_us)]
 
+    def find_spooled(self, object_id: str) -> FootageIndex | None:
+        """An object that waits in the spool, of whatever stream."""
+        item = self._spool.get(object_id) if self._spool is not None else None
+        return None if item is None else _spooled_index(item)
+
     async def parts(self, index: FootageIndex, first: int, last: int) -> list[bytes]:
         """Plain bytes of parts `first` to `last`, both included.
 
