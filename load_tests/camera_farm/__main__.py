@@ -45,6 +45,7 @@ def parse_plan(argv: Sequence[str]) -> FarmPlan:
     parser.add_argument("--session-timeout", type=int, default=60)
     parser.add_argument("--clock-offset", type=float, default=0.0, help="camera time minus true time, seconds")
     parser.add_argument("--reported-host", default="", help="host in ONVIF answers, as of a camera behind NAT")
+    parser.add_argument("--until-stdin-ends", action="store_true", help="end with the process that holds our stdin")
     parser.add_argument("--media2", action="store_true", help="offer the media2 service too")
     for name in ("width", "height", "rate", "bitrate"):
         parser.add_argument(f"--{name}", type=int, help=f"{name} of the main stream")
@@ -82,14 +83,18 @@ def _plan(options: argparse.Namespace) -> FarmPlan:
         clock_offset_s=options.clock_offset,
         reported_host=options.reported_host,
         media2=options.media2,
+        until_stdin_ends=options.until_stdin_ends,
     )
 
 
 async def run_farm(plan: FarmPlan) -> None:
     """Runs until SIGTERM or SIGINT."""
     stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, stop.set)
+    if plan.until_stdin_ends:
+        loop.add_reader(sys.stdin.fileno(), stop.set)
     farm = Farm(plan)
     control = web.AppRunner(control_application(farm), access_log=None, shutdown_timeout=0.1)
     await control.setup()

@@ -50,6 +50,7 @@ class FarmPlan:
     clock_offset_s: float = 0.0
     reported_host: str = ""
     media2: bool = False
+    until_stdin_ends: bool = False
 
     def audio_of(self, number: int) -> AudioKind:
         if self.audio == "mixed":

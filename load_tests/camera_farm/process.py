@@ -36,8 +36,10 @@ class FarmProcess:
         self.username = self.password = ""
 
     async def __aenter__(self) -> FarmProcess:
-        command = [sys.executable, "-m", "load_tests.camera_farm", *self._arguments]
-        self._process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, cwd=_ROOT)
+        # A pipe as stdin, which nobody writes to: where this process is killed, the farm sees it close and ends too.
+        command = [sys.executable, "-m", "load_tests.camera_farm", "--until-stdin-ends", *self._arguments]
+        pipe = asyncio.subprocess.PIPE
+        self._process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, cwd=_ROOT)
         self._http = aiohttp.ClientSession()
         try:
             async with asyncio.timeout(_START_TIMEOUT_S):

@@ -20,8 +20,8 @@ from load_tests.media import H264Encoder, split_avcc
 
 Mover = Callable[[Canvas, float], None]
 
-_POSES: Final = 12
-_SIZE_STEP: Final = 1.03
+_POSES: Final = 10
+_SIZE_STEP: Final = 1.06
 _SKIN: Final = (186, 140, 112)
 _DARK: Final = (34, 36, 42)
 
