@@ -24,7 +24,7 @@ const page = {
       const html = template
         .replace('%SCRIPT%', assetOf(result.metafile, 'src/main.tsx'))
         .replace('%STYLE%', assetOf(result.metafile, 'src/styles/main.css'))
-      await copyFile(path.join(root, 'public/favicon.svg'), path.join(root, 'dist/assets/favicon.svg'))
+      await copyFile(path.join(root, 'public/favicon.svg'), path.join(root, 'dist/favicon.svg'))
       await writeFile(path.join(root, 'dist/index.html'), html)
     })
   },

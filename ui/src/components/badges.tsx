@@ -21,8 +21,18 @@ export function RecordingBadge({ recording, short = false }: { recording: Record
   return (
     <span class={`badge recording-${state}`} title={why} data-testid="recording" data-state={state}>
       <span class="badge-rec" aria-hidden="true" />
-      {short ? <span class="sr-only">{text}</span> : text}
+      {short ? <ShortRecording recording={state === 'recording'} text={text} /> : text}
     </span>
+  )
+}
+
+function ShortRecording({ recording, text }: { recording: boolean; text: string }) {
+  const { t } = useTexts()
+  return (
+    <>
+      {recording && <span aria-hidden="true">{t('recording.short')}</span>}
+      <span class="sr-only">{text}</span>
+    </>
   )
 }
 

@@ -3,7 +3,7 @@ import { useEffect, useState } from 'preact/hooks'
 import { api } from '../api'
 import { Empty, Loading, Notice } from '../components/feedback'
 import { formatDateTime } from '../format'
-import { useTexts } from '../i18n'
+import { knownKey, useTexts } from '../i18n'
 import type { AccessLogEntry, AccessLogPage as LogPage } from '../types'
 
 const PAGE_SIZE = 50
@@ -114,7 +114,14 @@ function Row({ entry }: { entry: AccessLogEntry }) {
 }
 
 function ActionName({ action }: { action: string }) {
-  return <code class="code">{action}</code>
+  const { t } = useTexts()
+  const key = knownKey(`action.${action}`)
+  return (
+    <>
+      {key && <span class="action">{t(key)} </span>}
+      <code class="code">{action}</code>
+    </>
+  )
 }
 
 /** `name value, name value`: what the entry adds, in the words of the log itself. */

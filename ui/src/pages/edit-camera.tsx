@@ -148,7 +148,7 @@ function toForm(camera: Camera): Form {
 function toPolicy(form: Form): RetentionPolicy | null {
   const age = toNumber(form.maxAge)
   const size = toNumber(form.maxSize)
-  if (Number.isNaN(age) || Number.isNaN(size)) return null
+  if (Number.isNaN(age) || Number.isNaN(size) || (age !== null && !Number.isInteger(age))) return null
   return { max_age_days: age, max_size_bytes: size === null ? null : Math.round(size * GIGABYTE) }
 }
 

@@ -13,35 +13,24 @@ export function InvitePage({ token }: { token: string }) {
   const [password, setPassword] = useState('')
   const [repeated, setRepeated] = useState('')
   const [problem, setProblem] = useState<string | null>(null)
-  const [step, setStep] = useState<'asking' | 'busy' | 'done'>('asking')
+  const [busy, setBusy] = useState(false)
 
   async function submit(event: Event) {
     event.preventDefault()
     if (password.length < LEAST_LENGTH) return setProblem(t('invite.short', { count: LEAST_LENGTH }))
     if (password !== repeated) return setProblem(t('invite.mismatch'))
     setProblem(null)
-    setStep('busy')
+    setBusy(true)
     try {
       await api.acceptInvite(token, username, password)
-      setStep('done')
+      // the account is logged in with it; the link must not stay in the history
+      location.replace('/')
     } catch (error) {
       setProblem(explain(error))
-      setStep('asking')
+      setBusy(false)
     }
   }
 
-  if (step === 'done')
-    return (
-      <main class="centre">
-        <div class="card card-narrow">
-          <FrontHead title={t('invite.title')} lead={t('login.lead')} />
-          <Notice kind="good">{t('invite.done')}</Notice>
-          <a class="button button-primary" href="/">
-            {t('invite.toLogin')}
-          </a>
-        </div>
-      </main>
-    )
   return (
     <main class="centre">
       <form class="card card-narrow" onSubmit={(event) => void submit(event)} data-testid="invite">
@@ -72,7 +61,7 @@ export function InvitePage({ token }: { token: string }) {
           autoComplete="new-password"
           required
         />
-        <button type="submit" class="button button-primary" disabled={step === 'busy'}>
+        <button type="submit" class="button button-primary" disabled={busy}>
           {t('invite.submit')}
         </button>
       </form>

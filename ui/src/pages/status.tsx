@@ -6,7 +6,11 @@ import { usePolled } from '../poller'
 import { status } from '../stores'
 import type { Facts } from '../types'
 
-const FIRST = ['node', 'capacity', 'spool', 'storage', 'uploads', 'streams', 'viewers', 'retention']
+/** Shown where a value is not known. */
+const DASH = '–'
+/** Shown in the section's head or as its meter instead. */
+const HIDDEN = new Set(['condition', 'used_bytes', 'budget_bytes'])
+const FIRST = ['node', 'capacity', 'streams', 'spool', 'storage', 'retention']
 
 export function StatusPage() {
   const { t, explain, locale } = useTexts()
@@ -55,10 +59,13 @@ function Section({ title, facts }: { title: string; facts: Facts }) {
   const texts = useTexts()
   return (
     <section class="panel status-section">
-      <h2>{title}</h2>
+      <div class="status-head">
+        <h2>{title}</h2>
+        <Condition facts={facts} />
+      </div>
       <Meter facts={facts} />
       <dl class="fact-list">
-        {flatten(facts).map(([name, value]) => (
+        {flatten(facts).filter(([name]) => !HIDDEN.has(name)).map(([name, value]) => (
           <div class="fact" key={name}>
             <dt>{fieldTitle(name, texts.t)}</dt>
             <dd>{show(name, value, texts)}</dd>
@@ -66,6 +73,21 @@ function Section({ title, facts }: { title: string; facts: Facts }) {
         ))}
       </dl>
     </section>
+  )
+}
+
+/** Good or not, at a glance. */
+function Condition({ facts }: { facts: Facts }) {
+  const { t } = useTexts()
+  const condition = facts['condition']
+  const key = typeof condition === 'string' ? knownKey(`condition.${condition}`) : null
+  if (!key) return null
+  const look = { failing: 'state-retrying', alarm: 'state-connecting', paused: 'state-connecting' }
+  return (
+    <span class={`badge ${look[condition as keyof typeof look] ?? 'state-live'}`}>
+      <span class="badge-dot" aria-hidden="true" />
+      {t(key)}
+    </span>
   )
 }
 
@@ -88,7 +110,7 @@ function Meter({ facts }: { facts: Facts }) {
 function flatten(facts: Facts, prefix = ''): [string, unknown][] {
   return Object.entries(facts).flatMap(([name, value]): [string, unknown][] => {
     const full = prefix ? `${prefix}.${name}` : name
-    return isObject(value) ? flatten(value, full) : [[full, value]]
+    return isObject(value) && !('sentence' in value) ? flatten(value, full) : [[full, value]]
   })
 }
 
@@ -99,17 +121,22 @@ function fieldTitle(name: string, t: Translator['t']): string {
 }
 
 /** A value by the unit in its name. */
-function show(name: string, value: unknown, { t, locale, sentence }: Translator): string {
-  if (value === null || value === undefined || value === '') return '–'
+function show(name: string, value: unknown, texts: Translator): string {
+  const { t, locale } = texts
+  if (typeof value === 'number') return showNumber(name, value, locale)
   if (typeof value === 'boolean') return t(value ? 'app.yes' : 'app.no')
-  if (typeof value === 'number') {
-    if (name.endsWith('_bytes')) return formatBytes(value, locale)
-    if (name.endsWith('_s')) return formatDuration(value, locale)
-    return value.toLocaleString(locale, { maximumFractionDigits: 2 })
-  }
-  if (typeof value === 'string' && name.endsWith('_at')) return formatDateTime(Date.parse(value), locale)
-  if (Array.isArray(value)) return value.map((item) => itemText(item, sentence)).join('; ') || '–'
-  return String(value)
+  if (isObject(value)) return itemText(value, texts.sentence)
+  if (Array.isArray(value)) return value.map((item) => itemText(item, texts.sentence)).join('; ') || DASH
+  if (typeof value !== 'string' || value === '') return DASH
+  if (name.endsWith('_at')) return formatDateTime(Date.parse(value), locale)
+  const key = name.endsWith('condition') ? knownKey(`condition.${value}`) : null
+  return key ? t(key) : value
+}
+
+function showNumber(name: string, value: number, locale: string): string {
+  if (name.endsWith('_bytes')) return formatBytes(value, locale)
+  if (name.endsWith('_s')) return formatDuration(value, locale)
+  return value.toLocaleString(locale, { maximumFractionDigits: 2 })
 }
 
 function itemText(item: unknown, sentence: Translator['sentence']): string {

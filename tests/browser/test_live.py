@@ -1,0 +1,126 @@
+"""One camera live, by WebRTC and by LL-HLS."""
+
+from __future__ import annotations
+
+import asyncio
+from statistics import median
+from typing import Any
+
+import pytest
+from playwright.async_api import Locator, Page, Response, expect
+
+from load_tests.stack import Stack
+from tests.browser.screen import camera_video, moves, open_camera, peer_stats, picture_ms, until
+
+JOINS = 7
+WATCHED_S = 10.0
+
+
+async def test_webrtc_plays_without_loss_or_freeze_under_aes_gcm(wall: Page, server: Stack) -> None:
+    camera_id = server.cameras[0]
+    video = await open_camera(wall, camera_id)
+    await moves(video)
+    await asyncio.sleep(WATCHED_S)  # the figures are of a while of watching, not of a moment
+    stats = await peer_stats(wall, f"{camera_id}/main")
+    assert stats["video"]["packetsLost"] == 0
+    assert stats["video"]["freezeCount"] == 0
+    assert stats["video"]["framesDecoded"] >= 25 * WATCHED_S * 0.95
+    assert stats["transport"]["srtpCipher"] == "SRTP_AEAD_AES_128_GCM"
+    await expect(wall.get_by_test_id("packets-lost")).to_have_text("0")
+
+
+async def test_the_first_picture_comes_within_300_ms_of_the_click(wall: Page, server: Stack) -> None:
+    waits = []
+    for join in range(JOINS):
+        video = await open_camera(wall, server.cameras[join % len(server.cameras)])
+        waits.append(await _click_to_picture_ms(video))
+        await wall.get_by_role("navigation").get_by_role("link").first.click()
+        await expect(wall.get_by_test_id("tile")).to_have_count(len(server.cameras))
+    print(f"click to first picture, ms: {waits}")
+    assert median(waits) < 300, waits
+
+
+async def _click_to_picture_ms(video: Locator) -> float:
+    async def shown() -> float:
+        return float(await video.get_attribute("data-click-to-picture-ms") or 0)
+
+    return await until(shown)
+
+
+async def test_audio_is_heard_only_when_asked_for(wall: Page, server: Stack) -> None:
+    camera_id = _camera_with_g711(server)
+    video = await open_camera(wall, camera_id)
+    await moves(video)
+    assert await video.evaluate("video => video.muted")
+    await wall.get_by_test_id("mute").click()
+    assert not await video.evaluate("video => video.muted")
+
+    async def samples() -> bool:
+        stats = await peer_stats(wall, f"{camera_id}/main")
+        return float(stats.get("audio", {}).get("totalAudioEnergy", 0)) > 0
+
+    await until(samples)
+
+
+@pytest.mark.timeout(120)
+async def test_a_session_that_the_server_lost_is_joined_again(wall: Page, server: Stack) -> None:
+    locations: list[str] = []
+
+    async def remember(response: Response) -> None:
+        if response.request.method == "POST" and f"/whep/{server.cameras[0]}?stream=main" in response.url:
+            locations.append(await response.header_value("location") or "")
+
+    wall.on("response", remember)
+    video = await open_camera(wall, server.cameras[0])
+    await moves(video)
+    ended = await wall.request.delete(locations[0])
+    assert ended.ok
+
+    async def joined_again() -> bool:
+        return len(locations) > 1
+
+    await until(joined_again, 30)
+    await moves(video, timeout_s=30)
+
+
+async def test_low_latency_hls_plays_close_to_live(wall: Page, server: Stack) -> None:
+    video = await _play_hls(wall, server.cameras[0])
+    await moves(video, timeout_s=30)
+
+    async def close() -> bool:
+        return await _hls_latency_s(wall, server.cameras[0]) < 4
+
+    await until(close, 30)
+
+    async def clock_is_right() -> bool:
+        behind_ms = await wall.evaluate("Date.now()") - await picture_ms(wall)
+        return bool(0 < behind_ms < 6000)
+
+    await until(clock_is_right, 30)
+
+
+async def test_the_page_says_that_hls_is_silent_where_the_audio_is_g711(wall: Page, server: Stack) -> None:
+    await _play_hls(wall, _camera_with_g711(server))
+    await expect(wall.get_by_test_id("silent-note")).to_contain_text("HLS không có tiếng")
+    await wall.get_by_test_id("transport-webrtc").click()
+    await expect(wall.get_by_test_id("silent-note")).to_have_count(0)
+
+
+async def _play_hls(wall: Page, camera_id: str) -> Locator:
+    await open_camera(wall, camera_id)
+    await wall.get_by_test_id("transport-hls").click()
+    await expect(wall.get_by_test_id("camera-page")).to_have_attribute("data-source", "hls")
+    return await camera_video(wall)
+
+
+async def _hls_latency_s(page: Page, camera_id: str) -> float:
+    latency: Any = await page.evaluate("id => window.mediasrvDebug.hls[id]?.latency", camera_id)
+    return float(latency) if latency else float("inf")
+
+
+def _camera_with_g711(server: Stack) -> str:
+    for camera_id, camera in server.client.cameras().items():
+        audio = camera["streams"]["main"]["audio"]
+        if audio and audio["codec"].upper() in {"PCMA", "PCMU"}:
+            return camera_id
+    raise AssertionError("no camera of the farm has G.711 audio")
