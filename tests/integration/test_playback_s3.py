@@ -1,0 +1,179 @@
+"""Playback out of a real S3 server over HTTP, read back by ffprobe and access unit by access unit."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from load_tests.media import AAC_CLOCK_RATE, AAC_CONFIG, AAC_FRAME_SAMPLES, aac_frames, encoded_clip, split_avcc
+from mediasrv.catalogue.recordings import CatalogueKeys
+from mediasrv.clock import SECOND_US, from_us, to_us
+from mediasrv.errors import MediasrvError
+from mediasrv.media.access_unit import AccessUnit, AudioFormat, Codec, Session, TrackKind
+from mediasrv.media.nal import video_format
+from mediasrv.playback import Playback
+from mediasrv.settings import HlsSettings, StorageSettings
+from mediasrv.storage.footage import Footage, KeyRing
+from mediasrv.storage.object_store import ObjectStore, crc32c_of
+from tests.archive import Archive, SimulatedClock
+from tests.unit.media.streams import REF, STARTED_US, interleave
+from tests.vod import read_all, read_playlist
+
+RATE = 25
+AAC = AudioFormat(Codec.AAC, AAC_CLOCK_RATE, 1, AAC_CONFIG)
+
+
+def picture_units(session: Session, seconds: float) -> Iterator[AccessUnit]:
+    """Really encoded pictures, a clip again and again."""
+    clip = encoded_clip(320, 180, RATE, 200, 2.0, 4.0)
+    sets = {nal[0] & 31: nal for nal in split_avcc(clip[0])}
+    media = video_format(sets[7], sets[8])
+    for number, payload in enumerate(itertools.islice(itertools.cycle(clip), round(seconds * RATE))):
+        dts = number * 90_000 // RATE
+        keyframe = any(nal[0] & 31 == 5 for nal in split_avcc(payload))
+        at_us = session.started_us + number * SECOND_US // RATE
+        yield AccessUnit(session, media, dts, dts, at_us, keyframe, payload)
+
+
+def sound_units(session: Session, seconds: float) -> Iterator[AccessUnit]:
+    count = int(seconds * AAC_CLOCK_RATE / AAC_FRAME_SAMPLES)
+    for number, payload in enumerate(itertools.islice(itertools.cycle(aac_frames()), count)):
+        dts = number * AAC_FRAME_SAMPLES
+        at_us = session.started_us + dts * SECOND_US // AAC_CLOCK_RATE
+        yield AccessUnit(session, AAC, dts, dts, at_us, True, payload)
+
+
+def session(name: str, start_s: float = 0.0) -> Session:
+    return Session(name, REF, 1, STARTED_US + round(start_s * SECOND_US), 0.0)
+
+
+def both(of: Session, seconds: float) -> list[AccessUnit]:
+    return interleave(picture_units(of, seconds), sound_units(of, seconds))
+
+
+@dataclass
+class Site:
+    """An archive on S3 and a web server that plays it."""
+
+    archive: Archive
+    store: ObjectStore
+    playback: Playback
+    url: str
+
+    def playlist_url(self, name: str, end_s: float, start_s: float = 0.0) -> str:
+        start, end = (
+            from_us(STARTED_US + round(one * SECOND_US)).isoformat().replace("+00:00", "Z") for one in (start_s, end_s)
+        )
+        return f"{self.url}/{name}?start={start}&end={end}"
+
+
+@pytest.fixture
+async def site(tmp_path: Path, storage: StorageSettings) -> AsyncIterator[Site]:
+    clock = SimulatedClock(STARTED_US + 3600 * SECOND_US)
+    async with ObjectStore(storage) as store:
+        await store.ensure_buckets()
+        archive = Archive(tmp_path, store, storage.key_bucket, clock)
+        await archive.register()
+        keyring = KeyRing([archive.identity], CatalogueKeys(archive.catalogue), clock, 300.0)
+        footage = Footage(store, None, keyring)
+        playback = Playback(archive.catalogue, footage, HlsSettings(), clock)
+        runner = web.AppRunner(_app(playback))
+        await runner.setup()
+        listener = web.TCPSite(runner, "127.0.0.1", 0)
+        await listener.start()
+        port = runner.addresses[0][1]
+        yield Site(archive, store, playback, f"http://127.0.0.1:{port}/playback/gate-1")
+        await runner.cleanup()
+        footage.close()
+        archive.catalogue.close()
+
+
+def _app(playback: Playback) -> web.Application:
+    async def answer(request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        try:
+            return web.Response(body=await _body(playback, request, name))
+        except MediasrvError as error:
+            return web.Response(status=error.status, text=error.sentence)
+
+    app = web.Application()
+    app.router.add_get("/playback/gate-1/{name:.*}", answer)
+    return app
+
+
+async def _body(playback: Playback, request: web.Request, name: str) -> bytes:
+    if name.endswith(".m3u8"):
+        start_us, end_us = (to_us(datetime.fromisoformat(request.query[key])) for key in ("start", "end"))
+        if name == "index.m3u8":
+            return await playback.master(REF, start_us, end_us)
+        return await playback.media_playlist(REF, TrackKind[name.removesuffix(".m3u8").upper()], start_us, end_us)
+    object_id, track, file = name.split("/")
+    kind = TrackKind[track.upper()]
+    if file.startswith("init-"):
+        return await playback.init("gate-1", object_id, kind, int(file[5:].removesuffix(".mp4")))
+    first, last = file.removesuffix(".m4s").split("-")
+    return await playback.segment("gate-1", object_id, kind, int(first), int(last))
+
+
+async def ffprobe(url: str) -> tuple[list[dict[str, str]], str]:
+    """Its packets and its complaints."""
+    process = await asyncio.create_subprocess_exec(
+        "ffprobe", "-v", "warning", "-of", "json", "-show_packets", "-show_streams", url,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    out, complaints = await asyncio.wait_for(process.communicate(), 50)
+    return json.loads(out).get("packets", []), complaints.decode()
+
+
+async def test_ffprobe_reads_every_access_unit_without_a_complaint(site: Site) -> None:
+    units = both(session("one"), 60)
+    await site.archive.record(units, object_s=20)
+    packets, complaints = await ffprobe(site.playlist_url("index.m3u8", 60))
+    assert complaints == ""
+    for kind in TrackKind:
+        of_kind = [packet for packet in packets if packet["codec_type"] == kind.name.lower()]
+        assert len(of_kind) == sum(unit.format.kind is kind for unit in units)
+        times = [float(packet["dts_time"]) for packet in of_kind]
+        assert times == sorted(times)
+
+
+async def test_what_comes_back_is_what_was_recorded(site: Site) -> None:
+    runs = [both(session("one"), 30), both(session("two", 40), 30)]
+    for run in runs:
+        await site.archive.record(run)
+    async with aiohttp.ClientSession() as http:
+
+        async def fetch(uri: str) -> bytes:
+            async with http.get(f"{site.url}/{uri}") as answer:
+                answer.raise_for_status()
+                return await answer.read()
+
+        for track in TrackKind:
+            async with http.get(site.playlist_url(f"{track.name.lower()}.m3u8", 100)) as answer:
+                playlist = read_playlist(await answer.text())
+            samples = await read_all(playlist, fetch)
+            sent = [unit.payload for run in runs for unit in run if unit.format.kind is track]
+            assert [one.payload for one in samples] == sent
+            assert sum(one.discontinuity for one in playlist.segments) == 1
+
+
+async def test_an_object_that_was_altered_is_left_out(site: Site) -> None:
+    made = await site.archive.record(both(session("one"), 30))
+    victim = made[1]
+    altered = bytearray(victim.body)
+    altered[-100] ^= 1
+    await site.store.delete(victim.header.object_key)
+    await site.store.put(victim.header.object_key, [bytes(altered)], crc32c_of([bytes(altered)]))
+    body = await site.playback.media_playlist(REF, TrackKind.VIDEO, STARTED_US, STARTED_US + 60 * SECOND_US)
+    playlist = read_playlist(body.decode())
+    assert sum(one.duration_s for one in playlist.segments) == pytest.approx(20)
+    assert victim.header.object_id.encode() not in body
