@@ -6,61 +6,78 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from load_tests.camera_farm.canvas import Canvas
+from load_tests.camera_farm.canvas import SCENE_WIDTH, Canvas
 
 Painter = Callable[[Canvas, float, float], None]
 """Draws the thing with its anchor at x, y of a canvas."""
+
+Runs = list[tuple[int, int, bytes]]
+"""Rows below the anchor, columns right of it, and the bytes that stand there."""
 
 _OPAQUE: Final = re.compile(rb"[^\x00]+", re.DOTALL)
 """Luma 0 lies outside the limited range, so in a sprite it can mean that the backdrop shows."""
 
 
+class _Plane:
+    """A sprite's pixels in one plane of pictures that are `width` wide."""
+
+    def __init__(self, runs: Runs, width: int) -> None:
+        self._runs, self._width = runs, width
+        self._placed = [(down * width + across, down * width + across + len(run), run) for down, across, run in runs]
+        self._left = min((across for _, across, _ in runs), default=0)
+        self._right = max((across + len(run) for _, across, run in runs), default=0)
+        self._top = min((down for down, _, _ in runs), default=0)
+        self._bottom = max((down for down, _, _ in runs), default=0)
+
+    def paste(self, plane: bytearray, column: int, row: int) -> None:
+        height = len(plane) // self._width
+        inside = column + self._left >= 0 and column + self._right <= self._width
+        if inside and row + self._top >= 0 and row + self._bottom < height:
+            base = row * self._width + column
+            for start, end, run in self._placed:
+                plane[base + start : base + end] = run
+        else:
+            self._paste_cut(plane, column, row, height)
+
+    def _paste_cut(self, plane: bytearray, column: int, row: int, height: int) -> None:
+        for down, across, run in self._runs:
+            at = column + across
+            cut = run[max(0, -at) : max(0, self._width - at)]
+            if cut and 0 <= row + down < height:
+                start = (row + down) * self._width + max(0, at)
+                plane[start : start + len(cut)] = cut
+
+
 class Sprite:
-    """Rows of pixels, at offsets in pixels from the anchor."""
+    """One thing in one pose."""
 
     def __init__(self, painter: Painter, scale: float, beside: float, above: float, below: float) -> None:
         """`beside`, `above` and `below` bound the thing around its anchor, in scene units."""
         left, top = _even(beside * scale), _even(above * scale)
         canvas = Canvas(2 * left, top + _even(below * scale), scale=scale, smooth=False)
         painter(canvas, left / scale, top / scale)
-        self._luma: list[tuple[int, int, bytes]] = []
-        self._chroma: list[tuple[int, int, bytes, bytes]] = []
+        luma: Runs = []
+        blue: Runs = []
+        red: Runs = []
         for row in range(canvas.height):
             start = row * canvas.width
             for run in _OPAQUE.finditer(canvas.luma, start, start + canvas.width):
-                column = run.start() - start
-                self._luma.append((row - top, column - left, run.group()))
+                first, end = run.start() - start, run.end() - start
+                luma.append((row - top, first - left, run.group()))
                 if row % 2 == 0:
-                    self._add_chroma(canvas, row // 2, top // 2, column // 2, run.end() - start, left // 2)
-
-    def _add_chroma(self, canvas: Canvas, row: int, top: int, column: int, end: int, left: int) -> None:
-        at, size = row * (canvas.width // 2) + column, (end + 1) // 2 - column
-        blue, red = (bytes(plane[at : at + size]) for plane in canvas.chroma)
-        self._chroma.append((row - top, column - left, blue, red))
+                    at, size = row // 2 * (canvas.width // 2) + first // 2, (end + 1) // 2 - first // 2
+                    for runs, plane in zip((blue, red), canvas.chroma, strict=True):
+                        runs.append(((row - top) // 2, first // 2 - left // 2, bytes(plane[at : at + size])))
+        width = round(scale * SCENE_WIDTH)
+        self._luma = _Plane(luma, width)
+        self._chroma = (_Plane(blue, width // 2), _Plane(red, width // 2))
 
     def paste(self, canvas: Canvas, x: float, y: float) -> None:
         """Puts the anchor at x, y of the scene; what lies outside the picture is cut off."""
         column, row = round(x * canvas.scale), round(y * canvas.scale)
-        width, height, luma = canvas.width, canvas.height, canvas.luma
-        for down, across, run in self._luma:
-            at = column + across
-            if 0 <= row + down < height and at < width and at + len(run) > 0:
-                run = run[max(0, -at) : width - at]
-                start = (row + down) * width + max(0, at)
-                luma[start : start + len(run)] = run
-        self._paste_chroma(canvas, column // 2, row // 2)
-
-    def _paste_chroma(self, canvas: Canvas, column: int, row: int) -> None:
-        width, height = canvas.width // 2, canvas.height // 2
-        blue_plane, red_plane = canvas.chroma
-        for down, across, blue, red in self._chroma:
-            at = column + across
-            if 0 <= row + down < height and at < width and at + len(blue) > 0:
-                cut = slice(max(0, -at), width - at)
-                start = (row + down) * width + max(0, at)
-                end = start + len(blue[cut])
-                blue_plane[start:end] = blue[cut]
-                red_plane[start:end] = red[cut]
+        self._luma.paste(canvas.luma, column, row)
+        for sprite, plane in zip(self._chroma, canvas.chroma, strict=True):
+            sprite.paste(plane, column // 2, row // 2)
 
 
 def _even(size: float) -> int:
@@ -68,7 +85,7 @@ def _even(size: float) -> int:
 
 
 class SpriteSheet:
-    """The poses of one thing, each drawn when it is first needed. `beside`, `above`, `below`: see Sprite."""
+    """The poses of one thing, each drawn when it is first needed."""
 
     def __init__(self) -> None:
         self._sprites: dict[tuple[float, ...], Sprite] = {}
