@@ -83,6 +83,13 @@ def only_file(directory: Path) -> Path:
     return directory / spool_log.file_name(number)
 
 
+def replace_files(directory: Path, path: Path, data: bytes) -> None:
+    """One file with this content and nothing else."""
+    shutil.rmtree(directory)
+    directory.mkdir()
+    path.write_bytes(data)
+
+
 def listener(spool: Spool) -> Listener:
     assert isinstance(spool.listener, Listener)
     return spool.listener
@@ -158,9 +165,7 @@ async def test_a_changed_byte_in_the_last_record_loses_that_record_alone(tmp_pat
     for position in range(len(data) - 77 - 300, len(data), 7):
         altered = data.copy()
         altered[position] ^= 0x10
-        shutil.rmtree(tmp_path)
-        tmp_path.mkdir()
-        path.write_bytes(altered)
+        replace_files(tmp_path, path, altered)
         async with opened(tmp_path) as spool:
             assert [item.parts for item in spool.objects()] == [2]
 
@@ -247,13 +252,14 @@ class Disk:
         self._fdatasync(descriptor)
 
 
+@pytest.mark.parametrize("file_bytes", [3000, 1 << 20])
 @pytest.mark.parametrize("at_sync", [False, True])
 @pytest.mark.parametrize(("error", "code"), [(errno.ENOSPC, "spool_full"), (errno.EIO, "spool_failed")])
 async def test_a_failing_disk_is_said_and_loses_nothing_that_was_taken(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_sync: bool, error: int, code: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_sync: bool, error: int, code: str, file_bytes: int
 ) -> None:
     disk = Disk(monkeypatch)
-    settings = replace(SETTINGS, file_bytes=3000, queue_bytes=4000)
+    settings = replace(SETTINGS, file_bytes=file_bytes, queue_bytes=4000)
     async with opened(tmp_path, settings) as spool:
         object_id = await record(spool, 1, 3, end=False)
         disk.error, disk.at_sync = error, at_sync
