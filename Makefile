@@ -1,6 +1,8 @@
 # Two commands: `make demo` and `make test`. Everything they need they set up themselves.
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
+# Compiled once, not at every start of every process of the demo and the tests.
+unexport PYTHONDONTWRITEBYTECODE
 
 PYTHON ?= python3
 VENV := .venv

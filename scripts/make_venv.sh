@@ -28,5 +28,5 @@ echo "Installing the pinned packages (a few minutes the first time) ..."
 # uv is pinned in the lock file like everything else; pip only brings it in.
 uv_version=$(sed -n 's/^uv==\([^ ]*\).*/\1/p' requirements.lock)
 "$venv/bin/python" -m pip install -q --disable-pip-version-check "uv==$uv_version"
-"$venv/bin/uv" pip sync --python "$venv/bin/python" requirements.lock
+"$venv/bin/uv" pip sync --compile-bytecode --python "$venv/bin/python" requirements.lock
 "$venv/bin/uv" pip install -q --python "$venv/bin/python" --no-deps --no-build-isolation -e .
