@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 from mediasrv.clock import SECOND_US, Clock
 from mediasrv.errors import NotFound, Unavailable
 from mediasrv.hub import Hub, Mountpoint
-from mediasrv.media.access_unit import AudioFormat, Codec, Part, Session, StreamRef, TrackKind, VideoFormat
+from mediasrv.media.access_unit import AudioFormat, Codec, Format, Part, Session, StreamRef, TrackKind, VideoFormat
 from mediasrv.media.live_window import LiveWindow, target_duration_s
 from mediasrv.media.vod import VodVariant, multivariant_playlist
 from mediasrv.settings import HlsSettings
@@ -87,11 +87,10 @@ class HlsService:
         NotFound for the audio of a camera whose audio HLS cannot carry.
         """
         watch = await self._watch(ref)
-        if track is TrackKind.AUDIO and watch.audio_format() is None:
-            await watch.until(lambda: watch.window.has(TrackKind.VIDEO) or None)
-            if watch.audio_format() is None:
-                raise NotFound("This camera has no audio that HLS can carry.", code="audio_not_available")
         window = watch.window
+        await watch.until(lambda: window.has(TrackKind.VIDEO) or None)
+        if track is TrackKind.AUDIO and watch.audio_format() is None:
+            raise NotFound("This camera has no audio that HLS can carry.", code="audio_not_available")
         await watch.until(lambda: window.has(track) or None)
         if msn is not None:
             await watch.until(lambda: window.reached(track, msn, part) or None)
@@ -129,8 +128,8 @@ class HlsService:
             return watch  # somebody else began it while this one waited for the stream
         if watch is not None:
             self._drop(ref)
-        # Segments last about a second at least, so numbers that begin with the time never come twice.
-        first_number = self._clock.wall_us() // SECOND_US
+        # There are fewer than ten segments a second, so numbers that begin with the time never come twice.
+        first_number = self._clock.wall_us() * 10 // SECOND_US
         self._watched[ref] = watch = _Watch(mountpoint, self._settings, first_number)
         return watch
 
@@ -186,11 +185,17 @@ class _Watch:
         return found
 
     def on_part(self, part: Part) -> None:
-        gop = self.mountpoint.gop
-        followed = bool(gop) and gop[0].session is part.session and gop[0].dts == part.decode_time + part.duration
-        self.window.add(part, last_of_gop=followed and part.format.kind is TrackKind.VIDEO)
+        self.window.add(part, followed_by=self._format_behind(part))
         self._ended = "stalled"
         self._tell()
+
+    def _format_behind(self, part: Part) -> Format | None:
+        """The format of the keyframe that follows a video part at once, which the hub knows by now."""
+        if part.format.kind is TrackKind.AUDIO or not self.mountpoint.gop:
+            return None
+        keyframe = self.mountpoint.gop[0]
+        follows = keyframe.session is part.session and keyframe.dts == part.decode_time + part.duration
+        return keyframe.format if follows else None
 
     def on_session_ended(self, session: Session, reason: str) -> None:
         self._ended = reason

@@ -27,7 +27,9 @@ from mediasrv.media.playlist import (
 UNKNOWN_GOP_TARGET_S: Final = 4
 MOST_TARGET_S: Final = 10
 SHORTEST_SEGMENT_S: Final = 0.95
-"""Shorter GOPs are put together, so that segment numbers cannot run faster than seconds."""
+"""Shorter GOPs are put together."""
+
+_SHORTEST_PART: Final = 0.85
 
 _ROUNDING_S: Final = 0.5
 """A segment's duration, rounded, must not exceed the target duration (RFC 8216bis, 4.4.3.1)."""
@@ -103,12 +105,14 @@ class LiveWindow:
 
     # --- what comes in ---------------------------------------------------------------------------
 
-    def add(self, part: Part, *, last_of_gop: bool = False) -> None:
-        """Takes the next part of its track. `last_of_gop`: a keyframe follows it. G.711 has no place in HLS."""
+    def add(self, part: Part, *, followed_by: Format | None = None) -> None:
+        """Takes the next part of its track. `followed_by` is the format of the keyframe right behind a video part,
+        None where no keyframe follows. G.711 has no place in HLS.
+        """
         kind = part.format.kind
         if not self._wants(part):
             return
-        if kind is TrackKind.VIDEO and self._must_cut_before(part):
+        if self._must_cut_before(part):
             self._cut()
         if self._formats.get(kind) != part.format:
             self._change_format(part.format)
@@ -119,8 +123,10 @@ class LiveWindow:
         # Both are right from the start unless the camera changes its ways: a picture that lasts for seconds.
         self._target_s = max(self._target_s, round(run.duration_s))
         self._part_targets_s[kind] = max(self._part_targets_s[kind], _up_to_ms(part.duration_s))
-        if last_of_gop and run.duration_s >= SHORTEST_SEGMENT_S:
+        changes = followed_by is not None and followed_by != part.format
+        if changes or (followed_by is not None and run.duration_s >= SHORTEST_SEGMENT_S):
             self._cut()
+            self._open.discontinuity = changes
         self.revision += 1
 
     def end_session(self) -> None:
@@ -208,26 +214,34 @@ class LiveWindow:
         return self._listed[-1]
 
     def _wants(self, part: Part) -> bool:
-        """HLS carries H.264 and AAC, and starts where a picture can be shown."""
+        """HLS carries H.264 and AAC, and starts with a picture that can be shown."""
+        started = TrackKind.VIDEO in self._formats
         if isinstance(part.format, VideoFormat):
-            return part.independent or TrackKind.VIDEO in self._formats
-        return part.format.codec is Codec.AAC and TrackKind.VIDEO in self._formats
+            return started or part.independent
+        if not started:
+            self._open.runs[TrackKind.AUDIO] = _Run()  # of the sound before it, the newest part is enough
+        return part.format.codec is Codec.AAC
 
     def _must_cut_before(self, part: Part) -> bool:
-        duration_s = self._open.runs[TrackKind.VIDEO].duration_s
-        if part.independent and duration_s >= SHORTEST_SEGMENT_S:
-            return True
-        return duration_s > 0 and duration_s + part.duration_s >= self._target_s + _ROUNDING_S
+        run = self._open.runs[part.format.kind]
+        if not run.parts:
+            return False
+        if _is_short(run.parts[-1], self._part_targets_s[part.format.kind]):
+            return True  # only a segment's last part may be short (4.4.4.9)
+        if part.format.kind is TrackKind.AUDIO:
+            return False
+        begins_gop = part.independent and run.duration_s >= SHORTEST_SEGMENT_S
+        return begins_gop or run.duration_s + part.duration_s >= self._target_s + _ROUNDING_S
 
     def _change_format(self, format: Format) -> None:
-        """A new init version; a discontinuity unless it is the first, or begins a segment that is one already."""
+        """A new init version; unless it is the first, it begins a discontinuity, in a segment that nobody knows yet."""
         kind = format.kind
         if kind in self._formats:
             if self._open.runs[kind].parts or (self._open.started and not self._open.discontinuity):
                 self._cut()
             self._open.discontinuity = True
         elif isinstance(format, AudioFormat):
-            # Frames of fixed length say at once what a full part will be; the first may be a short one.
+            # Frames of fixed length say at once what a full part will be; the first one may be short.
             self._part_targets_s[kind] = _up_to_ms(_full_audio_part_s(format, self._part_s))
         self._formats[kind] = format
         self._versions[self._next_version] = (kind, format)
@@ -314,6 +328,11 @@ def _make_entry(segment: _Segment, kind: TrackKind) -> LiveSegment:
 def _full_audio_part_s(format: AudioFormat, part_s: float) -> float:
     frame_s = _AAC_FRAME / format.clock_rate
     return max(1, int(part_s / frame_s)) * frame_s
+
+
+def _is_short(part: Part, target_s: float) -> bool:
+    begins_gop = part.independent and part.format.kind is TrackKind.VIDEO
+    return not begins_gop and part.duration_s < _SHORTEST_PART * target_s
 
 
 def _up_to_ms(seconds: float) -> float:

@@ -1,8 +1,9 @@
 """Access units into parts: the one place where a stream is cut, for HLS and the recorder alike.
 
 A part is of one track. A video part ends before a keyframe, and any part ends where one more access
-unit would make it longer than `part_s`. At a video keyframe the audio part ends too, and is handed
-out before the video part, so that whoever cuts segments at keyframes can cut both tracks in one place.
+unit would make it longer than `part_s`. Where a keyframe begins a part the audio part before it ends too,
+and is handed out before the video part, so that whoever cuts segments there can cut both tracks in one place.
+Only GOPs shorter than half a part share one.
 
 The duration of an access unit is the distance to the next one (docs/time.md, 4); the newest one
 therefore waits, in `pending`, for its successor.
@@ -64,11 +65,12 @@ class Segmenter:
     def _push_video(self, unit: AccessUnit, parts: list[Part]) -> None:
         if self._video.pending is None and not unit.keyframe:
             return
-        if unit.keyframe:
+        cut = unit.keyframe and not self._video.is_short_gop(unit)
+        if cut:
             self._audio.close(parts)
         else:
             self._audio.close_if_stale(unit.arrived_us - self._stale_us, parts)
-        self._video.push(unit, unit.keyframe, parts)
+        self._video.push(unit, cut, parts)
 
     def _is_audio_only(self, unit: AccessUnit) -> bool:
         if self._first_audio_us is None:
@@ -108,6 +110,13 @@ class _OpenPart:
     def open_from(self) -> int | None:
         oldest = self._first or self.pending
         return None if oldest is None else oldest.dts
+
+    def is_short_gop(self, keyframe: AccessUnit) -> bool:
+        """Whether what is open holds nothing but GOPs, so short that it need not end before this keyframe."""
+        first = self._first or self.pending
+        if first is None or not first.keyframe:
+            return False
+        return keyframe.dts - first.dts < self._part_s * keyframe.format.clock_rate / 2
 
     def push(self, unit: AccessUnit, cut: bool, parts: list[Part]) -> None:
         """`unit` gives the pending one its duration; `cut` says that a new part has to begin with it."""

@@ -64,6 +64,12 @@ def test_full_part_leaves_with_the_access_unit_after_it() -> None:
     assert (part.access_units, part.started_us, part.received_us) == (12, units[0].arrived_us, units[11].arrived_us)
 
 
+def test_very_short_gops_share_a_part() -> None:
+    parts = of_kind(cut(video_units(session(), 4.0, gop_s=0.04)), TrackKind.VIDEO)
+    assert all(part.independent for part in parts)
+    assert [part.access_units for part in parts[:-1]] == [6] * (len(parts) - 1)
+
+
 def test_audio_part_ends_at_a_keyframe_and_precedes_the_video_part() -> None:
     one = session()
     segmenter = Segmenter(PART_S)

@@ -1,0 +1,301 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Any
+
+import pytest
+
+from mediasrv.errors import InvalidRequest, NotFound, Unavailable
+from mediasrv.hls import HlsService
+from mediasrv.hub import Hub, Mountpoint
+from mediasrv.media import fmp4
+from mediasrv.media.access_unit import AccessUnit, AudioFormat, Session, StreamRef, TrackKind
+from mediasrv.settings import HlsSettings
+from tests.unit.media.hls_rules import check, parse
+from tests.unit.media.streams import AAC, PCMA, REF, audio_units, interleave, publish, session, video_units
+
+V, A = TrackKind.VIDEO, TrackKind.AUDIO
+AT_ONCE = HlsSettings(blocking_s=0.0)
+
+
+class StillClock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def wall_us(self) -> int:
+        return round(self.now * 1e6)
+
+
+class Camera:
+    """Publishes a stream into a hub, as far as asked for."""
+
+    def __init__(self, hub: Hub, audio: AudioFormat | None = AAC) -> None:
+        self.mountpoint: Mountpoint = hub.mountpoint(REF)
+        self._audio = audio
+        self.begin()
+
+    def begin(self, name: str = "session-1") -> None:
+        one: Session = session(name)
+        tracks = [video_units(one, 60.0)] + ([audio_units(one, 60.0, format=self._audio)] if self._audio else [])
+        self._units: list[AccessUnit] = interleave(*tracks)
+        self._started_us = one.started_us
+        self.mountpoint.start_session(one)
+
+    def play_until(self, seconds: float) -> None:
+        until_us = self._started_us + round(seconds * 1e6)
+        publish(self.mountpoint, [unit for unit in self._units if unit.arrived_us < until_us])
+        self._units = [unit for unit in self._units if unit.arrived_us >= until_us]
+
+
+@pytest.fixture
+def hub() -> Hub:
+    return Hub()
+
+
+@pytest.fixture
+def clock() -> StillClock:
+    return StillClock()
+
+
+async def settled(task: Awaitable[Any]) -> asyncio.Task[Any]:
+    """The task, after it has run as far as it can."""
+    started = asyncio.ensure_future(task)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert isinstance(started, asyncio.Task)
+    return started
+
+
+async def test_master_names_both_renditions_with_codecs_and_size(hub: Hub, clock: StillClock) -> None:
+    Camera(hub).play_until(3.0)
+    text = (await HlsService(hub, AT_ONCE, clock).master(REF)).decode()
+    assert 'TYPE=AUDIO,GROUP-ID="audio"' in text
+    assert 'URI="main/audio.m3u8"' in text
+    assert 'CODECS="avc1.64001e,mp4a.40.2",RESOLUTION=640x360,AUDIO="audio"' in text
+    assert text.endswith("\nmain/video.m3u8\n")
+
+
+@pytest.mark.parametrize("audio", [None, PCMA])
+async def test_camera_without_aac_has_no_audio_rendition(
+    hub: Hub, clock: StillClock, audio: AudioFormat | None
+) -> None:
+    Camera(hub, audio).play_until(3.0)
+    service = HlsService(hub, AT_ONCE, clock)
+    assert "AUDIO" not in (await service.master(REF)).decode()
+    with pytest.raises(NotFound) as refused:
+        await service.media_playlist(REF, A, None, None, False)
+    assert refused.value.code == "audio_not_available"
+
+
+async def test_first_playlist_comes_at_once_where_a_gop_is_cached(hub: Hub, clock: StillClock) -> None:
+    Camera(hub).play_until(3.5)
+    playlist = parse(await HlsService(hub, AT_ONCE, clock).media_playlist(REF, V, None, None, False))
+    check(playlist)
+    assert [len(segment.parts) for segment in playlist.segments] == [3]
+    assert playlist.segments[0].parts[0].independent
+
+
+async def test_target_duration_is_that_of_the_gops(hub: Hub, clock: StillClock) -> None:
+    Camera(hub).play_until(4.5)
+    assert parse(await HlsService(hub, AT_ONCE, clock).media_playlist(REF, V, None, None, False)).target_s == 2
+
+
+async def test_first_request_waits_for_the_first_part(hub: Hub, clock: StillClock) -> None:
+    camera = Camera(hub)
+    waiting = await settled(HlsService(hub, HlsSettings(), clock).media_playlist(REF, V, None, None, False))
+    camera.play_until(0.4)
+    waiting = await settled(waiting)
+    assert not waiting.done()
+    camera.play_until(0.6)
+    assert parse(await waiting).segments[0].parts
+
+
+async def test_blocking_reload_answers_all_viewers_with_one_text(hub: Hub, clock: StillClock) -> None:
+    camera, service = Camera(hub), HlsService(hub, HlsSettings(), clock)
+    camera.play_until(3.0)
+    playlist = parse(await service.media_playlist(REF, V, None, None, False))
+    msn = playlist.first_msn
+    viewers = [await settled(service.media_playlist(REF, V, msn, 2, False)) for _ in range(20)]
+    assert not any(viewer.done() for viewer in viewers)
+    camera.play_until(3.6)
+    texts = await asyncio.gather(*viewers)
+    assert len({id(text) for text in texts}) == 1
+    assert len(parse(texts[0]).segments[0].parts) == 3
+
+
+async def test_reload_without_a_part_waits_for_the_whole_segment(hub: Hub, clock: StillClock) -> None:
+    camera, service = Camera(hub), HlsService(hub, HlsSettings(), clock)
+    camera.play_until(3.0)
+    msn = parse(await service.media_playlist(REF, V, None, None, False)).first_msn
+    waiting = await settled(service.media_playlist(REF, V, msn, None, False))
+    camera.play_until(3.99)
+    waiting = await settled(waiting)
+    assert not waiting.done()
+    camera.play_until(4.01)
+    assert parse(await waiting).segments[0].uri == f"video/{msn}.m4s"
+
+
+async def test_reload_that_is_not_answered_in_time_is_unavailable(hub: Hub, clock: StillClock) -> None:
+    camera, service = Camera(hub), HlsService(hub, AT_ONCE, clock)
+    camera.play_until(3.0)
+    msn = parse(await service.media_playlist(REF, V, None, None, False)).first_msn
+    with pytest.raises(Unavailable) as late:
+        await service.media_playlist(REF, V, msn, 5, False)
+    assert late.value.code == "stalled"
+    camera.mountpoint.end_session("camera_lost")
+    with pytest.raises(Unavailable) as late:
+        await service.media_playlist(REF, V, msn + 1, 0, False)
+    assert late.value.code == "camera_lost"
+
+
+async def test_reload_too_far_ahead_is_refused_at_once(hub: Hub, clock: StillClock) -> None:
+    Camera(hub).play_until(3.0)
+    service = HlsService(hub, HlsSettings(), clock)
+    msn = parse(await service.media_playlist(REF, V, None, None, False)).first_msn
+    with pytest.raises(InvalidRequest):
+        await service.media_playlist(REF, V, msn + 2, 0, False)
+
+
+async def test_hinted_part_is_sent_when_it_exists(hub: Hub, clock: StillClock) -> None:
+    camera, service = Camera(hub), HlsService(hub, HlsSettings(), clock)
+    camera.play_until(3.0)
+    playlist = parse(await service.media_playlist(REF, V, None, None, False))
+    msn, part = (int(number) for number in playlist.hint.removeprefix("video/").split(".")[:2])
+    waiting = await settled(service.part(REF, V, msn, part))
+    assert not waiting.done()
+    camera.play_until(3.6)
+    assert fmp4.read_samples(await waiting)[0].decode_time == round(2.96 * 90_000)
+
+
+async def test_hinted_part_that_the_end_of_the_session_takes_away_is_not_found(hub: Hub, clock: StillClock) -> None:
+    camera, service = Camera(hub), HlsService(hub, HlsSettings(), clock)
+    camera.play_until(2.97)
+    msn = parse(await service.media_playlist(REF, V, None, None, False)).first_msn
+    waiting = await settled(service.part(REF, V, msn, 3))
+    camera.mountpoint.end_session("camera_lost")
+    with pytest.raises(NotFound):
+        await waiting
+
+
+async def test_media_of_a_playlist_is_served(hub: Hub, clock: StillClock) -> None:
+    camera, service = Camera(hub), HlsService(hub, AT_ONCE, clock)
+    camera.play_until(1.0)
+    await service.master(REF)
+    camera.play_until(9.0)
+    for track, name, count in ((V, "video", 5), (A, "audio", 3)):
+        playlist = parse(await service.media_playlist(REF, track, None, None, False))
+        first = playlist.segments[0]
+        assert first.map_uri is not None
+        version = int(first.map_uri.removeprefix(f"{name}/init-").removesuffix(".mp4"))
+        assert fmp4.read_format(service.init(REF, track, version)).kind is track
+        parts = [await service.part(REF, track, playlist.first_msn, number) for number in range(count)]
+        assert b"".join(parts) == await service.segment(REF, track, playlist.first_msn)
+
+
+async def test_reconnect_is_a_discontinuity(hub: Hub, clock: StillClock) -> None:
+    camera, service = Camera(hub), HlsService(hub, AT_ONCE, clock)
+    camera.play_until(5.0)
+    await service.master(REF)
+    camera.mountpoint.end_session("camera_lost")
+    camera.begin("session-2")
+    camera.play_until(1.0)
+    playlist = parse(await service.media_playlist(REF, V, None, None, False))
+    check(playlist)
+    assert [segment.discontinuity for segment in playlist.segments] == [False, True]
+
+
+async def test_unknown_stream_and_media_that_nobody_watches_are_not_found(hub: Hub, clock: StillClock) -> None:
+    service = HlsService(hub, AT_ONCE, clock)
+    with pytest.raises(NotFound):
+        await service.master(REF)
+    assert hub.get(REF) is None, "asking makes no mountpoint"
+    Camera(hub).play_until(3.0)
+    for ask in (service.part(REF, V, 0, 0), service.segment(REF, V, 0)):
+        with pytest.raises(NotFound):
+            await ask
+    with pytest.raises(NotFound):
+        service.init(REF, V, 0)
+
+
+async def test_on_demand_stream_is_started_once_for_all_who_ask(hub: Hub, clock: StillClock) -> None:
+    asked: list[StreamRef] = []
+    live = asyncio.Event()
+
+    async def ensure(ref: StreamRef) -> None:
+        asked.append(ref)
+        await live.wait()
+        if hub.get(REF) is None:
+            Camera(hub).play_until(1.0)
+
+    service = HlsService(hub, HlsSettings(), clock, ensure)
+    viewers = [await settled(service.media_playlist(REF, V, None, None, False)) for _ in range(3)]
+    live.set()
+    texts = await asyncio.gather(*viewers)
+    assert asked == [REF] * 3
+    assert len({id(text) for text in texts}) == 1
+    mountpoint = hub.get(REF)
+    assert mountpoint is not None
+    assert mountpoint.subscribers == 1
+
+
+async def test_reason_why_a_stream_cannot_be_had_reaches_the_viewer(hub: Hub, clock: StillClock) -> None:
+    async def ensure(ref: StreamRef) -> None:
+        raise Unavailable("The camera refused the password.", code="credentials_wrong")
+
+    with pytest.raises(Unavailable) as refused:
+        await HlsService(hub, AT_ONCE, clock, ensure).master(REF)
+    assert refused.value.code == "credentials_wrong"
+
+
+async def test_unwatched_stream_is_let_go_and_numbers_never_come_twice(hub: Hub, clock: StillClock) -> None:
+    camera, service = Camera(hub), HlsService(hub, AT_ONCE, clock)
+    camera.play_until(20.0)
+    await service.master(REF)
+    camera.play_until(40.0)
+    last = parse(await service.media_playlist(REF, V, None, None, False))
+    clock.now += 29.0
+    service.drop_unwatched()
+    assert service.watched() == [REF]
+    clock.now += 2.0
+    service.drop_unwatched()
+    assert service.watched() == []
+    assert camera.mountpoint.subscribers == 0
+    fresh = parse(await service.media_playlist(REF, V, None, None, False))
+    assert fresh.first_msn > last.first_msn + len(last.segments)
+
+
+async def test_waiting_request_keeps_its_stream(hub: Hub, clock: StillClock) -> None:
+    Camera(hub)
+    service = HlsService(hub, HlsSettings(), clock)
+    waiting = await settled(service.master(REF))
+    clock.now += 1000.0
+    service.drop_unwatched()
+    assert service.watched() == [REF]
+    waiting.cancel()
+
+
+async def test_removed_camera_is_let_go_and_its_successor_watched_anew(hub: Hub, clock: StillClock) -> None:
+    Camera(hub).play_until(3.0)
+    service = HlsService(hub, AT_ONCE, clock)
+    await service.master(REF)
+    hub.remove(REF)
+    service.drop_unwatched()
+    assert service.watched() == []
+    Camera(hub).play_until(1.0)
+    assert parse(await service.media_playlist(REF, V, None, None, False)).segments
+
+
+async def test_end_of_the_service_ends_waiting_requests(hub: Hub, clock: StillClock) -> None:
+    camera, service = Camera(hub), HlsService(hub, HlsSettings(), clock)
+    running = await settled(service.run())
+    waiting = await settled(service.master(REF))
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    with pytest.raises(Unavailable):
+        await waiting
+    assert camera.mountpoint.subscribers == 0
