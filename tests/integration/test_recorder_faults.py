@@ -1,0 +1,228 @@
+"""Storage that refuses, hangs, fails, dies mid-PUT or loses its answers: said, outlived, nothing lost or doubled."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mediasrv.catalogue import tables
+from mediasrv.clock import SECOND_US
+from mediasrv.errors import StorageConflict, StorageError
+from mediasrv.recorder import RecordingMode
+from mediasrv.settings import SpoolSettings, StorageSettings
+from mediasrv.storage.object_store import ObjectStore, crc32c_of
+from tests.integration.fault_proxy import Fault, FaultProxy, fault_proxy
+from tests.integration.recording import REF, Recording, Running, new_session, now_us, tables_of
+from tests.unit.media.streams import video_units
+
+BODY = [b"sealed" * 50_000]
+
+
+def through(storage: StorageSettings, proxy: FaultProxy) -> StorageSettings:
+    return replace(storage, endpoint=proxy.endpoint, request_timeout_s=1.0)
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        (Fault.REFUSE, "storage_unreachable"),
+        (Fault.HANG, "storage_timeout"),
+        (Fault.ERROR_500, "storage_failed"),
+        (Fault.DENY, "storage_refused"),
+        (Fault.FULL, "storage_full"),
+        (Fault.CUT_BODY, "storage_unreachable"),
+    ],
+)
+async def test_each_fault_has_its_code(storage: StorageSettings, fault: Fault, code: str) -> None:
+    async with fault_proxy(storage.endpoint) as proxy, ObjectStore(through(storage, proxy)) as store:
+        await store.ensure_buckets()
+        await proxy.set(fault)
+        with pytest.raises(StorageError) as failed:
+            await store.put("a", BODY, crc32c_of(BODY))
+        assert failed.value.code == code
+        await proxy.set(Fault.NONE)
+        assert await store.head("a") is None
+
+
+async def test_a_lost_answer_is_looked_up_and_not_put_again(storage: StorageSettings) -> None:
+    async with fault_proxy(storage.endpoint) as proxy, ObjectStore(through(storage, proxy)) as store:
+        await store.ensure_buckets()
+        await proxy.set(Fault.LOSE_ANSWER, left=1)
+        await store.put("a", BODY, crc32c_of(BODY))
+        assert proxy.seen["PUT", Fault.LOSE_ANSWER] == 1
+        assert await store.get("a") == b"".join(BODY)
+        with pytest.raises(StorageConflict):
+            await store.put("a", [b"other"], crc32c_of([b"other"]))
+
+
+async def record_through(fault: Fault, running: Running, proxy: FaultProxy, count: int = 12) -> list[bytes]:
+    """Records `count` seconds while storage fails; what was fed."""
+    session = new_session("a" * 16, now_us() - 100 * SECOND_US)
+    video = list(video_units(session, float(count)))
+    running.recorder.start(REF, 1)
+    await proxy.set(fault)
+    await running.feed(session, video, end=None)
+    return [unit.payload for unit in video]
+
+
+@pytest.mark.parametrize("fault", [one for one in Fault if one is not Fault.NONE])
+async def test_recording_outlives_the_fault_and_nothing_is_lost_or_doubled(
+    tmp_path: Path, storage: StorageSettings, fault: Fault
+) -> None:
+    async with fault_proxy(storage.endpoint) as proxy:  # noqa: SIM117 - the second needs the first
+        async with Recording(tmp_path, through(storage, proxy)).opened() as running:
+            payloads = await record_through(fault, running, proxy)
+            if fault is Fault.LOSE_ANSWER:
+                await running.until(lambda: proxy.seen["PUT", fault] > 0)
+            else:
+                await running.until(lambda: running.recorder.state(REF).reason_code is not None)
+                assert running.recorder.state(REF).state is RecordingMode.RECORDING
+                assert running.recorder.state(REF).stored_until_us is None
+                assert len(running.spool.objects()) == 3
+            await proxy.set(Fault.NONE)
+            running.mountpoint.end_session("camera_lost")
+            await running.all_stored()
+            assert running.recorder.status.uploads.reason_code is None
+            assert await running.read_back() == payloads
+            listed = [item.key async for item in running.store.list()]
+            assert sorted(row.object_key for row in await running.rows()) == sorted(listed)
+
+
+async def test_a_crash_between_put_and_row_stores_and_catalogues_once(
+    tmp_path: Path, storage: StorageSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Recording(tmp_path, storage)
+    session = new_session("a" * 16, now_us() - 100 * SECOND_US)
+    video = list(video_units(session, 8.0))
+    async with home.opened(flush=False) as running:
+        put = asyncio.Event()
+
+        async def commit(_: object) -> None:
+            put.set()
+            await asyncio.sleep(3600)
+
+        monkeypatch.setattr(running.recorder._uploader, "_commit", commit)
+        running.recorder.start(REF, 1)
+        await running.feed(session, video)
+        await running.recorder._facts.drained()
+        await put.wait()
+    monkeypatch.undo()
+    async with home.opened() as running:
+        await running.all_stored()
+        assert await running.read_back() == [unit.payload for unit in video]
+        assert len([item async for item in running.store.list()]) == len(await running.rows()) == 2
+
+
+async def test_a_crash_between_row_and_release_catalogues_once(
+    tmp_path: Path, storage: StorageSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Recording(tmp_path, storage)
+    session = new_session("a" * 16, now_us() - 100 * SECOND_US)
+    async with home.opened(flush=False) as running:
+        monkeypatch.setattr(running.recorder._uploader, "_release", lambda batch: None)
+        running.recorder.start(REF, 1)
+        await running.feed(session, video_units(session, 8.0))
+        while len(await running.rows()) < 2:  # noqa: ASYNC110 - a row is no event
+            await asyncio.sleep(0.02)
+        await running.recorder._facts.drained()
+    monkeypatch.undo()
+    async with home.opened() as running:
+        await running.all_stored()
+        assert running.recorder.status.uploads.stored == 0
+        assert len(await running.rows()) == 2
+
+
+async def test_a_forger_who_was_there_first_costs_no_footage(tmp_path: Path, storage: StorageSettings) -> None:
+    session = new_session("a" * 16, now_us() - 100 * SECOND_US)
+    video = list(video_units(session, 4.0))
+    async with Recording(tmp_path, storage).opened() as running:
+        running.recorder.start(REF, 1)
+        await running.feed(session, video, end=None)
+        (item,) = running.spool.objects()
+        await running.store.put(item.header.object_key, BODY, crc32c_of(BODY))
+        running.mountpoint.end_session("camera_lost")
+        await running.all_stored()
+        (row,) = await running.rows()
+        assert row.object_key == f"{item.header.object_key}-{item.object_id[:16]}"
+        assert await running.read_back() == [unit.payload for unit in video]
+
+
+async def test_a_spool_that_takes_nothing_is_a_gap_and_recording_goes_on_at_a_keyframe(
+    tmp_path: Path, storage: StorageSettings
+) -> None:
+    start_us = now_us() - 100 * SECOND_US
+    session = new_session("a" * 16, start_us)
+    video = list(video_units(session, 12.0, size_bytes=2000))
+    home = Recording(tmp_path, storage, spool_settings=SpoolSettings(sync_interval_s=0.05, queue_bytes=150_000))
+    async with home.opened() as running:
+        running.recorder.start(REF, 1)
+        # Without a pause nothing is synced: the queue fills after three seconds of footage.
+        running.mountpoint.start_session(session)
+        for unit in video[:200]:
+            running.mountpoint.publish(unit)
+        state = running.recorder.state(REF)
+        assert (state.state, state.reason_code) == (RecordingMode.FAILED, "spool_failed")
+        await running.spool.flush()
+        await running.feed(session, video[200:250], end=None)
+        await running.spool.flush()
+        await running.feed(session, video[250:])
+        await running.all_stored()
+        read = await running.read_back()
+        assert len(set(read)) == len(read)
+        gap = next(gap for gap in await running.gaps() if gap[2] == "spool_failed")
+        missing = {unit.payload for unit in video} - set(read)
+        assert missing == {unit.payload for unit in video if gap[0] <= unit.arrived_us < (gap[1] or 0)}
+        assert missing
+        assert running.recorder.state(REF).state is RecordingMode.WAITING
+
+
+async def test_footage_given_up_under_the_budget_is_a_gap(tmp_path: Path, storage: StorageSettings) -> None:
+    session = new_session("a" * 16, now_us() - 100 * SECOND_US)
+    video = list(video_units(session, 40.0, size_bytes=8000))
+    limits = SpoolSettings(sync_interval_s=0.05, budget_bytes=5 << 20)
+    async with fault_proxy(storage.endpoint) as proxy:  # noqa: SIM117 - the second needs the first
+        async with Recording(tmp_path, through(storage, proxy), spool_settings=limits).opened() as running:
+            await proxy.set(Fault.REFUSE)
+            running.recorder.start(REF, 1)
+            for start in range(0, len(video), 100):
+                await running.feed(session, video[start : start + 100], end=None)
+                await running.spool.flush()
+            await running.until(lambda: running.spool.state.used_bytes <= limits.budget_bytes)
+            await proxy.set(Fault.NONE)
+            running.mountpoint.end_session("camera_lost")
+            await running.all_stored()
+            read = set(await running.read_back())
+            dropped = [gap for gap in await running.gaps() if gap[2] == "footage_dropped"]
+            missing = {unit.payload for unit in video} - read
+            assert missing == {
+                unit.payload for unit in video if any(gap[0] <= unit.arrived_us < (gap[1] or 0) for gap in dropped)
+            }
+            assert missing
+
+
+async def test_an_orderly_end_makes_all_durable_and_leaves_a_gap_that_the_next_start_closes(
+    tmp_path: Path, storage: StorageSettings
+) -> None:
+    async with fault_proxy(storage.endpoint) as proxy:
+        home = Recording(tmp_path, through(storage, proxy))
+        start_us = now_us() - 100 * SECOND_US
+        first, second = new_session("a" * 16, start_us), new_session("b" * 16, start_us + 200 * SECOND_US, 2)
+        video = list(video_units(first, 5.0))
+        async with home.opened() as running:
+            await proxy.set(Fault.REFUSE)
+            running.recorder.start(REF, 1)
+            await running.feed(first, video, "server_down")
+        await proxy.set(Fault.NONE)
+        async with home.opened() as running:
+            running.recorder.start(REF, 2)
+            await running.feed(second, video_units(second, 2.0))
+            await running.all_stored()
+            assert (await running.read_back())[: len(video)] == [unit.payload for unit in video]
+            gaps = await running.gaps()
+            assert gaps[0] == (start_us + 5 * SECOND_US, second.started_us, "server_down")
+            sessions = await tables_of(running.catalogue, tables.session)
+            assert [row["end_reason"] for row in sessions] == ["server_down", "camera_lost"]
+            assert {row.status for row in await running.rows()} == {"late", "live"}
