@@ -220,7 +220,7 @@ class RetentionTask:
             return
         self.state.condition, self.state.code = Condition.RUNNING, ""
         if self._clock.monotonic() >= self._sweep_at:
-            await self._sweep()
+            await self.sweep()
         policies = await self._catalogue.read(footage_queries.policies)
         for camera_id in await self._catalogue.read(footage_queries.cameras_with_footage):
             await self._expire(camera_id, effective_policy(policies.get(camera_id, (None, None)), self._settings))
@@ -262,8 +262,8 @@ class RetentionTask:
                 return
             await self._finish(going)
 
-    async def _sweep(self) -> None:
-        """What earlier rounds left: objects that storage would not let go, keys without objects."""
+    async def sweep(self) -> None:
+        """What earlier rounds left: objects that storage would not let go, keys without objects. Raises StorageError."""
         last = _BEGINNING
         while batch := await self._catalogue.read(footage_queries.garbage_after, last, self._settings.batch):
             await self._finish([stored for _, stored in batch])

@@ -419,3 +419,65 @@ def replace_gap(connection: Connection, row: GapRow, spans: Sequence[Span]) -> N
     values = [_gap_values(row.ref, one, row.cause) for one in spans]
     if values:
         connection.execute(insert(gap), values)
+
+
+# --- what `check` compares -----------------------------------------------------------------------
+
+
+def objects_by_key(
+    connection: Connection, after: str, until: str | None, limit: int
+) -> list[tuple[StoredObject, int]]:
+    """Objects with their crc32c whose object key lies beyond `after` and not beyond `until`, in that order."""
+    query = select(*_OBJECT, recording.c.crc32c).where(recording.c.object_key > after)
+    if until is not None:
+        query = query.where(recording.c.object_key <= until)
+    query = query.order_by(recording.c.object_key).limit(limit)
+    return [(_stored(row), row.crc32c) for row in connection.execute(query)]
+
+
+def find_by_key(connection: Connection, object_key: str) -> StoredObject | None:
+    row = connection.execute(select(*_OBJECT).where(recording.c.object_key == object_key)).one_or_none()
+    return None if row is None else _stored(row)
+
+
+def is_garbage(connection: Connection, object_key: str) -> bool:
+    query = select(garbage.c.object_id).where(garbage.c.object_key == object_key)
+    return connection.execute(query.limit(1)).first() is not None
+
+
+def garbage_marked_before(connection: Connection, before_us: int) -> list[str]:
+    """Object keys of garbage that should be gone by now."""
+    query = select(garbage.c.object_key).where(garbage.c.marked_at < from_us(before_us))
+    return list(connection.execute(query.order_by(garbage.c.object_key)).scalars())
+
+
+def data_keys(connection: Connection) -> dict[str, bool]:
+    """Ids of all data keys, and whether the wrapped key is still there."""
+    query = select(data_key.c.key_id, data_key.c.record.is_not(None))
+    return {key_id: bool(kept) for key_id, kept in connection.execute(query)}
+
+
+def destroyed_but_needed(connection: Connection) -> list[tuple[str, int]]:
+    """(key id, number of recordings) of keys that are gone from the catalogue although recordings need them."""
+    query = (
+        select(recording.c.key_id, func.count())
+        .join(data_key, data_key.c.key_id == recording.c.key_id)
+        .where(data_key.c.record.is_(None))
+        .group_by(recording.c.key_id)
+        .order_by(recording.c.key_id)
+    )
+    return [(key_id, count) for key_id, count in connection.execute(query)]
+
+
+def gaps_after(connection: Connection, last_id: int, limit: int) -> list[GapRow]:
+    """Gap rows of all streams in order of their id."""
+    query = (
+        select(gap.c.gap_id, gap.c.camera_id, gap.c.stream, _us(gap.c.started_at), _us(gap.c.ended_at), gap.c.cause)
+        .where(gap.c.gap_id > last_id)
+        .order_by(gap.c.gap_id)
+        .limit(limit)
+    )
+    return [
+        GapRow(gap_id, StreamRef(camera_id, StreamName(stream)), start, end, cause)
+        for gap_id, camera_id, stream, start, end, cause in connection.execute(query)
+    ]
