@@ -20,6 +20,7 @@ from mediasrv.storage.keys import Identity, KeyRecord, parse_key_record
 from mediasrv.storage.object_store import ObjectStore
 from mediasrv.storage.sealing import (
     Descriptor,
+    Ended,
     ObjectCipher,
     ObjectHeader,
     ObjectIndex,
@@ -67,13 +68,17 @@ class RecordingRow(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FootageIndex:
-    """A verified object in storage (`object_key`), or what is durable of one in the spool (`spooled`)."""
+    """A verified object in storage (`object_key`), or what is durable of one in the spool (`spooled`).
+
+    `ended` says how an object in storage ended.
+    """
 
     header: ObjectHeader
     entries: tuple[PartEntry, ...]
     object_key: str = ""
     version_id: str | None = None
     spooled: SpooledObject | None = None
+    ended: Ended | None = None
 
 
 class KeyRing:
@@ -189,7 +194,7 @@ class Footage:
         verified = ObjectIndex.verify(header, footer, size, node_keys)
         if verified.header.object_id != row.object_id:
             raise FootageRefused("Another object lies in its place.", code="object_swapped")
-        return FootageIndex(verified.header, verified.entries, row.object_key, row.version_id)
+        return FootageIndex(verified.header, verified.entries, row.object_key, row.version_id, ended=verified.ended)
 
     async def _read(self, row: RecordingRow, first: int, length: int) -> bytes:
         return await self._object_store.get_range(row.object_key, first, length, version_id=row.version_id)
