@@ -38,6 +38,7 @@ const application = {
   chunkNames: '[name]-[hash]',
   bundle: true,
   splitting: true,
+  charset: 'utf8',
   format: 'esm',
   target: ['es2022'],
   minify: !flags.has('--watch'),

@@ -58,3 +58,16 @@ export function formatBitrate(bitsPerSecond: number, locale: string): string {
   if (bitsPerSecond < 1_000_000) return `${Math.round(bitsPerSecond / 1000).toLocaleString(locale)} kbit/s`
   return `${(bitsPerSecond / 1e6).toLocaleString(locale, { maximumFractionDigits: 1 })} Mbit/s`
 }
+
+const CODEC_TITLES: Readonly<Record<string, string>> = {
+  h264: 'H.264',
+  h265: 'H.265',
+  pcma: 'G.711 A-law',
+  pcmu: 'G.711 µ-law',
+  aac: 'AAC',
+}
+
+/** The name of a codec as cameras' menus write it. */
+export function codecTitle(codec: string): string {
+  return CODEC_TITLES[codec.toLowerCase().replace(/[.-]/g, '')] ?? codec
+}

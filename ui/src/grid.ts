@@ -1,5 +1,10 @@
-/** How many columns let `count` tiles of 16:9 fill an area best, each at least `leastPx` wide. Pure. */
-export function gridColumns(count: number, width: number, height: number, gapPx: number, leastPx: number): number {
+export interface Grid {
+  columns: number
+  tilePx: number
+}
+
+/** How `count` tiles of 16:9 fill an area best, each at least `leastPx` wide (then the area scrolls). Pure. */
+export function fitGrid(count: number, width: number, height: number, gapPx: number, leastPx: number): Grid {
   const most = Math.max(1, Math.floor((width + gapPx) / (leastPx + gapPx)))
   let best = 1
   let bestWidth = 0
@@ -11,7 +16,8 @@ export function gridColumns(count: number, width: number, height: number, gapPx:
     }
   }
   // tiles that would be too small to read are better scrolled than shrunk
-  return bestWidth >= leastPx ? best : most
+  if (bestWidth >= leastPx) return { columns: best, tilePx: Math.floor(bestWidth) }
+  return { columns: most, tilePx: Math.floor((width - gapPx * (most - 1)) / most) }
 }
 
 function tileWidth(count: number, columns: number, width: number, height: number, gapPx: number): number {

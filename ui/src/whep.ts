@@ -7,6 +7,7 @@
 import { send } from './api'
 
 const POST_TIMEOUT_MS = 10_000
+const CLOSE_TIMEOUT_MS = 2000
 
 export interface WhepSession {
   readonly peer: RTCPeerConnection
@@ -23,10 +24,10 @@ export interface WhepOptions {
 
 /** Joins a stream. Throws ApiError with the server's reason, or the signal's reason when aborted. */
 export async function joinWhep(options: WhepOptions): Promise<WhepSession> {
-  const peer = openPeer(options)
+  const peer = await offeringPeer(options.audio)
   let resource: URL | null = null
   try {
-    await peer.setLocalDescription()
+    collectTracks(peer, options.onStream)
     // not aborted half way: the server would be left with a session whose Location nobody knows
     const response = await postOffer(options.url, peer)
     resource = resourceOf(response)
@@ -40,16 +41,36 @@ export async function joinWhep(options: WhepOptions): Promise<WhepSession> {
   }
 }
 
-function openPeer(options: WhepOptions): RTCPeerConnection {
+let spare: Promise<RTCPeerConnection> | null = null
+
+/**
+ * Makes a connection with its offer ready, for the next join with audio: what is left to do after the click is the
+ * POST. One is kept at a time; an offer does not go stale, since it names no candidates.
+ */
+export function prepareJoin(): void {
+  spare ??= openPeer(true)
+}
+
+function offeringPeer(audio: boolean): Promise<RTCPeerConnection> {
+  const ready = audio ? spare : null
+  if (ready) spare = null
+  return ready ?? openPeer(audio)
+}
+
+async function openPeer(audio: boolean): Promise<RTCPeerConnection> {
   const peer = new RTCPeerConnection({ bundlePolicy: 'max-bundle' })
-  const stream = new MediaStream()
   peer.addTransceiver('video', { direction: 'recvonly' })
-  if (options.audio) peer.addTransceiver('audio', { direction: 'recvonly' })
+  if (audio) peer.addTransceiver('audio', { direction: 'recvonly' })
+  await peer.setLocalDescription()
+  return peer
+}
+
+function collectTracks(peer: RTCPeerConnection, onStream: (stream: MediaStream) => void): void {
+  const stream = new MediaStream()
   peer.ontrack = (event) => {
     stream.addTrack(event.track)
-    options.onStream(stream)
+    onStream(stream)
   }
-  return peer
 }
 
 function postOffer(url: string, peer: RTCPeerConnection): Promise<Response> {
@@ -67,8 +88,12 @@ function closer(peer: RTCPeerConnection, resource: URL | null): () => void {
   return () => {
     if (closed) return
     closed = true
-    peer.close()
+    if (!resource) return peer.close()
+    // the server is told first: it takes the end of DTLS, which closing the peer sends, for the end of the session too.
     // keepalive lets the request outlive the page; where it fails, the server's consent timer frees the session
-    if (resource) void fetch(resource, { method: 'DELETE', keepalive: true }).catch(() => undefined)
+    const options: RequestInit = { method: 'DELETE', keepalive: true, signal: AbortSignal.timeout(CLOSE_TIMEOUT_MS) }
+    void fetch(resource, options)
+      .catch(() => undefined)
+      .finally(() => peer.close())
   }
 }

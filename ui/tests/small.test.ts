@@ -2,8 +2,8 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { backoffMs, sleep } from '../src/backoff'
 import { toFootage } from '../src/footage'
-import { formatBitrate, formatBytes, formatDuration, formatPercent } from '../src/format'
-import { gridColumns } from '../src/grid'
+import { codecTitle, formatBitrate, formatBytes, formatDuration, formatPercent } from '../src/format'
+import { fitGrid } from '../src/grid'
 import { JoinGate } from '../src/join-gate'
 import { parseRoute } from '../src/router'
 
@@ -51,16 +51,25 @@ test('who gives up waiting at the gate keeps no place', async () => {
 })
 
 test('tiles fill the window', () => {
-  assert.equal(gridColumns(1, 1600, 900, 8, 260), 1)
-  assert.equal(gridColumns(4, 1600, 900, 8, 260), 2)
-  assert.equal(gridColumns(9, 1600, 900, 8, 260), 3)
-  assert.equal(gridColumns(4, 390, 700, 8, 260), 1, 'a phone shows one a row')
-  assert.equal(gridColumns(3, 2500, 500, 8, 260), 3, 'a wide wall uses its width')
+  assert.equal(fitGrid(1, 1600, 900, 8, 260).columns, 1)
+  assert.equal(fitGrid(4, 1600, 900, 8, 260).columns, 2)
+  assert.equal(fitGrid(9, 1600, 900, 8, 260).columns, 3)
+  assert.equal(fitGrid(4, 390, 700, 8, 260).columns, 1, 'a phone shows one a row')
+  assert.equal(fitGrid(3, 2500, 500, 8, 260).columns, 3, 'a wide wall uses its width')
+})
+
+test('all rows fit into the height where tiles stay large enough', () => {
+  for (let count = 1; count <= 20; count += 1) {
+    const { columns, tilePx } = fitGrid(count, 1424, 780, 8, 260)
+    const rows = Math.ceil(count / columns)
+    assert.ok((rows * tilePx * 9) / 16 + (rows - 1) * 8 <= 780, `${count} tiles`)
+    assert.ok(columns * tilePx + (columns - 1) * 8 <= 1424, `${count} tiles`)
+  }
 })
 
 test('many tiles stay large enough to read and scroll instead', () => {
-  const columns = gridColumns(400, 1600, 900, 8, 260)
-  assert.ok((1600 - 8 * (columns - 1)) / columns >= 260)
+  const { columns, tilePx } = fitGrid(400, 1600, 900, 8, 260)
+  assert.ok(tilePx >= 260 && columns * (tilePx + 8) - 8 <= 1600)
 })
 
 test('routes', () => {
@@ -84,6 +93,12 @@ test('sizes, rates and lengths of time read well', () => {
   assert.equal(formatDuration(0.42, 'en-GB'), '0.4 s')
   assert.equal(formatDuration(3725, 'en-GB'), '1 h 2 min')
   assert.equal(formatDuration(86_400, 'vi-VN'), '1 ngày')
+})
+
+test('a codec has the name that people know', () => {
+  assert.equal(codecTitle('h264'), 'H.264')
+  assert.equal(codecTitle('PCMU'), 'G.711 µ-law')
+  assert.equal(codecTitle('av1'), 'av1')
 })
 
 test('a day with a gap is never rounded up to all of it', () => {

@@ -2,7 +2,7 @@
 import type { ComponentChildren } from 'preact'
 import { useEffect, useState } from 'preact/hooks'
 import { connections } from '../connections'
-import { formatBitrate, formatDateTime, formatDuration } from '../format'
+import { codecTitle, formatBitrate, formatDateTime, formatDuration } from '../format'
 import { type HlsFacts, readHlsFacts } from '../hls-player'
 import { useTexts } from '../i18n'
 import type { Camera, Stream } from '../types'
@@ -91,8 +91,8 @@ function PictureFacts({ stream, figures }: { stream: Stream; figures: Figures })
       <Fact name={t('facts.resolution')} testId="resolution">
         {size ? `${size.width} × ${size.height}` : DASH}
       </Fact>
-      <Fact name={t('facts.codec')}>{stream.video?.codec ?? live?.codec ?? DASH}</Fact>
-      <Fact name={t('facts.audio')}>{stream.audio?.codec ?? t('app.none')}</Fact>
+      <Fact name={t('facts.codec')}>{codecTitle(stream.video?.codec ?? live?.codec ?? DASH)}</Fact>
+      <Fact name={t('facts.audio')}>{stream.audio ? codecTitle(stream.audio.codec) : t('app.none')}</Fact>
       <Fact name={t('facts.viewers')}>{stream.viewers}</Fact>
       <Fact name={t('facts.firstPicture')} testId="first-picture">
         {firstPictureMs === null ? DASH : `${Math.round(firstPictureMs).toLocaleString(locale)} ms`}

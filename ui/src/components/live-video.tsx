@@ -1,5 +1,5 @@
 /** A video element that plays a camera live by WHEP while it is on the page. */
-import { useEffect, useRef, useState } from 'preact/hooks'
+import { useLayoutEffect, useRef, useState } from 'preact/hooks'
 import { JoinGate } from '../join-gate'
 import { type PlayerState, playLive } from '../live-player'
 import type { Stream, StreamName } from '../types'
@@ -26,7 +26,8 @@ export function LiveVideo(props: LiveVideoProps) {
   expected.current = props.stream.state === 'live' || props.stream.state === 'idle'
   // a stream that comes back is joined at once instead of after the rest of the back-off
   const wakeUp = state === 'retrying' && expected.current ? props.stream.since : null
-  useEffect(() => {
+  // before the browser paints: the join need not wait for it
+  useLayoutEffect(() => {
     const element = video.current
     if (!element) return undefined
     const stop = new AbortController()

@@ -1,12 +1,15 @@
 /** The timeline with its day, zoom and legend. */
 import { useEffect, useRef, useState } from 'preact/hooks'
-import type { DayFootage } from '../footage'
+import type { DayFootage, Footage } from '../footage'
 import { formatDate, formatDuration, formatPercent } from '../format'
 import { useTexts } from '../i18n'
 import { type View, addDays, coveredMs, dayOf, follow, initialView, zoom } from '../timeline'
 import { Notice } from './feedback'
 import { Icon, type IconName } from './icon'
 import { Legend, TimelineView } from './timeline-view'
+
+/** Twice the time between two readings of the timeline, and some. */
+const SETTLING_MS = 12_000
 
 interface TimelinePanelProps {
   day: View
@@ -123,7 +126,7 @@ function Coverage({ data, day, nowMs }: TimelinePanelProps) {
   if (!footage) return <p class="coverage">{'\u00a0'}</p>
   const first = footage.coverage[0]
   if (!first) return <p class="coverage">{t('timeline.empty')}</p>
-  const whole = { startMs: first.startMs, endMs: Math.min(day.endMs, Math.max(footage.endMs, first.endMs), nowMs) }
+  const whole = { startMs: first.startMs, endMs: knownUntil(footage, Math.min(day.endMs, nowMs)) }
   const totalMs = Math.max(1, whole.endMs - whole.startMs)
   const covered = Math.min(totalMs, coveredMs(footage.coverage, whole))
   const parameters = {
@@ -133,6 +136,12 @@ function Coverage({ data, day, nowMs }: TimelinePanelProps) {
     gaps: footage.gaps.filter((gap) => gap.endMs > whole.startMs).length,
   }
   return <p class="coverage">{t('timeline.summary', parameters)}</p>
+}
+
+/** What was recorded in the last seconds is on its way to the disk: no gap, and not counted yet. */
+function knownUntil(footage: Footage, endMs: number): number {
+  const lastMs = footage.coverage.at(-1)?.endMs ?? endMs
+  return endMs - lastMs < SETTLING_MS ? lastMs : endMs
 }
 
 interface IconButtonProps {

@@ -9,7 +9,7 @@ import { LiveVideo } from '../components/live-video'
 import { PlayerBar } from '../components/player-bar'
 import { TimelinePanel } from '../components/timeline-panel'
 import { type Footage, locate, useDayFootage } from '../footage'
-import { formatDuration } from '../format'
+import { codecTitle, formatDuration } from '../format'
 import { HlsUnsupported } from '../hls-player'
 import { useTexts } from '../i18n'
 import type { PlayerState } from '../live-player'
@@ -237,7 +237,7 @@ function SilentNote({ camera, source }: { camera: Camera; source: Source | null 
   if (!codec || isAac(codec) || !source || source.kind === 'webrtc') return null
   return (
     <p class="picture-note picture-note-quiet" data-testid="silent-note">
-      {t('player.hlsSilent', { codec })}
+      {t('player.hlsSilent', { codec: codecTitle(codec) })}
     </p>
   )
 }

@@ -5,6 +5,7 @@ import { cameraState, RecordingBadge, StateBadge, StreamReason } from '../compon
 import { Dialog } from '../components/dialog'
 import { Empty, Loading, Notice } from '../components/feedback'
 import { Icon } from '../components/icon'
+import { codecTitle } from '../format'
 import { useTexts } from '../i18n'
 import { usePolled } from '../poller'
 import { href } from '../router'
@@ -151,10 +152,10 @@ function Picked({ camera }: { camera: Camera }) {
 export function PickLine({ label, pick }: { label: string; pick: Pick }) {
   const parts = [
     pick.width > 0 ? `${pick.width} × ${pick.height}` : null,
-    pick.codec,
-    pick.rate > 0 ? `${pick.rate}/s` : null,
+    codecTitle(pick.codec),
+    pick.rate > 0 ? `${Math.round(pick.rate)}/s` : null,
     pick.bitrate_kbps > 0 ? `${pick.bitrate_kbps} kbit/s` : null,
-    pick.audio,
+    pick.audio && codecTitle(pick.audio),
   ]
   return (
     <div class="pick">

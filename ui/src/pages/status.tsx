@@ -57,6 +57,8 @@ function sectionTitle(name: string, t: Translator['t']): string {
 
 function Section({ title, facts }: { title: string; facts: Facts }) {
   const texts = useTexts()
+  // no reason is good news, and needs no line
+  const shown = flatten(facts).filter(([name, value]) => !HIDDEN.has(name) && !(name === 'reason' && !value))
   return (
     <section class="panel status-section">
       <div class="status-head">
@@ -65,7 +67,7 @@ function Section({ title, facts }: { title: string; facts: Facts }) {
       </div>
       <Meter facts={facts} />
       <dl class="fact-list">
-        {flatten(facts).filter(([name]) => !HIDDEN.has(name)).map(([name, value]) => (
+        {shown.map(([name, value]) => (
           <div class="fact" key={name}>
             <dt>{fieldTitle(name, texts.t)}</dt>
             <dd>{show(name, value, texts)}</dd>

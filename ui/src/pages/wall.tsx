@@ -4,7 +4,7 @@ import { cameraState, RecordingBadge, StateBadge, StreamReason } from '../compon
 import { Empty, Loading, Notice } from '../components/feedback'
 import { Icon } from '../components/icon'
 import { LiveVideo } from '../components/live-video'
-import { gridColumns } from '../grid'
+import { fitGrid } from '../grid'
 import { useTexts } from '../i18n'
 import type { PlayerState } from '../live-player'
 import { usePolled } from '../poller'
@@ -12,14 +12,18 @@ import { href } from '../router'
 import { may, useSession } from '../session'
 import { cameras } from '../stores'
 import type { Camera, StreamName } from '../types'
+import { prepareJoin } from '../whep'
 
 const GAP_PX = 8
 const LEAST_TILE_PX = 260
 /** A tile scrolled out of view keeps its stream this long, so that scrolling back and forth costs no joins. */
 const LINGER_MS = 5000
+/** After the tiles have had their turn. */
+const PREPARE_MS = 1000
 
 export function WallPage() {
   const { t, explain } = useTexts()
+  usePreparedJoin()
   const { value, error } = usePolled(cameras)
   const [search, setSearch] = useState('')
   const [onlyProblems, setOnlyProblems] = useState(false)
@@ -58,6 +62,14 @@ export function WallPage() {
       {shown.length === 0 ? <Empty title={t('wall.noMatch')} /> : <Grid list={shown} />}
     </div>
   )
+}
+
+/** What most likely comes next is a click on a tile. */
+function usePreparedJoin(): void {
+  useEffect(() => {
+    const timer = setTimeout(prepareJoin, PREPARE_MS)
+    return () => clearTimeout(timer)
+  }, [])
 }
 
 function matches(camera: Camera, search: string): boolean {
@@ -118,8 +130,9 @@ function Grid({ list }: { list: Camera[] }) {
     if (!element) return undefined
     const fit = () => {
       const height = innerHeight - element.getBoundingClientRect().top - scrollY - 2 * GAP_PX
-      const columns = gridColumns(list.length, element.clientWidth, height, GAP_PX, LEAST_TILE_PX)
+      const { columns, tilePx } = fitGrid(list.length, element.clientWidth, height, GAP_PX, LEAST_TILE_PX)
       element.style.setProperty('--columns', String(columns))
+      element.style.setProperty('--tile', `${tilePx}px`)
     }
     const observer = new ResizeObserver(fit)
     observer.observe(document.documentElement)
