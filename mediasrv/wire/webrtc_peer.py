@@ -22,7 +22,8 @@ from mediasrv.wire.srtp import SrtcpReceiver, SrtcpSender, SrtpKeys, SrtpSender
 from mediasrv.wire.stun import StunMessage
 from mediasrv.wire.whep_sdp import Offer
 
-_QUEUED_RUNS: Final = 512
+_QUEUED_RUNS: Final = 256
+"""Live runs that may wait behind a cached GOP or a large picture; more is an overrun."""
 _RESENDS_A_TICK: Final = 500
 _REPLAY_INTERVAL_S: Final = 2.0
 _REPLAY_PACKETS: Final = 4000
@@ -99,6 +100,7 @@ class WebRtcPeer:
         self._dtls_timer: Timer | None = None
         self._pacer: Timer | None = None
         self._queue: deque[tuple[PacketizedUnit, Run]] = deque()
+        self._queue_most = _QUEUED_RUNS
         self._replayed_s = float("-inf")
         self._resends_left = _RESENDS_A_TICK
 
@@ -153,6 +155,7 @@ class WebRtcPeer:
         host = self._host
         if self._queue or len(unit.payloads) > host.burst_packets:
             self._enqueue(unit)
+            self._start_pacer()
             return
         send_run = host.transport.send_run
         for run in unit.runs:
@@ -279,16 +282,21 @@ class WebRtcPeer:
         self._send_all(units)
 
     def _send_all(self, units: list[PacketizedUnit]) -> None:
-        for unit in list(units):
-            if self.video is not None and not self.waiting:
-                self.video.admit(unit)
-                self._enqueue(unit)
+        if self.video is None:
+            return
+        for unit in units:
+            self.video.admit(unit)
+            self._enqueue(unit)
+        self._queue_most = len(self._queue) + _QUEUED_RUNS
+        self._start_pacer()
 
     def _enqueue(self, unit: PacketizedUnit) -> None:
         burst = self._host.burst_packets
         for start, end, size in unit.runs:
             self._queue.extend((unit, (at, min(at + burst, end), size)) for at in range(start, end, burst))
-        if len(self._queue) > _QUEUED_RUNS + 2 * len(self._ring.gop):
+
+    def _start_pacer(self) -> None:
+        if len(self._queue) > self._queue_most:
             self._queue.clear()
             self.waiting = True
             self._host.counters.overruns += 1
