@@ -25,6 +25,7 @@ from mediasrv.catalogue import Catalogue
 from mediasrv.catalogue.migrate import upgrade
 from mediasrv.catalogue.ownership import FileLockOwnership
 from mediasrv.catalogue.recordings import CatalogueKeys
+from mediasrv.check import Checker, Report, read_spool
 from mediasrv.clock import SystemClock
 from mediasrv.errors import SettingsError, StorageError
 from mediasrv.hls import HlsService
@@ -318,6 +319,18 @@ async def _running(*parts: Callable[[], Coroutine[None, None, None]]) -> AsyncIt
                 task.cancel()
 
 
-async def check(settings: Settings, *, repair: bool) -> int:
-    """`mediasrv check`: prints what does not agree; 0 when everything does."""
-    raise NotImplementedError
+async def check(settings: Settings, *, repair: bool, checksums: bool = True) -> Report:
+    """`mediasrv check`; may run beside the server."""
+    clock, key_bucket = SystemClock(), settings.storage.key_bucket
+    spool = await asyncio.to_thread(read_spool, settings.data_path(settings.spool.directory, "spool"))
+    async with offline(settings) as base, ObjectStore(settings.storage) as store:
+        keyring = KeyRing([], CatalogueKeys(base.catalogue), clock, settings.sealing.key_cache_s)
+        footage = Footage(store, None, keyring)
+        retention = RetentionTask(
+            base.catalogue, store, key_bucket, lambda: spool.key_ids, base.access_log, clock, settings.retention
+        )
+        checker = Checker(base.catalogue, store, footage, key_bucket, spool, clock, retention.sweep)
+        try:
+            return await checker.run(repair=repair, checksums=checksums)
+        finally:
+            footage.close()

@@ -76,10 +76,7 @@ class SpoolContents:
 
 
 class Checker:
-    """One check. `spool` was read before: what is stored since has its row. `sweep` is retention's.
-
-    `checksums` asks storage for each object's checksum; without, sizes are compared as listed, which is much faster.
-    """
+    """One check. `spool` was read before: what is stored since has its row. `sweep` is retention's."""
 
     def __init__(
         self,
@@ -90,9 +87,6 @@ class Checker:
         spool: SpoolContents,
         clock: Clock,
         sweep: Callable[[], Awaitable[None]],
-        *,
-        repair: bool = False,
-        checksums: bool = True,
     ) -> None:
         self._catalogue = catalogue
         self._store = object_store
@@ -101,13 +95,17 @@ class Checker:
         self._spool = spool
         self._clock = clock
         self._sweep = sweep
-        self._repair = repair
-        self._checksums = checksums
+        self._repair = False
+        self._checksums = True
         self._report = Report()
         self._orphan_keys: set[str] = set()
 
-    async def run(self) -> Report:
-        """Raises StorageError when storage is not to be reached: then nothing is known."""
+    async def run(self, *, repair: bool = False, checksums: bool = True) -> Report:
+        """Call once. Raises StorageError when storage is not to be reached: then nothing is known.
+
+        `checksums` asks storage for each object's checksum; without, sizes are compared as listed, much faster.
+        """
+        self._repair, self._checksums = repair, checksums
         self._report.spooled = len(self._spool.object_ids)
         for name in self._spool.damaged:
             self._found("spool_damaged", name, "The spool file is damaged; what follows the damage is lost.")

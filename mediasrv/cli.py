@@ -68,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
 
     check = add(commands, "check", "Compare catalogue, bucket and spool", _check)
     check.add_argument("--repair", action="store_true", help="repair what is safe to repair")
+    check.add_argument("--quick", action="store_true", help="compare sizes as listed, without asking for checksums")
 
     user = add_group("user", "Accounts and their grants")
     made = add(user, "add", "Make an account; asks for the password", _user_add)
@@ -116,7 +117,14 @@ async def _serve(arguments: argparse.Namespace, settings: Settings) -> int:
 async def _check(arguments: argparse.Namespace, settings: Settings) -> int:
     from mediasrv.app import check
 
-    return await check(settings, repair=arguments.repair)
+    report = await check(settings, repair=arguments.repair, checksums=not arguments.quick)
+    for one in report.findings:
+        print(f"{'repaired' if one.repaired else 'wrong':<8}  {one.code:<16}  {one.subject}  {one.sentence}")
+    print(
+        f"{report.rows} recordings, {report.objects} objects, {report.keys} keys, {report.spooled} in the spool: "
+        f"{len(report.findings)} findings, {sum(one.repaired for one in report.findings)} repaired"
+    )
+    return 0 if report.is_clean else 1
 
 
 async def _user_add(arguments: argparse.Namespace, settings: Settings) -> int:

@@ -46,11 +46,10 @@ class Site:
         )  # fmt: skip
         footage = Footage(self.store, None, KeyRing([], CatalogueKeys(archive.catalogue), archive.clock, 0.0))
         checker = Checker(
-            archive.catalogue, self.store, footage, archive.key_bucket, spool, archive.clock, retention.sweep,
-            repair=repair,
-        )  # fmt: skip
+            archive.catalogue, self.store, footage, archive.key_bucket, spool, archive.clock, retention.sweep
+        )
         try:
-            return await checker.run()
+            return await checker.run(repair=repair)
         finally:
             footage.close()
 
