@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 import socket
 from collections.abc import Callable, Sequence
@@ -25,6 +24,7 @@ from mediasrv.media.access_unit import VIDEO_CLOCK_RATE, AudioFormat, Codec, Ses
 from mediasrv.media.intake import SECOND_US, Intake
 from mediasrv.media.rtp import NO_RTP, AacDepacketizer, Deliver, Depacketizer, G711Depacketizer, split_parameter_sets
 from mediasrv.settings import PullSettings
+from mediasrv.wire.addresses import is_allowed
 from mediasrv.wire.rtcp import SenderReport, ntp_to_us, parse_compound
 from mediasrv.wire.rtsp import (
     EndRequested,
@@ -435,14 +435,6 @@ async def resolve_allowed(host: str, port: int, settings: PullSettings) -> list[
             "The camera's address lies outside the networks this server may connect to.", code="address_refused"
         )
     return allowed
-
-
-def is_allowed(address: str, networks: Sequence[str]) -> bool:
-    """Whether a numeric address lies in one of these networks; an IPv4 address inside IPv6 is judged as IPv4."""
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
-        ip = ip.ipv4_mapped
-    return any(ip in ipaddress.ip_network(network, strict=False) for network in networks)
 
 
 def choose_video(media: Sequence[MediaDescription]) -> MediaDescription:

@@ -110,8 +110,12 @@ class PullSettings:
 
 @dataclass(frozen=True, slots=True)
 class OnvifSettings:
+    """Discovery sends from each address of `discovery_interfaces` (empty: the system's choice) to each target."""
+
     timeout_s: float = 8.0
     discovery_s: float = 3.0
+    discovery_targets: tuple[str, ...] = ("239.255.255.250:3702",)
+    discovery_interfaces: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,6 @@ def parse_plan(argv: Sequence[str]) -> FarmPlan:
     parser.add_argument("--clock-offset", type=float, default=0.0, help="camera time minus true time, seconds")
     parser.add_argument("--reported-host", default="", help="host in ONVIF answers, as of a camera behind NAT")
     parser.add_argument("--until-stdin-ends", action="store_true", help="end with the process that holds our stdin")
-    parser.add_argument("--media2", action="store_true", help="offer the media2 service too")
     for name in ("width", "height", "rate", "bitrate"):
         parser.add_argument(f"--{name}", type=int, help=f"{name} of the main stream")
     parser.add_argument("--gop", type=float, help="seconds from keyframe to keyframe, of both streams")
@@ -82,7 +81,6 @@ def _plan(options: argparse.Namespace) -> FarmPlan:
         session_timeout_s=options.session_timeout,
         clock_offset_s=options.clock_offset,
         reported_host=options.reported_host,
-        media2=options.media2,
         until_stdin_ends=options.until_stdin_ends,
     )
 

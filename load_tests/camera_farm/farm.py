@@ -49,7 +49,6 @@ class FarmPlan:
     session_timeout_s: int = 60
     clock_offset_s: float = 0.0
     reported_host: str = ""
-    media2: bool = False
     until_stdin_ends: bool = False
 
     def audio_of(self, number: int) -> AudioKind:
@@ -75,7 +74,6 @@ class SimulatedCamera:
             auth_kinds=plan.onvif_auth,
             clock_offset_s=plan.clock_offset_s,
             reported_host=plan.reported_host,
-            media2=plan.media2,
         )
         self.session_timeout_s = plan.session_timeout_s
         self.rtsp_auth: Authenticator | None = None

@@ -1,4 +1,4 @@
-"""A camera's ONVIF device, media and media2 services: SOAP 1.2 over HTTP, as much as a video server reads.
+"""A camera's ONVIF device and media services: SOAP 1.2 over HTTP, as much as a video server reads.
 
 Who calls must show a WS-Security UsernameToken with a password digest (ONVIF Core 5.9.4) or HTTP Digest; the
 operations of access class PRE_AUTH are open to all.
@@ -26,14 +26,12 @@ from load_tests.camera_farm.streams import AudioKind
 
 DEVICE_PATH: Final = "/onvif/device_service"
 MEDIA_PATH: Final = "/onvif/media_service"
-MEDIA2_PATH: Final = "/onvif/media2_service"
 
 _SOAP: Final = "http://www.w3.org/2003/05/soap-envelope"
 _WSSE: Final = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-wssecurity-secext-1.0.xsd"
 _WSU: Final = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-wssecurity-utility-1.0.xsd"
 _DEVICE: Final = "http://www.onvif.org/ver10/device/wsdl"
 _MEDIA: Final = "http://www.onvif.org/ver10/media/wsdl"
-_MEDIA2: Final = "http://www.onvif.org/ver20/media/wsdl"
 _PRE_AUTH: Final = frozenset({"GetSystemDateAndTime", "GetCapabilities", "GetServices"})
 _CLOCK_TOLERANCE: Final = timedelta(seconds=60)
 _MOST_BODY_BYTES: Final = 256 * 1024
@@ -50,7 +48,6 @@ class OnvifFace:
     auth_kinds: frozenset[str] = frozenset({"wsse", "digest"})
     clock_offset_s: float = 0.0
     reported_host: str = ""
-    media2: bool = False
     manufacturer: str = "Camera Farm"
     model: str = "Simulated ONVIF camera"
     firmware: str = "1.0"
@@ -96,7 +93,7 @@ class OnvifService:
 
     def application(self) -> web.Application:
         app = web.Application(client_max_size=_MOST_BODY_BYTES)
-        for path in (DEVICE_PATH, MEDIA_PATH, MEDIA2_PATH):
+        for path in (DEVICE_PATH, MEDIA_PATH):
             app.router.add_post(path, self._answer)
         return app
 
@@ -185,9 +182,7 @@ class OnvifService:
         )
 
     def _services(self, _operation: Element, host: str) -> str:
-        offered = [(_DEVICE, DEVICE_PATH), (_MEDIA, MEDIA_PATH)]
-        if self._face.media2:
-            offered.append((_MEDIA2, MEDIA2_PATH))
+        offered = ((_DEVICE, DEVICE_PATH), (_MEDIA, MEDIA_PATH))
         services = "".join(
             f"<tds:Service><tds:Namespace>{namespace}</tds:Namespace>"
             f"<tds:XAddr>{self._service_url(path, host)}</tds:XAddr>"
@@ -197,17 +192,12 @@ class OnvifService:
         return f"<tds:GetServicesResponse>{services}</tds:GetServicesResponse>"
 
     def _profiles(self, operation: Element, _host: str) -> str:
-        if operation.tag.startswith(f"{{{_MEDIA2}}}"):
-            profiles = "".join(_media2_profile(name, stream) for name, stream in self._camera.streams.items())
-            return f"<tr2:GetProfilesResponse>{profiles}</tr2:GetProfilesResponse>"
         profiles = "".join(_media_profile(name, stream) for name, stream in self._camera.streams.items())
         return f"<trt:GetProfilesResponse>{profiles}</trt:GetProfilesResponse>"
 
     def _stream_uri(self, operation: Element, host: str) -> str:
         name = self._profile_of(operation)
         uri = f"rtsp://{host}:{self._camera.rtsp_port}/{name}"
-        if operation.tag.startswith(f"{{{_MEDIA2}}}"):
-            return f"<tr2:GetStreamUriResponse><tr2:Uri>{uri}</tr2:Uri></tr2:GetStreamUriResponse>"
         return f"<trt:GetStreamUriResponse>{_media_uri(uri)}</trt:GetStreamUriResponse>"
 
     def _snapshot_uri(self, operation: Element, host: str) -> str:
@@ -236,6 +226,13 @@ _MULTICAST: Final = (
 )
 
 
+_SOURCE: Final = (
+    '<tt:VideoSourceConfiguration token="source"><tt:Name>source</tt:Name><tt:UseCount>2</tt:UseCount>'
+    '<tt:SourceToken>source-1</tt:SourceToken><tt:Bounds x="0" y="0" width="1920" height="1080"/>'
+    "</tt:VideoSourceConfiguration>"
+)
+
+
 def _media_profile(name: str, stream: StreamOnAir) -> str:
     shape = stream.source.shape
     video = (
@@ -249,16 +246,8 @@ def _media_profile(name: str, stream: StreamOnAir) -> str:
         f"{_MULTICAST}</tt:VideoEncoderConfiguration>"
     )
     return (
-        f'<trt:Profiles token="profile-{name}" fixed="true"><tt:Name>{name}Stream</tt:Name>{_source("tt")}{video}'
+        f'<trt:Profiles token="profile-{name}" fixed="true"><tt:Name>{name}Stream</tt:Name>{_SOURCE}{video}'
         f"{_media_audio(name, stream)}</trt:Profiles>"
-    )
-
-
-def _source(prefix: str) -> str:
-    tag = "tt:VideoSourceConfiguration" if prefix == "tt" else "tr2:VideoSource"
-    return (
-        f'<{tag} token="source"><tt:Name>source</tt:Name><tt:UseCount>2</tt:UseCount>'
-        f'<tt:SourceToken>source-1</tt:SourceToken><tt:Bounds x="0" y="0" width="1920" height="1080"/></{tag}>'
     )
 
 
@@ -270,32 +259,6 @@ def _media_audio(name: str, stream: StreamOnAir) -> str:
         f'<tt:AudioEncoderConfiguration token="audio-{name}"><tt:Name>{name}</tt:Name><tt:UseCount>1</tt:UseCount>'
         f"<tt:Encoding>{'AAC' if aac else 'G711'}</tt:Encoding><tt:Bitrate>64</tt:Bitrate>"
         f"<tt:SampleRate>{stream.audio.clock_rate // 1000}</tt:SampleRate>{_MULTICAST}</tt:AudioEncoderConfiguration>"
-    )
-
-
-def _media2_profile(name: str, stream: StreamOnAir) -> str:
-    shape = stream.source.shape
-    video = (
-        f'<tr2:VideoEncoder token="video-{name}" GovLength="{round(shape.gop_s * shape.rate)}" Profile="Main">'
-        f"<tt:Name>{name}</tt:Name><tt:UseCount>1</tt:UseCount><tt:Encoding>H264</tt:Encoding>"
-        f"<tt:Resolution><tt:Width>{shape.width}</tt:Width><tt:Height>{shape.height}</tt:Height></tt:Resolution>"
-        f"<tt:RateControl><tt:FrameRateLimit>{shape.rate}</tt:FrameRateLimit>"
-        f"<tt:BitrateLimit>{shape.bitrate_kbps}</tt:BitrateLimit></tt:RateControl><tt:Quality>5</tt:Quality></tr2:VideoEncoder>"
-    )
-    return (
-        f'<tr2:Profiles token="profile-{name}" fixed="true"><tr2:Name>{name}Stream</tr2:Name><tr2:Configurations>'
-        f"{_source('tr2')}{video}{_media2_audio(name, stream)}</tr2:Configurations></tr2:Profiles>"
-    )
-
-
-def _media2_audio(name: str, stream: StreamOnAir) -> str:
-    if stream.audio is None:
-        return ""
-    encoding = "MP4A-LATM" if stream.audio.kind is AudioKind.AAC else "PCMA"
-    return (
-        f'<tr2:AudioEncoder token="audio-{name}"><tt:Name>{name}</tt:Name><tt:UseCount>1</tt:UseCount>'
-        f"<tt:Encoding>{encoding}</tt:Encoding><tt:Bitrate>64</tt:Bitrate>"
-        f"<tt:SampleRate>{stream.audio.clock_rate // 1000}</tt:SampleRate></tr2:AudioEncoder>"
     )
 
 
@@ -313,7 +276,7 @@ def _local_name(element: Element) -> str:
 def _soap_response(status: int, body: str, headers: dict[str, str] | None = None) -> web.Response:
     text = (
         f'<?xml version="1.0" encoding="UTF-8"?><s:Envelope xmlns:s="{_SOAP}" xmlns:tds="{_DEVICE}" '
-        f'xmlns:trt="{_MEDIA}" xmlns:tr2="{_MEDIA2}" xmlns:tt="http://www.onvif.org/ver10/schema" '
+        f'xmlns:trt="{_MEDIA}" xmlns:tt="http://www.onvif.org/ver10/schema" '
         'xmlns:ter="http://www.onvif.org/ver10/error">'
         f"<s:Body>{body}</s:Body></s:Envelope>"
     )
