@@ -50,7 +50,7 @@ class UdpTransport:
             if not self._wildcard:
                 return *self._sock.recvfrom(_DATAGRAM_BYTES), b""
             data, control, _, address = self._sock.recvmsg(_DATAGRAM_BYTES, socket.CMSG_SPACE(20))
-        except BlockingIOError:
+        except OSError:  # nothing waits, or the network's complaint about something we sent
             return None
         return data, address, _local_address(control)
 

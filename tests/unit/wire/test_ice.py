@@ -1,0 +1,142 @@
+"""ICE-lite: who is answered, and where media may go."""
+
+from __future__ import annotations
+
+import pytest
+
+from mediasrv.errors import ProtocolError
+from mediasrv.wire import stun
+from mediasrv.wire.ice import AMPLIFICATION, Address, IceLite
+
+HOME: Address = ("192.0.2.7", 5000)
+AWAY: Address = ("198.51.100.9", 6000)
+
+
+def agent() -> IceLite:
+    return IceLite("ours", "our-password", "theirs")
+
+
+def request(
+    number: int = 1, *, username: str = "ours:theirs", password: bytes = b"our-password", use_candidate: bool = True
+) -> stun.StunMessage:
+    return stun.parse_message(
+        stun.build_binding_request(
+            number.to_bytes(12, "big"), username, password, use_candidate=use_candidate, priority=1, tie_breaker=1
+        )
+    )
+
+
+def test_a_check_is_answered_with_the_address_it_came_from() -> None:
+    answer = stun.parse_message(agent().check(request(), HOME, b"", 0.0))
+    assert answer.kind == stun.BINDING_SUCCESS
+    assert answer.is_authentic(b"our-password")
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [request(password=b"guess"), request(username="ours:others"), request(username="other:theirs")],
+    ids=["password", "their fragment", "our fragment"],
+)
+def test_a_stranger_gets_no_answer_and_no_path(forged: stun.StunMessage) -> None:
+    ice = agent()
+    with pytest.raises(ProtocolError):
+        ice.check(forged, HOME, b"", 0.0)
+    assert ice.path(HOME) is None
+
+
+def test_a_success_response_is_no_check() -> None:
+    ice = agent()
+    reflected = stun.parse_message(stun.build_success(request(), HOME, b"our-password"))
+    with pytest.raises(ProtocolError):
+        ice.check(reflected, HOME, b"", 0.0)
+
+
+def test_a_controlled_peer_is_told_of_the_role_conflict() -> None:
+    honest = request()
+    controlled = stun.StunMessage(
+        honest.kind, honest.transaction_id, honest.username, True, True, (), honest.integrity_at, honest.data
+    )
+    answer = agent().check(controlled, HOME, b"", 0.0)
+    assert stun.parse_message(answer).kind == stun.BINDING_ERROR
+
+
+def test_a_copied_transaction_proves_nothing_about_another_address() -> None:
+    ice = agent()
+    ice.check(request(1), HOME, b"", 0.0)
+    with pytest.raises(ProtocolError):
+        ice.check(request(1), AWAY, b"", 0.1)
+    assert ice.path(AWAY) is None
+
+
+def test_a_repeated_transaction_is_answered_but_counts_once() -> None:
+    ice = agent()
+    first = ice.check(request(1), HOME, b"", 0.0)
+    path = ice.path(HOME)
+    assert path is not None
+    received = path.received_bytes
+    assert ice.check(request(1), HOME, b"", 9.0) == first
+    assert (path.received_bytes, path.checked_s) == (received, 0.0)
+
+
+def test_before_dtls_an_address_gets_at_most_three_times_what_came_from_it() -> None:
+    ice = agent()
+    ice.check(request(1), HOME, b"", 0.0)
+    path = ice.path(HOME)
+    assert path is not None
+    sent = path.sent_bytes
+    while ice.may_send(path, 100):
+        sent += 100
+    assert path.received_bytes * AMPLIFICATION - 100 < sent <= path.received_bytes * AMPLIFICATION
+    ice.verified = True
+    assert ice.may_send(path, 1_000_000)
+
+
+def test_repeating_a_check_without_end_stops_being_answered() -> None:
+    ice = agent()
+    with pytest.raises(ProtocolError):  # noqa: PT012 - the loop is the point
+        for _ in range(100):
+            ice.check(request(1), HOME, b"", 0.0)
+
+
+def test_media_moves_only_after_proof_over_a_nominated_address() -> None:
+    ice = agent()
+    ice.check(request(1), HOME, b"", 0.0)
+    ice.check(request(2, use_candidate=False), AWAY, b"", 0.0)
+    home, away = ice.path(HOME), ice.path(AWAY)
+    assert home is not None
+    assert away is not None
+    assert ice.selected is None
+    assert ice.prove(home)
+    assert not ice.prove(away)
+    ice.check(request(3), AWAY, b"", 1.0)
+    assert ice.selected is home
+    assert ice.prove(away)
+    assert ice.selected is away
+
+
+def test_consent_is_lost_without_fresh_checks_from_the_selected_address() -> None:
+    ice = agent()
+    ice.check(request(1), HOME, b"", 0.0)
+    path = ice.path(HOME)
+    assert path is not None
+    ice.prove(path)
+    assert not ice.consent_lost(30.0, 30.0)
+    ice.check(request(1), HOME, b"", 29.0)
+    ice.check(request(2), AWAY, b"", 29.0)
+    assert ice.consent_lost(30.1, 30.0)
+    ice.check(request(3), HOME, b"", 30.1)
+    assert not ice.consent_lost(60.0, 30.0)
+
+
+def test_addresses_are_bounded_and_forgotten_when_left() -> None:
+    ice = agent()
+    for port in range(16):
+        ice.check(request(port), ("192.0.2.7", port), b"", float(port))
+    with pytest.raises(ProtocolError):
+        ice.check(request(99), HOME, b"", 20.0)
+    selected = ice.path(("192.0.2.7", 0))
+    assert selected is not None
+    ice.prove(selected)
+    assert ice.forget_paths(10.0) == [("192.0.2.7", port) for port in range(1, 10)]
+    assert ice.selected is selected
+    ice.check(request(100), HOME, b"", 20.0)
