@@ -91,7 +91,7 @@ class HlsService:
         await watch.until(lambda: window.has(TrackKind.VIDEO) or None)
         if track is TrackKind.AUDIO and watch.audio_format() is None:
             raise NotFound("This camera has no audio that HLS can carry.", code="audio_not_available")
-        await watch.until(lambda: window.has(track) or None)
+        await watch.until(lambda: (window.complete_first(watch.tracks()) and window.has(track)) or None)
         if msn is not None:
             await watch.until(lambda: window.reached(track, msn, part) or None)
         return window.playlist(track, skip=skip)
@@ -164,6 +164,10 @@ class _Watch:
         """The audio that HLS can carry: what was seen of it, else what the camera sends now."""
         found = self.window.format(TrackKind.AUDIO) or self.mountpoint.audio_format
         return found if isinstance(found, AudioFormat) and found.codec is Codec.AAC else None
+
+    def tracks(self) -> tuple[TrackKind, ...]:
+        """The tracks that playlists are made of."""
+        return (TrackKind.VIDEO,) if self.audio_format() is None else (TrackKind.VIDEO, TrackKind.AUDIO)
 
     async def until(self, ready: Callable[[], T | None]) -> T:
         """Waits until `ready` gives a value; Unavailable after `blocking_s`, or when the watch ends."""

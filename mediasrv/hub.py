@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from heapq import merge
 from typing import Final, Protocol
 
 from mediasrv.media.access_unit import AccessUnit, Format, Part, Session, StreamRef, TrackKind
@@ -18,7 +19,9 @@ from mediasrv.media.segmenter import Segmenter, parts_before
 log = logging.getLogger(__name__)
 
 GOP_CACHE_LIMIT: Final = 600
-"""Access units of one GOP that are kept for joining viewers; a longer GOP is not cached."""
+"""Pictures of one GOP that are kept for joining viewers; a longer GOP is not cached."""
+
+_SOUND_CACHE_LIMIT: Final = 4 * GOP_CACHE_LIMIT
 
 
 class AccessUnitSink(Protocol):
@@ -65,6 +68,7 @@ class Mountpoint:
         """From the last keyframe but one to the last; None before that is known."""
         self.audio_format: Format | None = None
         """Of the audio of this session; None without any."""
+        self._sound: list[AccessUnit] = []
         self.dropped_sinks = 0
         self.part_s = part_s
         self._segmenter: Segmenter | None = None
@@ -104,6 +108,8 @@ class Mountpoint:
             self._cache(unit)
         else:
             self.audio_format = unit.format
+            if len(self._sound) < _SOUND_CACHE_LIMIT:
+                self._sound.append(unit)
         for sink in self._unit_sinks:
             try:
                 sink.on_access_unit(unit)
@@ -120,7 +126,7 @@ class Mountpoint:
         session, self.session = self.session, None
         if session is None:
             return
-        self.gop, self.live, self.audio_format = [], False, None
+        self.gop, self._sound, self.live, self.audio_format = [], [], False, None
         if self._segmenter is not None:
             self._deliver_parts(self._segmenter.finish())
         sinks: tuple[PartSink | AccessUnitSink, ...] = (*self._part_sinks, *self._unit_sinks)
@@ -134,7 +140,8 @@ class Mountpoint:
         if unit.keyframe:
             if self.gop:
                 self.gop_duration_s = (unit.dts - self.gop[0].dts) / unit.format.clock_rate
-            self.gop = [unit]
+            # The newest sound before the keyframe still waits for its successor in the segmenter.
+            self.gop, self._sound = [unit], self._sound[-1:]
             self.live = True
         elif self.gop:
             if len(self.gop) < GOP_CACHE_LIMIT:
@@ -143,12 +150,17 @@ class Mountpoint:
                 self.gop = []
 
     def _missed_parts(self) -> list[Part]:
-        """The complete parts of the cached GOP, for a subscriber that has just come."""
+        """The complete parts since the cached keyframe, for a subscriber that has just come."""
         if self._segmenter is None:
             segmenter = self._segmenter = Segmenter(self.part_s)
-            return [part for unit in self.gop for part in segmenter.push(unit)]
-        open_from = self._segmenter.open_from
-        return [] if open_from is None else parts_before(self.gop, open_from, self.part_s)
+            units = merge(self.gop, self._sound, key=lambda unit: unit.arrived_us)
+            return [part for unit in units for part in segmenter.push(unit)]
+        parts: list[Part] = []
+        for kind, cached in ((TrackKind.VIDEO, self.gop), (TrackKind.AUDIO, self._sound)):
+            open_from = self._segmenter.open_from(kind)
+            if open_from is not None:
+                parts += parts_before(cached, open_from, self.part_s)
+        return sorted(parts, key=lambda part: part.started_us)
 
     def _deliver_parts(self, parts: list[Part]) -> None:
         for part in parts:

@@ -1,7 +1,8 @@
 """The last seconds of a stream as LL-HLS segments: which parts make which segment, and what is still kept.
 
 Video and audio share the sequence of segments: number, discontinuity and cut are the same in both playlists.
-A segment begins at a video keyframe; only a GOP that is longer than the target duration is cut inside.
+A segment begins at a video keyframe; only a GOP that is longer than the target duration is cut inside, and
+the first GOP, for the first viewer's sake.
 Pure: parts go in, playlists and media come out; `hls.py` adds waiting and demand.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -28,6 +30,9 @@ UNKNOWN_GOP_TARGET_S: Final = 4
 MOST_TARGET_S: Final = 10
 SHORTEST_SEGMENT_S: Final = 0.95
 """Shorter GOPs are put together."""
+
+FIRST_SEGMENT_S: Final = 0.9
+"""What the first segment of a window must have, to be complete before its GOP is."""
 
 _SHORTEST_PART: Final = 0.85
 
@@ -128,6 +133,18 @@ class LiveWindow:
             self._cut()
             self._open.discontinuity = changes
         self.revision += 1
+
+    def complete_first(self, tracks: Iterable[TrackKind]) -> bool:
+        """Whether there is a complete segment: players take no playlist without one.
+
+        So that nobody need wait for the end of a GOP, the first segment ends as soon as each of `tracks` has enough.
+        """
+        if len(self._listed) == 1:
+            if any(self._open.runs[kind].duration_s < FIRST_SEGMENT_S for kind in tracks):
+                return False
+            self._cut()
+            self.revision += 1
+        return True
 
     def end_session(self) -> None:
         """What comes next is not continuous with what came before."""

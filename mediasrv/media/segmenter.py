@@ -36,10 +36,9 @@ class Segmenter:
         self._stale_us = round(part_s * 1e6) + _STALL_US
         self._first_audio_us: int | None = None
 
-    @property
-    def open_from(self) -> int | None:
-        """`dts` of the first video access unit that is in no part yet; None before the first keyframe."""
-        return self._video.open_from
+    def open_from(self, kind: TrackKind) -> int | None:
+        """`dts` of the first access unit of a track that is in no part yet; None before there is any."""
+        return (self._video if kind is TrackKind.VIDEO else self._audio).open_from
 
     def push(self, unit: AccessUnit) -> list[Part]:
         """Takes the next access unit of its track; returns the parts that it completes, mostly none."""
@@ -79,8 +78,8 @@ class Segmenter:
 
 
 def parts_before(units: Iterable[AccessUnit], dts: int, part_s: float) -> list[Part]:
-    """The video parts of a run of access units that begins with a keyframe and goes past `dts`,
-    up to that time: what somebody who joins in the middle of a GOP has missed of it.
+    """The parts of one track's access units since a keyframe, up to `dts`: what somebody who joins in the middle
+    of a GOP has missed of it.
     """
     track, parts = _OpenPart(part_s), list[Part]()
     for unit in units:

@@ -12,7 +12,7 @@ from mediasrv.hub import Hub, Mountpoint
 from mediasrv.media import fmp4
 from mediasrv.media.access_unit import AccessUnit, AudioFormat, Session, StreamRef, TrackKind
 from mediasrv.settings import HlsSettings
-from tests.unit.media.hls_rules import check, parse
+from tests.unit.media.hls_rules import MediaPlaylist, check, parse
 from tests.unit.media.streams import AAC, PCMA, REF, audio_units, interleave, publish, session, video_units
 
 V, A = TrackKind.VIDEO, TrackKind.AUDIO
@@ -49,6 +49,12 @@ class Camera:
         until_us = self._started_us + round(seconds * 1e6)
         publish(self.mountpoint, [unit for unit in self._units if unit.arrived_us < until_us])
         self._units = [unit for unit in self._units if unit.arrived_us >= until_us]
+
+
+def hinted(playlist: MediaPlaylist) -> tuple[int, int]:
+    """The segment and the part that come next."""
+    msn, part, _ = playlist.hint.removeprefix("video/").split(".")
+    return int(msn), int(part)
 
 
 @pytest.fixture
@@ -93,58 +99,61 @@ async def test_camera_without_aac_has_no_audio_rendition(
 
 async def test_first_playlist_comes_at_once_where_a_gop_is_cached(hub: Hub, clock: StillClock) -> None:
     Camera(hub).play_until(3.5)
-    playlist = parse(await HlsService(hub, AT_ONCE, clock).media_playlist(REF, V, None, None, False))
-    check(playlist)
-    assert [len(segment.parts) for segment in playlist.segments] == [3]
-    assert playlist.segments[0].parts[0].independent
+    service = HlsService(hub, AT_ONCE, clock)
+    for track in (V, A):
+        playlist = parse(await service.media_playlist(REF, track, None, None, False))
+        check(playlist)
+        (segment,) = playlist.complete
+        assert segment.duration_s > 0.9, "players take no playlist without a complete segment"
+        assert segment.parts[0].independent or track is A
+        assert not segment.gap
 
 
 async def test_target_duration_is_that_of_the_gops(hub: Hub, clock: StillClock) -> None:
-    Camera(hub).play_until(4.5)
+    Camera(hub).play_until(5.5)
     assert parse(await HlsService(hub, AT_ONCE, clock).media_playlist(REF, V, None, None, False)).target_s == 2
 
 
-async def test_first_request_waits_for_the_first_part(hub: Hub, clock: StillClock) -> None:
+async def test_first_request_waits_for_the_first_segment_but_not_for_a_gop(hub: Hub, clock: StillClock) -> None:
     camera = Camera(hub)
     waiting = await settled(HlsService(hub, HlsSettings(), clock).media_playlist(REF, V, None, None, False))
-    camera.play_until(0.4)
+    camera.play_until(0.9)
     waiting = await settled(waiting)
     assert not waiting.done()
-    camera.play_until(0.6)
-    assert parse(await waiting).segments[0].parts
+    camera.play_until(1.02)
+    assert len(parse(await waiting).complete) == 1
 
 
 async def test_blocking_reload_answers_all_viewers_with_one_text(hub: Hub, clock: StillClock) -> None:
     camera, service = Camera(hub), HlsService(hub, HlsSettings(), clock)
-    camera.play_until(3.0)
-    playlist = parse(await service.media_playlist(REF, V, None, None, False))
-    msn = playlist.first_msn
-    viewers = [await settled(service.media_playlist(REF, V, msn, 2, False)) for _ in range(20)]
+    camera.play_until(5.0)
+    msn, part = hinted(parse(await service.media_playlist(REF, V, None, None, False)))
+    viewers = [await settled(service.media_playlist(REF, V, msn, part, False)) for _ in range(20)]
     assert not any(viewer.done() for viewer in viewers)
-    camera.play_until(3.6)
+    camera.play_until(5.6)
     texts = await asyncio.gather(*viewers)
     assert len({id(text) for text in texts}) == 1
-    assert len(parse(texts[0]).segments[0].parts) == 3
+    assert len(parse(texts[0]).segments[-1].parts) == 1
 
 
 async def test_reload_without_a_part_waits_for_the_whole_segment(hub: Hub, clock: StillClock) -> None:
     camera, service = Camera(hub), HlsService(hub, HlsSettings(), clock)
-    camera.play_until(3.0)
-    msn = parse(await service.media_playlist(REF, V, None, None, False)).first_msn
+    camera.play_until(5.0)
+    msn, _ = hinted(parse(await service.media_playlist(REF, V, None, None, False)))
     waiting = await settled(service.media_playlist(REF, V, msn, None, False))
-    camera.play_until(3.99)
+    camera.play_until(5.99)
     waiting = await settled(waiting)
     assert not waiting.done()
-    camera.play_until(4.01)
-    assert parse(await waiting).segments[0].uri == f"video/{msn}.m4s"
+    camera.play_until(6.01)
+    assert parse(await waiting).segments[-1].uri == f"video/{msn}.m4s"
 
 
 async def test_reload_that_is_not_answered_in_time_is_unavailable(hub: Hub, clock: StillClock) -> None:
     camera, service = Camera(hub), HlsService(hub, AT_ONCE, clock)
     camera.play_until(3.0)
-    msn = parse(await service.media_playlist(REF, V, None, None, False)).first_msn
+    msn, part = hinted(parse(await service.media_playlist(REF, V, None, None, False)))
     with pytest.raises(Unavailable) as late:
-        await service.media_playlist(REF, V, msn, 5, False)
+        await service.media_playlist(REF, V, msn, part, False)
     assert late.value.code == "stalled"
     camera.mountpoint.end_session("camera_lost")
     with pytest.raises(Unavailable) as late:
@@ -155,7 +164,7 @@ async def test_reload_that_is_not_answered_in_time_is_unavailable(hub: Hub, cloc
 async def test_reload_too_far_ahead_is_refused_at_once(hub: Hub, clock: StillClock) -> None:
     Camera(hub).play_until(3.0)
     service = HlsService(hub, HlsSettings(), clock)
-    msn = parse(await service.media_playlist(REF, V, None, None, False)).first_msn
+    msn, _ = hinted(parse(await service.media_playlist(REF, V, None, None, False)))
     with pytest.raises(InvalidRequest):
         await service.media_playlist(REF, V, msn + 2, 0, False)
 
@@ -163,8 +172,7 @@ async def test_reload_too_far_ahead_is_refused_at_once(hub: Hub, clock: StillClo
 async def test_hinted_part_is_sent_when_it_exists(hub: Hub, clock: StillClock) -> None:
     camera, service = Camera(hub), HlsService(hub, HlsSettings(), clock)
     camera.play_until(3.0)
-    playlist = parse(await service.media_playlist(REF, V, None, None, False))
-    msn, part = (int(number) for number in playlist.hint.removeprefix("video/").split(".")[:2])
+    msn, part = hinted(parse(await service.media_playlist(REF, V, None, None, False)))
     waiting = await settled(service.part(REF, V, msn, part))
     assert not waiting.done()
     camera.play_until(3.6)
@@ -173,12 +181,17 @@ async def test_hinted_part_is_sent_when_it_exists(hub: Hub, clock: StillClock) -
 
 async def test_hinted_part_that_the_end_of_the_session_takes_away_is_not_found(hub: Hub, clock: StillClock) -> None:
     camera, service = Camera(hub), HlsService(hub, HlsSettings(), clock)
-    camera.play_until(2.97)
-    msn = parse(await service.media_playlist(REF, V, None, None, False)).first_msn
-    waiting = await settled(service.part(REF, V, msn, 3))
-    camera.mountpoint.end_session("camera_lost")
+    camera.play_until(3.0)
+    msn, part = hinted(parse(await service.media_playlist(REF, V, None, None, False)))
+    waiting = await settled(service.part(REF, V, msn, part + 1))
     with pytest.raises(NotFound):
         await waiting
+    camera.play_until(3.3)
+    waiting = await settled(service.part(REF, V, msn, part))
+    camera.mountpoint.end_session("camera_lost")
+    assert len(fmp4.read_samples(await waiting)) == 9, "what is left of the session"
+    with pytest.raises(NotFound):
+        await service.part(REF, V, msn, part + 1)
 
 
 async def test_media_of_a_playlist_is_served(hub: Hub, clock: StillClock) -> None:
@@ -186,7 +199,7 @@ async def test_media_of_a_playlist_is_served(hub: Hub, clock: StillClock) -> Non
     camera.play_until(1.0)
     await service.master(REF)
     camera.play_until(9.0)
-    for track, name, count in ((V, "video", 5), (A, "audio", 3)):
+    for track, name, count in ((V, "video", 5), (A, "audio", 5)):
         playlist = parse(await service.media_playlist(REF, track, None, None, False))
         first = playlist.segments[0]
         assert first.map_uri is not None

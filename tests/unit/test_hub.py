@@ -44,8 +44,8 @@ def mountpoint() -> Mountpoint:
     return mountpoint
 
 
-def video_starts(parts: list[Part]) -> list[int]:
-    return [part.decode_time for part in parts if part.format.kind is TrackKind.VIDEO]
+def starts(parts: list[Part], kind: TrackKind) -> list[int]:
+    return [part.decode_time for part in parts if part.format.kind is kind]
 
 
 def test_each_subscriber_gets_the_same_objects(mountpoint: Mountpoint) -> None:
@@ -83,7 +83,7 @@ def test_subscriber_that_fails_at_once_does_not_break_the_stream(
     assert mountpoint.subscribers == 0
     sink = Sink()
     mountpoint.subscribe_parts(sink)
-    assert video_starts(sink.parts) == [0, 43_200, 86_400]
+    assert starts(sink.parts, TrackKind.VIDEO) == [0, 43_200, 86_400]
 
 
 def test_parts_are_made_only_while_somebody_wants_them(mountpoint: Mountpoint) -> None:
@@ -106,8 +106,9 @@ def test_late_part_subscriber_gets_the_gop_from_its_keyframe(mountpoint: Mountpo
     mountpoint.subscribe_parts(late)
     assert late.parts, "the missed parts come before subscribe_parts returns"
     publish(mountpoint, [unit for unit in units if unit.arrived_us >= SESSION.started_us + 5_600_000])
-    assert video_starts(late.parts) == [start for start in video_starts(early.parts) if start >= 4 * 90_000]
-    assert late.parts[0].independent
+    for kind, rate in ((TrackKind.VIDEO, 90_000), (TrackKind.AUDIO, 8000)):
+        assert starts(late.parts, kind) == [start for start in starts(early.parts, kind) if start >= 3.98 * rate]
+    assert starts(late.parts, TrackKind.VIDEO)[0] == 4 * 90_000
 
 
 def test_session_end_comes_after_its_last_parts(mountpoint: Mountpoint) -> None:
