@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from typing import Final, NamedTuple
+from typing import ClassVar, Final, NamedTuple
 
 VIDEO_CLOCK_RATE: Final = 90_000
 _CAMERA_ID: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
@@ -62,13 +62,8 @@ class VideoFormat:
     height: int
     rfc6381: str
 
-    @property
-    def kind(self) -> TrackKind:
-        return TrackKind.VIDEO
-
-    @property
-    def clock_rate(self) -> int:
-        return VIDEO_CLOCK_RATE
+    kind: ClassVar[TrackKind] = TrackKind.VIDEO
+    clock_rate: ClassVar[int] = VIDEO_CLOCK_RATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +75,7 @@ class AudioFormat:
     channels: int
     config: bytes = b""
 
-    @property
-    def kind(self) -> TrackKind:
-        return TrackKind.AUDIO
+    kind: ClassVar[TrackKind] = TrackKind.AUDIO
 
     @property
     def rfc6381(self) -> str:
