@@ -305,7 +305,7 @@ class RtspPull:
         """What the stream holds, and the URL that its control attributes are relative to (RFC 2326, C.1.1)."""
         options = await connection.ask("OPTIONS", self._source.url)
         if options.status == _UNAUTHORIZED:
-            raise _refusal(options, self._authenticator.has_credentials)  # asking on would count as another attempt
+            raise refusal(options, self._authenticator.has_credentials)  # asking on would count as another attempt
         methods = [method.strip() for method in options.header("public").split(",")]
         if options.status == _OK and "GET_PARAMETER" not in methods:
             self._keepalive_method = "OPTIONS"
@@ -349,7 +349,7 @@ class RtspPull:
         """A 200 answer. Raises CameraError for any other."""
         answer = await connection.ask(method, url, headers)
         if answer.status != _OK:
-            raise _refusal(answer, self._authenticator.has_credentials)
+            raise refusal(answer, self._authenticator.has_credentials)
         return answer
 
     async def _watch(self, connection: _Connection) -> NoReturn:
@@ -502,7 +502,7 @@ def _connect_failure(error: OSError, timeout_s: float) -> CameraError:
     return CameraError("The camera's address cannot be reached.", code="host_unreachable")
 
 
-def _refusal(answer: ResponseReceived, has_credentials: bool) -> CameraError:
+def refusal(answer: ResponseReceived, has_credentials: bool) -> CameraError:
     """The reason of a status that is not 200. The camera's own words are printable by then."""
     method = answer.request.method
     if answer.status == _UNAUTHORIZED and has_credentials:

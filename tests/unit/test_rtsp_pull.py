@@ -1,0 +1,122 @@
+"""The pure parts of pulling: addresses, what is chosen from a description, and which words each refusal gets."""
+
+from __future__ import annotations
+
+import pytest
+
+from mediasrv.errors import CameraError
+from mediasrv.media.access_unit import Codec
+from mediasrv.media.rtp import AacDepacketizer, G711Depacketizer
+from mediasrv.rtsp_pull import RtspSource, choose_audio, choose_video, is_allowed, parse_rtsp_url, refusal
+from mediasrv.wire.rtsp import Request, ResponseReceived
+from mediasrv.wire.sdp import MediaDescription, parse_sdp
+
+
+def media(*lines: str) -> tuple[MediaDescription, ...]:
+    return parse_sdp("\r\n".join(("v=0", *lines)).encode()).media
+
+
+H264 = ("m=video 0 RTP/AVP 96", "a=rtpmap:96 H264/90000")
+H265 = ("m=video 0 RTP/AVP 98", "a=rtpmap:98 H265/90000")
+PCMU = ("m=audio 0 RTP/AVP 0",)
+G726 = ("m=audio 0 RTP/AVP 97", "a=rtpmap:97 G726-32/8000")
+AAC = ("m=audio 0 RTP/AVP 97", "a=rtpmap:97 mpeg4-generic/48000", "a=fmtp:97 mode=AAC-hbr;config=1190;sizelength=13")
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "port"),
+    [
+        ("rtsp://192.0.2.10/cam?channel=1", "192.0.2.10", 554),
+        ("RTSP://camera.example:8554/", "camera.example", 8554),
+        ("rtsp://[2001:db8::1]:1/x", "2001:db8::1", 1),
+    ],
+)
+def test_host_and_port_of_a_stream(url: str, host: str, port: int) -> None:
+    assert parse_rtsp_url(url) == (host, port)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "http://192.0.2.10/", "rtsp:///cam", "rtsp://h:99999/", "rtsp://h/a b", "rtsp://h/\r\nX: y", "rtsp://u:pw@h/"],
+)
+def test_what_is_no_address_of_a_stream_is_refused(url: str) -> None:
+    with pytest.raises(CameraError) as refused:
+        parse_rtsp_url(url)
+    assert refused.value.code == "address_invalid"
+    assert "pw" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "allowed"),
+    [
+        ("10.1.2.3", True),
+        ("11.1.2.3", False),
+        ("127.0.0.1", False),
+        ("::ffff:10.1.2.3", True),
+        ("::ffff:169.254.169.254", False),
+        ("fc00::1%eth0", True),
+        ("::1", False),
+    ],
+)
+def test_only_configured_networks_are_allowed(address: str, allowed: bool) -> None:
+    assert is_allowed(address, ("10.0.0.0/8", "fc00::/7")) is allowed
+
+
+def test_the_first_h264_track_is_taken() -> None:
+    assert choose_video(media(*PCMU, *H265, *H264)).payload_type == 96
+
+
+@pytest.mark.parametrize(("lines", "named"), [(H265, "H265"), (PCMU, "no video at all"), ((), "no video at all")])
+def test_a_stream_without_h264_is_refused_by_the_name_of_what_it_holds(lines: tuple[str, ...], named: str) -> None:
+    with pytest.raises(CameraError) as refused:
+        choose_video(media(*lines))
+    assert refused.value.code == "codec_unsupported"
+    assert named in refused.value.sentence
+
+
+def test_g711_and_aac_are_taken_with_their_formats() -> None:
+    track, note = choose_audio(media(*G726, *PCMU))
+    assert track is not None
+    assert (track.format.codec, track.format.clock_rate, track.format.channels, note) == (Codec.PCMU, 8000, 1, "")
+    assert isinstance(track.make(lambda *_: None), G711Depacketizer)
+    track, note = choose_audio(media(*AAC))
+    assert track is not None
+    assert (track.format.codec, track.format.clock_rate, track.format.channels) == (Codec.AAC, 48_000, 2)
+    assert track.format.config == b"\x11\x90"
+    assert isinstance(track.make(lambda *_: None), AacDepacketizer)
+
+
+@pytest.mark.parametrize("change", [("config=1190", "config=xyz"), ("config=1190", ""), ("AAC-hbr", "generic")])
+def test_aac_that_cannot_be_read_is_left_out_with_a_note(change: tuple[str, str]) -> None:
+    track, note = choose_audio(media(*(line.replace(*change) for line in AAC)))
+    assert track is None
+    assert "MPEG4-GENERIC" in note
+
+
+def test_unknown_audio_is_a_note_and_none_is_nothing() -> None:
+    assert choose_audio(media(*G726)) == (None, "The audio is left out: G726-32 is not supported.")
+    assert choose_audio(media(*H264)) == (None, "")
+
+
+@pytest.mark.parametrize(
+    ("status", "has_credentials", "code"),
+    [
+        (401, True, "credentials_wrong"),
+        (401, False, "credentials_missing"),
+        (404, True, "stream_not_found"),
+        (454, True, "stream_not_found"),
+        (403, True, "rtsp_refused"),
+        (503, False, "rtsp_refused"),
+    ],
+)
+def test_each_status_has_its_reason(status: int, has_credentials: bool, code: str) -> None:
+    request = Request("DESCRIBE", "rtsp://h/?password=hunter2", (), 0.0)
+    error = refusal(ResponseReceived(request, status, "Go Away", {}, b"", 0.0), has_credentials)
+    assert error.code == code
+    assert "hunter2" not in error.sentence
+    if code == "rtsp_refused":
+        assert error.sentence == f"The camera answered DESCRIBE with {status} Go Away."
+
+
+def test_a_source_does_not_show_its_password() -> None:
+    assert "hunter2" not in repr(RtspSource("rtsp://h/", "admin", "hunter2"))
