@@ -62,6 +62,8 @@ class WebRtcClient:
         self.received = Received()
         self.connected = False
         self.first_picture_s: float | None = None
+        self.first_payload = b""
+        """The first payload that was decrypted."""
         self.closed = False
         self._sample = sample
         self._fragment, self._password = secrets.token_hex(4), secrets.token_hex(16)
@@ -110,7 +112,7 @@ class WebRtcClient:
             return
         if now_s >= self._next_check_s:
             self._next_check_s = now_s + (CHECK_S if self.connected else HANDSHAKE_CHECK_S)
-            self._check()
+            self.check()
         if self._rtcp is not None and now_s >= self._next_report_s:
             self._next_report_s = now_s + REPORT_S
             block = rtcp.ReportBlock(self._video_ssrc, 0, 0, (self._index or 0) & 0xFFFFFFFF, 0, 0, 0)
@@ -171,7 +173,8 @@ class WebRtcClient:
         with contextlib.suppress(BlockingIOError, ConnectionError):
             self.sock.send(datagram)
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Sends a connectivity check now."""
         request = stun.build_binding_request(
             secrets.token_bytes(12),
             f"{self._remote['a=ice-ufrag']}:{self._fragment}",
@@ -264,5 +267,6 @@ class WebRtcClient:
             self.received.not_authentic += 1
             return
         self.received.opened += 1
+        self.first_payload = self.first_payload or payload
         if ssrc != self._video_ssrc or not payload or payload[0] & 31 not in (1, 5, 6, 7, 8, 24, 28):
             self.received.faults.append(f"packet {index} is no H.264 of this stream")

@@ -126,7 +126,9 @@ async def test_a_viewer_decodes_pictures_and_hears_the_tone(rig: Rig) -> None:
 
 async def test_a_viewer_joins_at_once_from_the_cached_gop(rig: Rig) -> None:
     async with publishing(rig.mountpoint):
-        await asyncio.sleep(0.5)  # lets a GOP begin; the next keyframe is as far away again
+        async with asyncio.timeout(5):  # the middle of a GOP: the next keyframe is half a second away
+            while len(rig.mountpoint.gop) < RATE // 2:  # noqa: ASYNC110 - what is waited for has no event
+                await asyncio.sleep(0.01)
         async with watching(rig.service) as (_, tracks):
             await pictures(tracks["video"], 5)
             [info] = rig.service.viewers()

@@ -1,0 +1,395 @@
+"""The WebRTC service over real sockets on loopback, watched by a viewer that checks every packet."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from load_tests.webrtc_client import WebRtcClient
+from mediasrv.clock import SystemClock
+from mediasrv.errors import CameraError, InvalidRequest, NotFound, SettingsError, TooManyRequests, Unavailable
+from mediasrv.hub import Hub, Mountpoint
+from mediasrv.media.access_unit import AccessUnit, AudioFormat, Codec, Session, StreamName, StreamRef
+from mediasrv.media.nal import join_avcc
+from mediasrv.settings import WebRtcSettings
+from mediasrv.webrtc import Joined, WebRtcService
+from tests.unit.media.streams import VIDEO
+
+REF = StreamRef("gate-1", StreamName.MAIN)
+SETTINGS = WebRtcSettings(port=0)
+Ensure = Callable[[StreamRef], Awaitable[None]]
+
+
+class Camera:
+    """Publishes synthetic pictures whenever it is told to."""
+
+    def __init__(self, mountpoint: Mountpoint) -> None:
+        self.mountpoint = mountpoint
+        self.pictures = 0
+        self.connect()
+
+    def connect(self) -> None:
+        self.session = Session("one", REF, 1, time.time_ns() // 1000, time.monotonic())
+        self.mountpoint.start_session(self.session)
+        self.pictures = 0
+
+    def picture(self, size: int = 5000, *, keyframe: bool | None = None, parameter_sets: bool = True) -> None:
+        key = self.pictures % 25 == 0 if keyframe is None else keyframe
+        nals = [VIDEO.sps, VIDEO.pps] if key and parameter_sets else []
+        nals.append(bytes([0x65 if key else 0x41]) + random.randbytes(size))
+        self._publish(VIDEO, self.pictures * 3600, key, join_avcc(nals))
+        self.pictures += 1
+
+    def sound(self, audio: AudioFormat, payload: bytes) -> None:
+        self._publish(audio, self.pictures * 320, True, payload)
+
+    def _publish(self, form: Any, dts: int, key: bool, payload: bytes) -> None:
+        at_us = self.session.started_us + self.pictures * 40_000
+        self.mountpoint.publish(AccessUnit(self.session, form, dts, dts, at_us, key, payload))
+
+
+class Viewer:
+    """A WebRtcClient driven by the test's loop."""
+
+    def __init__(self, service: WebRtcService) -> None:
+        self.client = WebRtcClient(sample=1)
+        self._service = service
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self.joined: Joined | None = None
+
+    async def join(self, *, audio: bool = False, principal: str = "person-1") -> Joined:
+        self.joined = await self._service.join(REF, self.client.offer(audio=audio), principal)
+        self.client.accept(self.joined.answer_sdp)
+        self._loop.add_reader(self.client.sock, self._read)
+        self._tick()
+        return self.joined
+
+    def move(self) -> None:
+        """Comes from another port, as behind a router that forgot."""
+        self._loop.remove_reader(self.client.sock)
+        remote = self.client.sock.getpeername()
+        self.client.sock.close()
+        self.client.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.client.sock.setblocking(False)
+        self.client.sock.connect(remote)
+        self._loop.add_reader(self.client.sock, self._read)
+        self.client.check()
+
+    def vanish(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if not self.client.sock._closed:  # type: ignore[attr-defined]
+            self._loop.remove_reader(self.client.sock)
+            self.client.close()
+
+    def _read(self) -> None:
+        self.client.on_readable(time.monotonic())
+
+    def _tick(self) -> None:
+        self.client.on_time(time.monotonic())
+        self._timer = self._loop.call_later(0.02, self._tick)
+
+
+@dataclass
+class Rig:
+    hub: Hub
+    service: WebRtcService
+    camera: Camera
+    viewers: list[Viewer]
+
+    def viewer(self) -> Viewer:
+        self.viewers.append(Viewer(self.service))
+        return self.viewers[-1]
+
+
+@contextlib.asynccontextmanager
+async def running(settings: WebRtcSettings = SETTINGS, ensure: Ensure | None = None) -> AsyncIterator[Rig]:
+    """A service at work. What reaches the loop's exception handler fails the test."""
+    failures: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
+    hub = Hub()
+    service = WebRtcService(hub, settings, SystemClock(), ensure)
+    task = asyncio.create_task(service.run())
+    await asyncio.wait_for(service.bound.wait(), 5)
+    rig = Rig(hub, service, Camera(hub.mountpoint(REF)), [])
+    try:
+        yield rig
+    finally:
+        for viewer in rig.viewers:
+            viewer.vanish()
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+    assert failures == []
+
+
+async def until(condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
+    async with asyncio.timeout(timeout_s):
+        while not condition():  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(0.01)
+
+
+async def watched(rig: Rig, count: int = 1, **options: Any) -> list[Viewer]:
+    """Viewers that have a picture."""
+    rig.camera.picture()
+    viewers = [rig.viewer() for _ in range(count)]
+    for viewer in viewers:
+        await viewer.join(**options)
+    await until(lambda: all(viewer.client.first_picture_s is not None for viewer in viewers))
+    return viewers
+
+
+async def test_every_viewer_gets_every_packet_of_every_picture() -> None:
+    async with running() as rig:
+        viewers = await watched(rig, 10)
+        for number in range(60):
+            rig.camera.picture(random.choice([100, 5000, 60_000]) if number % 10 == 0 else 5000)
+            await asyncio.sleep(0.005)
+        await until(lambda: all(viewer.client.received.pictures == 61 for viewer in viewers))
+        for viewer in viewers:
+            received = viewer.client.received
+            assert (received.lost, received.repeated, received.not_authentic, received.faults) == (0, 0, 0, [])
+            assert received.opened == received.packets
+        assert rig.hub.mountpoint(REF).subscribers == 1
+        assert rig.service.counters.unsegmented == 0
+
+
+async def test_without_segmentation_the_same_packets_arrive() -> None:
+    async with running() as rig:
+        [viewer] = await watched(rig)
+        [ours] = rig.service._viewers.values()
+        for path in ours.peer.ice.paths:
+            path.segmented = False
+        for _ in range(20):
+            rig.camera.picture()
+        await until(lambda: viewer.client.received.pictures == 21)
+        assert (viewer.client.received.lost, viewer.client.received.not_authentic) == (0, 0)
+
+
+async def test_a_lost_packet_comes_again() -> None:
+    async with running() as rig:
+        [viewer] = await watched(rig)
+        first = viewer.client.received.first_index
+        assert first is not None
+        viewer.client.request_packets([first & 0xFFFF])
+        await until(lambda: viewer.client.received.repeated == 1)
+        assert viewer.client.received.not_authentic == 0
+        assert rig.service.viewers()[0].packets_resent == 1
+
+
+async def test_a_keyframe_without_parameter_sets_gets_those_of_its_format() -> None:
+    async with running() as rig:
+        rig.camera.picture(parameter_sets=False)
+        viewer = rig.viewer()
+        await viewer.join()
+        await until(lambda: viewer.client.received.opened > 0)
+        assert viewer.client.first_payload[:1] == b"\x78"
+        assert VIDEO.sps in viewer.client.first_payload
+
+
+async def test_a_viewer_that_moves_is_followed() -> None:
+    async with running() as rig:
+        [viewer] = await watched(rig)
+        viewer.move()
+        before = viewer.client.received.pictures
+
+        def arrives() -> bool:
+            rig.camera.picture()
+            return viewer.client.received.pictures > before
+
+        await until(arrives)
+        assert [info.state for info in rig.service.viewers()] == ["live"]
+
+
+async def test_a_viewer_that_dies_is_freed_with_its_stream() -> None:
+    async with running(replace(SETTINGS, consent_s=0.5)) as rig:
+        [viewer] = await watched(rig)
+        viewer.vanish()
+        await until(lambda: rig.service.viewers() == [])
+        assert rig.service.counters.consent_lost == 1
+        assert rig.hub.mountpoint(REF).subscribers == 0
+        assert rig.service._by_address == {}
+        assert rig.service._by_fragment == {}
+
+
+async def test_who_never_finishes_the_handshake_is_freed() -> None:
+    async with running(replace(SETTINGS, handshake_s=0.3)) as rig:
+        await rig.service.join(REF, an_offer(), "person-1")
+        await until(lambda: rig.service.viewers() == [])
+        assert rig.service.counters.handshakes_failed == 1
+        assert rig.hub.mountpoint(REF).subscribers == 0
+
+
+def an_offer() -> str:
+    client = WebRtcClient()
+    try:
+        return client.offer()
+    finally:
+        client.close()
+
+
+async def test_the_handshake_survives_the_loss_of_the_servers_flight() -> None:
+    async with running() as rig:
+        rig.camera.picture()
+        transport = rig.service._transport
+        assert transport is not None
+        send, lost = transport.send, []
+
+        def lossy(datagram: bytes, path: Any) -> None:
+            if datagram[0] == 22 and not lost:
+                lost.append(datagram)
+            else:
+                send(datagram, path)
+
+        transport.send = lossy  # type: ignore[method-assign]
+        viewer = rig.viewer()
+        await viewer.join()
+        await until(lambda: viewer.client.first_picture_s is not None)
+        assert len(lost) == 1
+
+
+async def test_leaving_ends_the_media_and_a_second_time_finds_nobody() -> None:
+    async with running() as rig:
+        [viewer] = await watched(rig)
+        assert viewer.joined is not None
+        rig.service.leave(viewer.joined.viewer_id)
+        await until(lambda: viewer.client.closed)
+        with pytest.raises(NotFound) as missing:
+            rig.service.leave(viewer.joined.viewer_id)
+        assert missing.value.code == "viewer_not_found"
+
+
+async def test_a_principals_viewers_leave_together_and_nobody_elses() -> None:
+    async with running() as rig:
+        await watched(rig, 2, principal="person-1")
+        await watched(rig, 1, principal="person-2")
+        assert rig.service.leave_principal("person-1") == 2
+        assert [info.principal_id for info in rig.service.viewers()] == ["person-2"]
+
+
+async def test_the_end_of_the_service_tells_its_viewers() -> None:
+    async with running() as rig:
+        [viewer] = await watched(rig)
+        rig.service.leave_where(lambda _: True)
+        await until(lambda: viewer.client.closed)
+
+
+async def test_a_camera_that_is_removed_takes_its_viewers_along() -> None:
+    async with running() as rig:
+        await watched(rig)
+        rig.hub.remove(REF)
+        await until(lambda: rig.service.viewers() == [])
+
+
+async def test_viewers_are_bounded() -> None:
+    async with running(replace(SETTINGS, most_viewers=1)) as rig:
+        await watched(rig)
+        with pytest.raises(TooManyRequests) as refused:
+            await rig.viewer().join()
+        assert refused.value.code == "viewers_full"
+
+
+async def test_a_stream_that_does_not_start_refuses_the_viewer_and_is_let_go() -> None:
+    async def fail(ref: StreamRef) -> None:
+        assert rig.hub.mountpoint(ref).subscribers == 1
+        raise CameraError("The camera refused the password.", code="credentials_wrong")
+
+    async with running(ensure=fail) as rig:
+        with pytest.raises(CameraError):
+            await rig.viewer().join()
+        assert rig.hub.mountpoint(REF).subscribers == 0
+
+
+async def test_g711_is_passed_on_and_aac_is_refused_in_the_answer() -> None:
+    async with running() as rig:
+        [viewer] = await watched(rig, audio=True)
+        assert viewer.joined is not None
+        assert "m=audio 0 " not in viewer.joined.answer_sdp
+        rig.camera.sound(AudioFormat(Codec.PCMA, 8000, 1), b"\xd5" * 160)
+        await until(lambda: viewer.client.received.audio_packets == 1)
+        rig.camera.sound(AudioFormat(Codec.AAC, 48_000, 1, b"\x11\x88"), b"a" * 100)
+        second = await rig.viewer().join(audio=True)
+        assert "m=audio 0 " in second.answer_sdp
+
+
+async def test_nonsense_on_the_port_is_counted_and_hurts_nobody() -> None:
+    async with running() as rig:
+        [viewer] = await watched(rig)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+            stranger.connect(("127.0.0.1", rig.service.port))
+            for number in range(500):
+                stranger.send(bytes([number % 256]) * (number % 3) + os.urandom(number % 80))
+        # The viewer's own address too: whatever comes from there is not authentic.
+        for number in range(500):
+            viewer.client.sock.send(bytes([random.choice([0, 20, 22, 128, 129]), 200]) + os.urandom(number % 80))
+            await asyncio.sleep(0)
+        for _ in range(10):
+            rig.camera.picture()
+        await until(lambda: viewer.client.received.pictures == 11)
+        await until(lambda: rig.service.counters.malformed > 100 and rig.service.counters.strays > 100)
+        assert [info.state for info in rig.service.viewers()] == ["live"]
+
+
+async def test_one_failing_viewer_does_not_take_the_others_along() -> None:
+    async with running() as rig:
+        broken, sound = await watched(rig, 2)
+        assert broken.joined is not None
+
+        def fail(_: object) -> None:
+            raise RuntimeError("a fault of ours")
+
+        rig.service._viewers[broken.joined.viewer_id].peer.send_video = fail  # type: ignore[method-assign]
+        for _ in range(5):
+            rig.camera.picture()
+        await until(lambda: sound.client.received.pictures == 6)
+        assert len(rig.service.viewers()) == 1
+        assert rig.service.counters.viewer_failures == 1
+        assert rig.hub.mountpoint(REF).dropped_sinks == 0
+
+
+async def test_trickled_candidates_are_taken_and_a_restart_is_refused() -> None:
+    async with running() as rig:
+        viewer = rig.viewer()
+        joined = await viewer.join()
+        fragment = viewer.client.offer().split("a=ice-ufrag:")[1].split("\r\n")[0]
+        candidate = "a=candidate:1 1 udp 1 192.0.2.9 1 typ host"
+        rig.service.trickle(
+            joined.viewer_id, f"a=ice-ufrag:{fragment}\r\na=ice-pwd:x\r\nm=video 9 x 0\r\n{candidate}\r\n"
+        )
+        with pytest.raises(InvalidRequest) as refused:
+            rig.service.trickle(joined.viewer_id, "a=ice-ufrag:other\r\n")
+        assert refused.value.code == "ice_restart_unsupported"
+
+
+async def test_a_service_that_does_not_run_says_so() -> None:
+    service = WebRtcService(Hub(), SETTINGS, SystemClock(), None)
+    with pytest.raises(Unavailable):
+        await service.join(REF, an_offer(), "person-1")
+
+
+async def test_a_port_that_is_taken_is_a_settings_error() -> None:
+    async with running() as rig:
+        second = WebRtcService(Hub(), replace(SETTINGS, port=rig.service.port), SystemClock(), None)
+        with pytest.raises(SettingsError) as refused:
+            await second.run()
+        assert refused.value.code == "port_unusable"
+
+
+async def test_on_all_addresses_media_leaves_from_the_one_that_was_asked() -> None:
+    async with running(replace(SETTINGS, host="0.0.0.0", advertised=("127.0.0.2",))) as rig:  # noqa: S104
+        # The viewer's socket is connected to 127.0.0.2, so it sees nothing from any other address.
+        [viewer] = await watched(rig)
+        assert viewer.client.sock.getpeername()[0] == "127.0.0.2"
+        for _ in range(5):
+            rig.camera.picture()
+        await until(lambda: viewer.client.received.pictures == 6)
