@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_CHUNK_BYTES: Final = 256 * 1024
+_LARGE_BYTES: Final = 32 * 1024
 _CRC_HEADER: Final = "x-amz-checksum-crc32c"
 _LIST_LIMIT: Final = 1000
 _NO_LOCK_CODES: Final = {"ObjectLockConfigurationNotFoundError", "NoSuchObjectLockConfiguration", "NotImplemented"}
@@ -310,13 +310,19 @@ def _code_of(status: int, name: str) -> str:
 
 
 async def _chunks(body: Sequence[bytes]) -> AsyncIterator[bytes]:
-    """Buffers gathered to chunks of about 256 KiB: a write for each small one would cost more than the bytes."""
+    """Large buffers as they are, small ones gathered: a write for each of those would cost more than copying them."""
     gathered: list[bytes] = []
     size = 0
     for buffer in body:
+        if len(buffer) >= _LARGE_BYTES:
+            if gathered:
+                yield b"".join(gathered)
+                gathered, size = [], 0
+            yield buffer
+            continue
         gathered.append(buffer)
         size += len(buffer)
-        if size >= _CHUNK_BYTES:
+        if size >= _LARGE_BYTES:
             yield b"".join(gathered)
             gathered, size = [], 0
     if gathered:
