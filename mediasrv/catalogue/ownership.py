@@ -63,8 +63,13 @@ class FileLockOwnership:
         self._lock: int | None = None
 
     async def join(self) -> str:
-        self._lock = _lock_file(self._lock_path)
-        await self._catalogue.write(_join, self._node_id, self._public_key, self.incarnation, self._clock.wall_us())
+        lock = _lock_file(self._lock_path)
+        try:
+            await self._catalogue.write(_join, self._node_id, self._public_key, self.incarnation, self._clock.wall_us())
+        except BaseException:
+            os.close(lock)
+            raise
+        self._lock = lock
         return self.incarnation
 
     async def run(self) -> None:
