@@ -104,7 +104,7 @@ class RtspClient:
         self._events: list[Event] = []
         self._sequence = 0
         self._pending: dict[int, Request] = {}
-        self._sinks: list[Sink] = [self._unknown_channel] * 256
+        self._sinks: list[Sink] = [_pass_over] * 256
         self._channels: set[int] = set()
         self._plausible: re.Pattern[bytes] | None = None
         self._junk_bytes = 0
@@ -121,7 +121,7 @@ class RtspClient:
 
     def detach(self) -> None:
         """From now on packets are counted and dropped; messages go on."""
-        self._sinks = [self._unknown_channel] * 256
+        self._sinks = [_pass_over] * 256
 
     def request(self, method: str, url: str, now: float, headers: Sequence[tuple[str, str]] = ()) -> Request:
         """Queues a request. The oldest unanswered one is forgotten where too many wait."""
@@ -160,6 +160,11 @@ class RtspClient:
                     break
                 at = self._skip_junk(data, at, now)
                 continue
+            if stop < end and data[stop] != _DOLLAR and data[stop] not in _AFTER_PACKET:
+                # A packet with junk behind it may be a cut one that was filled up with what followed: rather a lost
+                # packet, which is noticed, than a wrong one, which is not.
+                at = self._skip_junk(data, at, now)
+                continue
             following = sinks[data[at + 1]](data, start, stop, now)
             if following >= 0:
                 self._taken += 1
@@ -186,10 +191,6 @@ class RtspClient:
             lines.append(f"Session: {self.session_id}")
         lines += [f"{name}: {value}" for name, value in request.headers]
         self._outgoing.append(("\r\n".join(lines) + "\r\n\r\n").encode())
-
-    def _unknown_channel(self, data: bytes, start: int, stop: int, now: float) -> int:
-        """Some cameras send on channels that nobody set up. What follows tells whether it was a packet."""
-        return stop if stop == len(data) or data[stop] in _AFTER_PACKET else -1
 
     def _is_waited_for(self, data: bytes, at: int) -> bool:
         """Junk that looks like the head of a long packet would swallow half a second of stream: the version of RTP
@@ -283,6 +284,11 @@ class RtspClient:
         if self._junk_bytes > MOST_JUNK_BYTES:
             raise ProtocolError("What the camera sends is not RTSP any more.")
         return following
+
+
+def _pass_over(data: bytes, start: int, stop: int, now: float) -> int:
+    """Some cameras send on channels that nobody set up."""
+    return stop
 
 
 def resolve_control(base: str, control: str) -> str:
