@@ -84,31 +84,16 @@ class Playback:
 
     async def master(self, ref: StreamRef, start_us: int, end_us: int) -> bytes:
         """The multivariant playlist. Raises NotFound `no_footage`, InvalidRequest."""
-        entries = await self._plan(ref, _span(start_us, end_us))
-        query = f"start={_iso(start_us)}&end={_iso(end_us)}&stream={ref.stream}"
-        video = [one.video_init.format for one in entries]
-        audio = [one.audio_init.format for one in entries if one.audio_init is not None]
-        peak_bps, average_bps = _bit_rates(entries)
-        variant = VodVariant(
-            video_uri=f"video.m3u8?{query}",
-            audio_uri=f"audio.m3u8?{query}" if audio else None,
-            width=max(one.width for one in video if isinstance(one, VideoFormat)),
-            height=max(one.height for one in video if isinstance(one, VideoFormat)),
-            codecs=list(dict.fromkeys(one.rfc6381 for one in [*video, *audio])),
-            peak_bps=peak_bps,
-            average_bps=average_bps,
-        )
-        return multivariant_playlist(variant)
+        within = _span(start_us, end_us)
+        objects = await self._objects(ref, within)
+        # In a thread, as below: a span of hours has ten thousand entries, and live viewers share this loop.
+        return await asyncio.to_thread(_render_master, ref, within, objects)
 
     async def media_playlist(self, ref: StreamRef, track: TrackKind, start_us: int, end_us: int) -> bytes:
         """One track's playlist of the span, widened to whole cuts. Raises NotFound `no_footage`, InvalidRequest."""
-        entries = await self._plan(ref, _span(start_us, end_us))
-        video, audio = ([_segment(one, kind) for one in entries] for kind in (TrackKind.VIDEO, TrackKind.AUDIO))
-        segments = video if track is TrackKind.VIDEO else audio
-        if all(one.uri is None for one in segments):
-            raise NotFound("Nothing of this track was recorded in the span.", code="no_footage")
-        start_s = max(0, start_us - entries[0].pair.video.started_us) / SECOND_US
-        return media_playlist(segments, start_s, max(one.duration_s for one in [*video, *audio]))
+        within = _span(start_us, end_us)
+        objects = await self._objects(ref, within)
+        return await asyncio.to_thread(_render_track, track, within, objects)
 
     async def segment(self, camera_id: str, object_id: str, track: TrackKind, first: int, last: int) -> bytes:
         """The fragments of that track among parts `first` to `last`. Raises NotFound `segment_not_found`."""
@@ -142,26 +127,22 @@ class Playback:
                     raise
         raise NotFound("There is no such segment of this camera.", code="segment_not_found")
 
-    # --- the plan --------------------------------------------------------------------------------
+    # --- objects ---------------------------------------------------------------------------------
 
-    async def _plan(self, ref: StreamRef, within: Span) -> list[_Entry]:
-        """What plays for the span, in order, with the init segments it needs. Never empty."""
+    async def _objects(self, ref: StreamRef, within: Span) -> list[_CutObject]:
+        """All objects that may have footage in the span, cut."""
         if within.end_us - within.start_us > self._settings.playback_most_s * SECOND_US:
             hours = self._settings.playback_most_s / 3600
             raise InvalidRequest(f"A playback covers at most {hours:g} hours.", code="span_too_long")
         try:
-            objects = await self._cut_objects(ref, within)
+            return await self._cut_objects(ref, within)
         except FootageError as error:
             if error.code != "footage_moved":
                 raise
-            objects = await self._cut_objects(ref, within)
-        entries = list(_link(_choose(objects, within)))
-        if not entries:
-            raise NotFound("Nothing was recorded in this span.", code="no_footage")
-        return entries
+            return await self._cut_objects(ref, within)
 
     async def _cut_objects(self, ref: StreamRef, within: Span) -> list[_CutObject]:
-        """All objects that may have footage in the span, cut. The spool first, as in `timeline`."""
+        """The spool first, as in `timeline`. Raises FootageError `footage_moved` when an object left it meanwhile."""
         waiting = self._footage.spooled(ref, within)
         rows = await self._catalogue.read(footage_queries.objects_in_span, ref, within)
         stored = await _in_parallel(self._cut_stored, rows)
@@ -287,6 +268,42 @@ def _init_of(source: _CutObject, cut: Cut, current: _Init | None) -> _Init:
     if current is not None and current.format == needed:
         return current
     return _Init(f"{source.object_id}/{_track_name(cut.track)}/init-{cut.init}.mp4", needed)
+
+
+def _plan(objects: Iterable[_CutObject], within: Span) -> list[_Entry]:
+    """What plays for the span, in order. Raises NotFound rather than give nothing."""
+    entries = list(_link(_choose(objects, within)))
+    if not entries:
+        raise NotFound("Nothing was recorded in this span.", code="no_footage")
+    return entries
+
+
+def _render_master(ref: StreamRef, within: Span, objects: Sequence[_CutObject]) -> bytes:
+    entries = _plan(objects, within)
+    query = f"start={_iso(within.start_us)}&end={_iso(within.end_us)}&stream={ref.stream}"
+    video = list(dict.fromkeys(one.video_init.format for one in entries))
+    audio = list(dict.fromkeys(one.audio_init.format for one in entries if one.audio_init is not None))
+    peak_bps, average_bps = _bit_rates(entries)
+    variant = VodVariant(
+        video_uri=f"video.m3u8?{query}",
+        audio_uri=f"audio.m3u8?{query}" if audio else None,
+        width=max(one.width for one in video if isinstance(one, VideoFormat)),
+        height=max(one.height for one in video if isinstance(one, VideoFormat)),
+        codecs=list(dict.fromkeys(one.rfc6381 for one in [*video, *audio])),
+        peak_bps=peak_bps,
+        average_bps=average_bps,
+    )
+    return multivariant_playlist(variant)
+
+
+def _render_track(track: TrackKind, within: Span, objects: Sequence[_CutObject]) -> bytes:
+    entries = _plan(objects, within)
+    video, audio = ([_segment(one, kind) for one in entries] for kind in (TrackKind.VIDEO, TrackKind.AUDIO))
+    segments = video if track is TrackKind.VIDEO else audio
+    if all(one.uri is None for one in segments):
+        raise NotFound("Nothing of this track was recorded in the span.", code="no_footage")
+    start_s = max(0, within.start_us - entries[0].pair.video.started_us) / SECOND_US
+    return media_playlist(segments, start_s, max(one.duration_s for one in [*video, *audio]))
 
 
 def _is_playable(audio: Format) -> bool:
