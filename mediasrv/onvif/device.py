@@ -59,7 +59,7 @@ class _Reading:
         information = await device.call("GetDeviceInformation")
         media = await self._link.service("media", await self._media_url(device))
         profiles = await self._profiles(media)
-        return OnvifDevice(
+        found = OnvifDevice(
             manufacturer=clean_text(_get(information, "Manufacturer")),
             model=clean_text(_get(information, "Model")),
             firmware=clean_text(_get(information, "FirmwareVersion")),
@@ -67,6 +67,9 @@ class _Reading:
             profiles=tuple(profiles),
             replaced_host=self._replaced_host,
         )
+        if not (found.profiles or found.manufacturer or found.model):
+            raise CameraError("What answers at this address tells nothing that a camera would.", code="onvif_failed")
+        return found
 
     async def _clock_offset_s(self) -> float | None:
         """Asked first and without credentials: those carry a time, and a camera refuses one far from its own.
