@@ -34,7 +34,7 @@ V = TypeVar("V")
 A = TypeVar("A")
 
 _MOST_CUT_OBJECTS: Final = 512
-_PARALLEL_READS: Final = 16
+_PARALLEL_READS: Final = 8
 
 
 # --- answers -------------------------------------------------------------------------------------
@@ -163,13 +163,13 @@ class Playback:
         return found
 
     async def _cut_index(self, index: FootageIndex) -> _CutObject:
-        pairs = cut_object((entry.length, entry.descriptor) for entry in index.entries)
+        pairs = await asyncio.to_thread(_cut_pairs, index)
         formats = {}
         for number in sorted({cut.init for pair in pairs for cut in pair if cut is not None}):
             (plain,) = await self._footage.parts(index, number, number)
             formats[number] = read_format(plain)
         header = index.header
-        return _CutObject(header.object_id, header.session, header.seq, tuple(pairs), formats)
+        return _CutObject(header.object_id, header.session, header.seq, pairs, formats)
 
     async def _find_spooled(self, camera_id: str, object_id: str) -> FootageIndex | None:
         found = self._footage.find_spooled(object_id)
@@ -223,6 +223,10 @@ class _Entry:
     video_init: _Init
     audio_init: _Init | None
     discontinuity: bool
+
+
+def _cut_pairs(index: FootageIndex) -> tuple[CutPair, ...]:
+    return tuple(cut_object((entry.length, entry.descriptor) for entry in index.entries))
 
 
 def _coverage_of(source: FootageIndex) -> Span:

@@ -191,7 +191,9 @@ class Footage:
             raise FootageRefused(error.sentence, code=error.code) from error
         header, footer = head[:header_size], tail[-footer_size:]
         node_keys = await self._keyring.node_keys(parse_header(header).node_id)
-        verified = ObjectIndex.verify(header, footer, size, node_keys)
+        # In a thread: some hundred entries and a signature take milliseconds, and a playlist needs many objects.
+        loop = asyncio.get_running_loop()
+        verified = await loop.run_in_executor(self._threads, ObjectIndex.verify, header, footer, size, node_keys)
         if verified.header.object_id != row.object_id:
             raise FootageRefused("Another object lies in its place.", code="object_swapped")
         return FootageIndex(verified.header, verified.entries, row.object_key, row.version_id, ended=verified.ended)
