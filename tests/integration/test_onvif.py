@@ -179,6 +179,25 @@ async def test_nonsense_is_a_failed_service_and_nothing_worse(kind: str, status:
         assert await code_of(read(address)) == "onvif_failed"
 
 
+async def test_an_answer_without_end_is_read_to_a_bound_and_no_further() -> None:
+    sent_bytes = 0
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        nonlocal sent_bytes
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        with contextlib.suppress(ConnectionError):
+            while sent_bytes < 256 * 1024 * 1024:
+                await answer.write(bytes(65536))
+                sent_bytes += 65536
+        return answer
+
+    async with http_server(handler) as address:
+        assert await code_of(read(address)) == "onvif_failed"
+    # Both requests of this reading, and what lies in buffers of the kernel beyond what was read.
+    assert sent_bytes < 32 * 1024 * 1024
+
+
 async def test_a_fault_is_quoted_on_one_printable_line() -> None:
     async with http_server(answering(FAULT, 500)) as address:
         with pytest.raises(CameraError, match="with a fault: No room at all"):
