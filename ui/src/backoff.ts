@@ -25,3 +25,18 @@ export function sleep(ms: number, signal: AbortSignal): Promise<void> {
     signal.addEventListener('abort', stop, { once: true })
   })
 }
+
+/** A sleep that can be cut short: `ring` ends those under way and leaves later ones alone. */
+export class Alarm {
+  #bell = new AbortController()
+
+  /** Ends after `ms`, when rung, or when `signal` aborts; never rejects. */
+  async sleep(ms: number, signal: AbortSignal): Promise<void> {
+    await sleep(ms, AbortSignal.any([signal, this.#bell.signal])).catch(() => undefined)
+  }
+
+  ring(): void {
+    this.#bell.abort()
+    this.#bell = new AbortController()
+  }
+}

@@ -1,6 +1,6 @@
 /** Plays a camera live by WHEP into a video element, and keeps it playing: reconnects by itself. */
 import { ApiError, whepUrl } from './api'
-import { backoffMs, sleep } from './backoff'
+import { type Alarm, backoffMs, sleep } from './backoff'
 import { connections } from './connections'
 import { onFirstPicture } from './first-picture'
 import type { JoinGate } from './join-gate'
@@ -21,6 +21,8 @@ export interface LivePlayerOptions {
   gate?: JoinGate
   /** False while the server says that the camera gives no pictures: silence is then no reason to reconnect. */
   expectsPictures: () => boolean
+  /** Rung when pictures are to be expected again: the rest of a pause is then skipped. */
+  alarm: Alarm
   onState: (state: PlayerState) => void
 }
 
@@ -50,7 +52,7 @@ export async function playLive(
     if (signal.aborted) return
     failures += 1
     options.onState({ kind: 'retrying', error })
-    await sleep(waitMs(error, failures), signal).catch(() => undefined)
+    await options.alarm.sleep(waitMs(error, failures), signal)
   }
 }
 

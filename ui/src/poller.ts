@@ -1,6 +1,6 @@
 /** One question asked again and again, its answer shared by every component that wants it. */
 import { useEffect, useState } from 'preact/hooks'
-import { backoffMs, sleep } from './backoff'
+import { Alarm, backoffMs } from './backoff'
 
 export interface Polled<T> {
   value: T | null
@@ -12,7 +12,7 @@ export class Poller<T> {
   #state: Polled<T> = { value: null, error: null }
   readonly #listeners = new Set<(state: Polled<T>) => void>()
   #stop: AbortController | null = null
-  #hurry: AbortController | null = null
+  readonly #alarm = new Alarm()
 
   constructor(
     private readonly ask: (signal: AbortSignal) => Promise<T>,
@@ -40,7 +40,7 @@ export class Poller<T> {
 
   /** Asks again at once, after a change. */
   refresh(): void {
-    this.#hurry?.abort()
+    this.#alarm.ring()
   }
 
   /** Forgets the answer: another account must not see it for even one render. */
@@ -62,8 +62,7 @@ export class Poller<T> {
         this.#set({ value: this.#state.value, error })
       }
       const wait = failures === 0 ? this.intervalMs : backoffMs(failures, { firstMs: this.intervalMs, mostMs: 30_000 })
-      this.#hurry = new AbortController()
-      await sleep(wait, AbortSignal.any([signal, this.#hurry.signal])).catch(() => undefined)
+      await this.#alarm.sleep(wait, signal)
     }
   }
 

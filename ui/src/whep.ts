@@ -8,6 +8,8 @@ import { send } from './api'
 
 const POST_TIMEOUT_MS = 10_000
 const CLOSE_TIMEOUT_MS = 2000
+/** Leaving one page for another, the sessions of the old one end behind the joins of the new one, which somebody waits for. */
+const CLOSE_AFTER_MS = 300
 
 export interface WhepSession {
   readonly peer: RTCPeerConnection
@@ -83,17 +85,22 @@ function resourceOf(response: Response): URL | null {
   return location === null ? null : new URL(location, response.url)
 }
 
+const open = new Set<() => void>()
+// a page that goes away tells the server, which would else wait for its consent timer
+globalThis.addEventListener?.('pagehide', () => {
+  for (const endNow of [...open]) endNow()
+})
+
 function closer(peer: RTCPeerConnection, resource: URL | null): () => void {
-  let closed = false
-  return () => {
-    if (closed) return
-    closed = true
-    if (!resource) return peer.close()
-    // the server is told first: it takes the end of DTLS, which closing the peer sends, for the end of the session too.
-    // keepalive lets the request outlive the page; where it fails, the server's consent timer frees the session
+  if (!resource) return () => peer.close()
+  const endNow = () => {
+    if (!open.delete(endNow)) return
+    // the server is told first: it takes the end of DTLS, which closing the peer sends, for the session's end too
     const options: RequestInit = { method: 'DELETE', keepalive: true, signal: AbortSignal.timeout(CLOSE_TIMEOUT_MS) }
     void fetch(resource, options)
       .catch(() => undefined)
       .finally(() => peer.close())
   }
+  open.add(endNow)
+  return () => void setTimeout(endNow, CLOSE_AFTER_MS)
 }

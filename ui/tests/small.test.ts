@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { backoffMs, sleep } from '../src/backoff'
+import { Alarm, backoffMs, sleep } from '../src/backoff'
 import { toFootage } from '../src/footage'
 import { codecTitle, formatBitrate, formatBytes, formatDuration, formatPercent } from '../src/format'
 import { fitGrid } from '../src/grid'
@@ -20,6 +20,21 @@ test('a wait ends at once when it is aborted', async () => {
   const waiting = sleep(60_000, stop.signal)
   stop.abort(new Error('stopped'))
   await assert.rejects(waiting, /stopped/)
+})
+
+test('an alarm ends the sleep under way and no later one', async () => {
+  const { signal } = new AbortController()
+  const alarm = new Alarm()
+  let awake = false
+  const sleeping = alarm.sleep(60_000, signal)
+  alarm.ring()
+  await sleeping
+  const stop = new AbortController()
+  const later = alarm.sleep(60_000, stop.signal).then(() => (awake = true))
+  await Promise.resolve()
+  assert.equal(awake, false)
+  stop.abort()
+  await later
 })
 
 test('the gate lets so many in and the next when one leaves, in order', async () => {

@@ -1,5 +1,6 @@
 /** A video element that plays a camera live by WHEP while it is on the page. */
-import { useLayoutEffect, useRef, useState } from 'preact/hooks'
+import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks'
+import { Alarm } from '../backoff'
 import { JoinGate } from '../join-gate'
 import { type PlayerState, playLive } from '../live-player'
 import type { Stream, StreamName } from '../types'
@@ -24,8 +25,11 @@ export function LiveVideo(props: LiveVideoProps) {
   const [state, setState] = useState<PlayerState['kind']>('connecting')
   const expected = useRef(true)
   expected.current = props.stream.state === 'live' || props.stream.state === 'idle'
+  const alarm = useRef(new Alarm())
   // a stream that comes back is joined at once instead of after the rest of the back-off
-  const wakeUp = state === 'retrying' && expected.current ? props.stream.since : null
+  useEffect(() => {
+    if (expected.current) alarm.current.ring()
+  }, [expected.current])
   // before the browser paints: the join need not wait for it
   useLayoutEffect(() => {
     const element = video.current
@@ -36,6 +40,7 @@ export function LiveVideo(props: LiveVideoProps) {
       stream: props.streamName,
       audio: props.audio,
       expectsPictures: () => expected.current,
+      alarm: alarm.current,
       onState: (next: PlayerState) => {
         setState(next.kind)
         props.onState(next)
@@ -46,7 +51,7 @@ export function LiveVideo(props: LiveVideoProps) {
       stop.abort()
       element.srcObject = null
     }
-  }, [props.camera, props.streamName, props.audio, wakeUp])
+  }, [props.camera, props.streamName, props.audio])
   return (
     <video
       ref={(element) => {

@@ -11,7 +11,8 @@ import { usePolled } from '../poller'
 import { href } from '../router'
 import { may, useSession } from '../session'
 import { cameras } from '../stores'
-import type { Camera, StreamName } from '../types'
+import { tileStream } from '../tile-stream'
+import type { Camera } from '../types'
 import { prepareJoin } from '../whep'
 
 const GAP_PX = 8
@@ -181,11 +182,6 @@ function Tile({ camera }: { camera: Camera }) {
       </a>
     </li>
   )
-}
-
-/** The sub stream is enough for a tile; the main one where there is no other. */
-function tileStream(camera: Camera): StreamName {
-  return camera.streams.sub && camera.streams.sub.state !== 'off' ? 'sub' : 'main'
 }
 
 /** A stream pulled on demand is `idle` until we join; once it plays it is live whatever the last poll said. */
