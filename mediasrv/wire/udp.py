@@ -66,14 +66,9 @@ class UdpTransport:
             self._counters.send_errors += 1
 
     def send_run(self, joined: bytes, size: int, path: Path) -> None:
-        if len(joined) <= size:
-            self.send(joined, path)
-        elif path.segmented:
-            self._send_segmented(joined, size, path)
-        else:
+        if len(joined) <= size or not path.segmented:
             self._send_each(joined, size, path)
-
-    def _send_segmented(self, joined: bytes, size: int, path: Path) -> None:
+            return
         try:
             self._sock.sendmsg((joined,), self._control(size, path.local), 0, path.address)
         except BlockingIOError:
