@@ -47,6 +47,8 @@ KEEPALIVE_SHARE: Final = 0.4
 """Of the session's timeout: one answer may be lost, and there is time for another."""
 KEEPALIVE_LEAST_S: Final = 2.0
 CHECK_S: Final = 1.0
+STAMP_US: Final = 1000
+"""Cameras stamp a report a little before or after they send it."""
 
 _OK: Final = 200
 _UNAUTHORIZED: Final = 401
@@ -399,7 +401,7 @@ class RtspPull:
                 # The report is as old as its way here: somewhere between nothing and the shortest round trip.
                 trip_s = self._connection.round_trip_s if self._connection else None
                 half_us = round((trip_s or 0.0) * SECOND_US / 2)
-                self._camera_offset = (ntp_to_us(packet.ntp) + half_us - wall_us, half_us)
+                self._camera_offset = (ntp_to_us(packet.ntp) + half_us - wall_us, half_us + STAMP_US)
         return stop
 
 

@@ -263,8 +263,6 @@ class H264Depacketizer(Depacketizer):
                 self._end_unit(now)
         elif self._nal_at >= 0 and first == _PLAIN and data[at] & _NAL_TYPE == _FU_A:
             stop = self._take_run(data, start, stop)
-            if self._size_bytes > self._most_bytes:
-                self._break(now)
         return stop
 
     def _take_run(self, data: bytes, start: int, stop: int) -> int:

@@ -146,6 +146,8 @@ def test_damage_before_the_first_keyframe_makes_no_session_after_session() -> No
     camera.intake.begin()
     for _ in range(50):
         camera.picture(SLICE, lose=True)
+        camera.picture(SLICE)
+    assert camera.video.damaged_units == 49, "nobody can know of the first"
     assert camera.publisher.ends == []
     assert len(camera.publisher.sessions) == 1
 

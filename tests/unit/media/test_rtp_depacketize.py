@@ -312,6 +312,22 @@ def test_a_run_of_fragments_stops_where_anything_but_the_sequence_differs() -> N
             assert listener == single, what
 
 
+def test_fragments_that_came_in_another_order_are_damage_within_a_run_too(listener: Listener) -> None:
+    payloads = packetize_h264(avcc(IDR), 300)
+    packets = [rtp(payload, index, 0, marker=payload is payloads[-1]) for index, payload in enumerate(payloads)]
+    packets[4], packets[5] = packets[5], packets[4]
+    feed_framed(h264(listener), framed(packets))
+    assert listener.units == []
+    assert len(listener.damages) == 1
+
+
+def test_a_run_begins_behind_a_fragment_only(listener: Listener) -> None:
+    start, delimiter, end = b"\x7c\x85" + bytes(50), b"\x09\x10longer", b"\x7c\x45" + bytes(50)
+    packets = [rtp(payload, index, 0) for index, payload in enumerate((start, delimiter, delimiter, end))]
+    feed_framed(h264(listener), framed([*packets, rtp(SLICE, 4, 3600)]))
+    assert listener.payloads == [avcc(b"\x65" + bytes(100))]
+
+
 @given(st.lists(st.binary(max_size=80), max_size=30))
 def test_no_bytes_at_all_raise_or_deliver_a_broken_unit(packets: list[bytes]) -> None:
     listener = Listener()
