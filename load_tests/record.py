@@ -16,7 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
-from urllib.error import HTTPError
 
 from load_tests.measure import Usage, machine, print_json, rss_bytes, usage_of
 from load_tests.readback import Account, account_for, played_units
@@ -110,8 +109,5 @@ def _none_recording(stack: Stack) -> bool:
 
 def _account(stack: Stack, camera_id: str, end: datetime) -> Account:
     start = end - timedelta(hours=1)
-    try:
-        units = list(played_units(stack.client, camera_id, start, end))
-    except HTTPError as error:
-        raise RuntimeError(f"{camera_id}: {error.code} {error.read().decode('utf-8', 'replace')}") from error
-    return account_for(iter(units), stack.farm.sessions(camera_id), stack.farm.key)
+    units = played_units(stack.client, camera_id, start, end)
+    return account_for(units, stack.farm.sessions(camera_id), stack.farm.key)

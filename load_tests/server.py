@@ -176,6 +176,19 @@ class ServerProcess:
         return self.log_path.read_bytes()[-size_bytes:].decode("utf-8", "replace")
 
 
+class ApiError(Exception):
+    """An answer that is an error; `code` is that of the problem document, empty where there is none."""
+
+    def __init__(self, status: int, body: bytes) -> None:
+        super().__init__(f"{status} {body[:500].decode('utf-8', 'replace')}")
+        self.status = status
+        try:
+            self.problem: dict[str, Any] = json.loads(body)
+        except ValueError:
+            self.problem = {}
+        self.code = str(self.problem.get("code", ""))
+
+
 class ApiClient:
     """The JSON API with a bearer token, blocking: for set-up and for polling in tests."""
 
@@ -184,19 +197,23 @@ class ApiClient:
         self.token = token
 
     def call(self, method: str, path: str, body: object = None) -> Any:
-        """The answer's JSON (None where empty). Raises urllib.error.HTTPError."""
+        """The answer's JSON (None where empty). Raises ApiError."""
         text = self._send(method, path, None if body is None else json.dumps(body).encode())
         return json.loads(text) if text else None
 
     def fetch(self, path: str) -> bytes:
-        """The answer's body. Raises urllib.error.HTTPError."""
+        """The answer's body. Raises ApiError."""
         return self._send("GET", path, None)
 
     def _send(self, method: str, path: str, data: bytes | None) -> bytes:
         headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
         request = urllib.request.Request(self.url + path, data, headers, method=method)  # noqa: S310 - http only
-        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
-            body: bytes = answer.read()
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+                body: bytes = answer.read()
+        except urllib.error.HTTPError as refused:
+            with refused:
+                raise ApiError(refused.code, refused.read()) from None
         return body
 
     def get(self, path: str) -> Any:

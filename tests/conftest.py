@@ -10,7 +10,7 @@ import pytest
 from load_tests.seaweed import SeaweedServer, seaweed
 from load_tests.stack import Stack, running_stack
 
-FARM = {"cameras": 3, "mode": "load", "audio": "mixed", "width": 640, "height": 360, "rate": 25, "bitrate": 600}
+FARM = {"cameras": 3, "mode": "load", "audio": "mixed", "width": 960, "height": 540, "rate": 25, "bitrate": 900}
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from mediasrv.clock import from_us
 
 KILLS = 20
 RATE = 25
-CAUSES = {"server_down", "waiting_keyframe", "camera_lost"}
+CAUSES = {"connecting", "server_down", "waiting_keyframe", "camera_lost"}
 
 
 @pytest.mark.timeout(420)
@@ -33,7 +33,7 @@ def test_twenty_kills_lose_nothing_durable_and_explain_the_rest(tmp_path: Path, 
     }
     with running_stack(tmp_path, farm, overrides, s3) as stack:
         began = datetime.now(UTC)
-        durable = [_record_and_kill(stack, dice.uniform(0.5, 4.0)) for _ in range(KILLS)]
+        durable = [_record_and_kill(stack, dice.uniform(0.3, 2.5)) for _ in range(KILLS)]
         stack.server.start()
         stack.wait_until_recording()
         camera_id = stack.cameras[0]
@@ -41,7 +41,7 @@ def test_twenty_kills_lose_nothing_durable_and_explain_the_rest(tmp_path: Path, 
         _check_footage(stack, camera_id, durable, began)
         _check_time_line(stack, camera_id, began)
         report = stack.server.files.command("check")
-        assert "0 problems" in report, report
+        assert "0 findings" in report, report
 
 
 def _record_and_kill(stack: Stack, seconds: float) -> datetime:
@@ -70,7 +70,7 @@ def _check_footage(stack: Stack, camera_id: str, durable: list[datetime], began:
     assert [key for key, times in kept.items() if times > 1] == []
     walls = {(unit.counter.run, unit.counter.counter): unit.counter.wall_us for unit in units if unit.counter}
     sessions = [log for log in stack.farm.sessions(camera_id) if log["first_keyframe"] is not None]
-    assert len(sessions) >= KILLS
+    assert len(sessions) == KILLS + 1
     for log in sessions[:-1]:
         counters = sorted(
             counter for run, counter in kept if run == log["run"] and log["first"] <= counter <= log["last"]
@@ -83,10 +83,9 @@ def _check_footage(stack: Stack, camera_id: str, durable: list[datetime], began:
         max(walls[key] for key in kept if key[0] == log["run"] and log["first"] <= key[1] <= log["last"])
         for log in sessions
     )
-    for promised in durable:
-        # The last unit kept of that life was sent at most one interval before what was promised.
-        following = min(from_us(wall) for wall in last_of_each if from_us(wall) >= promised - timedelta(seconds=0.1))
-        assert following - promised < timedelta(seconds=10)
+    # One life, one session: the last picture kept of each reaches as far as the server had promised before it died.
+    for promised, last_us in zip(durable, last_of_each, strict=False):
+        assert from_us(last_us) >= promised - timedelta(seconds=2.5 / RATE)
 
 
 def _check_time_line(stack: Stack, camera_id: str, began: datetime) -> None:
