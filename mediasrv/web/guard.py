@@ -6,6 +6,7 @@ see answers like one that does not exist.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -23,6 +24,7 @@ from mediasrv.web.routing import Access, Requirement, Route, Scope
 from mediasrv.web.services import Services
 
 COOKIE: Final = "mediasrv_session"
+_SESSION_COOKIE: Final = re.compile(rf"(?:^|;)[ \t]*{COOKIE}=([A-Za-z0-9_-]+)(?=$|;|[ \t])", re.ASCII)
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _DENIED_WINDOW_S: Final = 300.0
 
@@ -101,10 +103,11 @@ def read_token(request: web.Request) -> str:
         if scheme.lower() != "bearer":
             raise NotAuthenticated("Authorization must be a Bearer token.")
         return token.strip()
-    cookie = request.cookies.get(COOKIE)
+    # Not `request.cookies`: parsing all of them costs as much as the rest of the guard, on every HLS part.
+    cookie = _SESSION_COOKIE.search(request.headers.get(hdrs.COOKIE, ""))
     if cookie is None:
         raise NotAuthenticated("Log in first, or send a Bearer token.")
-    return cookie
+    return cookie[1]
 
 
 def set_session_cookie(response: web.StreamResponse, token: str, max_age_s: int, *, secure: bool) -> None:

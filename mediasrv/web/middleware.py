@@ -62,11 +62,13 @@ def outermost(counts: RequestCounts, services: Services) -> Middleware:
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if "token" in request.query:
+        if "token=" in request.rel_url.raw_query_string and "token" in request.query:
             handler = _exchange(services)
         response = await _answer(request, handler)
+        headers = response.headers
         for name, value in HEADERS.items():
-            response.headers.setdefault(name, value)
+            if name not in headers:
+                headers[name] = value
         counts.count(request, response.status)
         return response
 
