@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from mediasrv.errors import InvalidRequest, NotFound
-from mediasrv.media.access_unit import AudioFormat, Codec, Format, Part, TrackKind, VideoFormat
+from mediasrv.media.access_unit import Codec, Format, Part, TrackKind, VideoFormat
 from mediasrv.media.fmp4 import init_segment
 from mediasrv.media.playlist import (
     SKIP_TARGETS,
@@ -25,12 +25,10 @@ from mediasrv.media.playlist import (
     RenditionReport,
     live_playlist,
 )
+from mediasrv.media.segmenter import SHORTEST_SEGMENT_S
 
 UNKNOWN_GOP_TARGET_S: Final = 4
 MOST_TARGET_S: Final = 10
-SHORTEST_SEGMENT_S: Final = 0.95
-"""Shorter GOPs are put together."""
-
 FIRST_SEGMENT_S: Final = 0.9
 """What the first segment of a window must have, to be complete before its GOP is."""
 
@@ -45,13 +43,15 @@ _DELTA_MOST_S: Final = 24.0
 
 _FEWEST_TARGETS: Final = 4
 _MOST_VERSIONS: Final = 32
-_AAC_FRAME: Final = 1024
 _TRACK_NAMES: Final = {TrackKind.VIDEO: "video", TrackKind.AUDIO: "audio"}
 
 
 def target_duration_s(gop_s: float | None) -> int:
     """The target duration for a stream whose GOPs last so long; it must not change later."""
-    return UNKNOWN_GOP_TARGET_S if gop_s is None else min(MOST_TARGET_S, max(1, math.ceil(gop_s - 0.05)))
+    if gop_s is None:
+        return UNKNOWN_GOP_TARGET_S
+    segment_s = gop_s * max(1, math.ceil(SHORTEST_SEGMENT_S / max(gop_s, 0.04)))
+    return min(MOST_TARGET_S, max(1, math.ceil(segment_s - 0.05)))
 
 
 @dataclass(slots=True)
@@ -127,7 +127,8 @@ class LiveWindow:
         run.duration_s += part.duration_s
         # Both are right from the start unless the camera changes its ways: a picture that lasts for seconds.
         self._target_s = max(self._target_s, round(run.duration_s))
-        self._part_targets_s[kind] = max(self._part_targets_s[kind], _up_to_ms(part.duration_s))
+        usual_s = self._part_targets_s[kind] or _up_to_ms(_full_part_s(part, self._part_s))
+        self._part_targets_s[kind] = max(usual_s, _up_to_ms(part.duration_s))
         changes = followed_by is not None and followed_by != part.format
         if changes or (followed_by is not None and run.duration_s >= SHORTEST_SEGMENT_S):
             self._cut()
@@ -245,9 +246,7 @@ class LiveWindow:
             return False
         if _is_short(run.parts[-1], self._part_targets_s[part.format.kind]):
             return True  # only a segment's last part may be short (4.4.4.9)
-        if part.format.kind is TrackKind.AUDIO:
-            return False
-        begins_gop = part.independent and run.duration_s >= SHORTEST_SEGMENT_S
+        begins_gop = _begins_gop(part) and run.duration_s >= SHORTEST_SEGMENT_S
         return begins_gop or run.duration_s + part.duration_s >= self._target_s + _ROUNDING_S
 
     def _change_format(self, format: Format) -> None:
@@ -257,9 +256,6 @@ class LiveWindow:
             if self._open.runs[kind].parts or (self._open.started and not self._open.discontinuity):
                 self._cut()
             self._open.discontinuity = True
-        elif isinstance(format, AudioFormat):
-            # Frames of fixed length say at once what a full part will be; the first one may be short.
-            self._part_targets_s[kind] = _up_to_ms(_full_audio_part_s(format, self._part_s))
         self._formats[kind] = format
         self._versions[self._next_version] = (kind, format)
         self._current_versions[kind] = self._next_version
@@ -342,14 +338,18 @@ def _make_entry(segment: _Segment, kind: TrackKind) -> LiveSegment:
     )
 
 
-def _full_audio_part_s(format: AudioFormat, part_s: float) -> float:
-    frame_s = _AAC_FRAME / format.clock_rate
-    return max(1, int(part_s / frame_s)) * frame_s
+def _full_part_s(part: Part, part_s: float) -> float:
+    """How long parts like this one are when they are full, even if this one is not."""
+    interval_s = part.duration_s / part.access_units
+    return max(part.duration_s, int(part_s / interval_s + 1e-6) * interval_s)
 
 
 def _is_short(part: Part, target_s: float) -> bool:
-    begins_gop = part.independent and part.format.kind is TrackKind.VIDEO
-    return not begins_gop and part.duration_s < _SHORTEST_PART * target_s
+    return not _begins_gop(part) and part.duration_s < _SHORTEST_PART * target_s
+
+
+def _begins_gop(part: Part) -> bool:
+    return part.independent and part.format.kind is TrackKind.VIDEO
 
 
 def _up_to_ms(seconds: float) -> float:

@@ -1,7 +1,7 @@
 """Access units into parts: the one place where a stream is cut, for HLS and the recorder alike.
 
 A part is of one track. A video part ends before a keyframe, and any part ends where one more access
-unit would make it longer than `part_s`. Where a keyframe begins a part the audio part before it ends too,
+unit would make it longer than `part_s`. Where a keyframe may begin a segment the audio part before it ends too,
 and is handed out before the video part, so that whoever cuts segments there can cut both tracks in one place.
 Only GOPs shorter than half a part share one.
 
@@ -14,11 +14,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from mediasrv.media.access_unit import AccessUnit, AudioFormat, Codec, Part, TrackKind
+from mediasrv.media.access_unit import AccessUnit, AudioFormat, Codec, Part, Session, TrackKind
 from mediasrv.media.fmp4 import Sample, fragment
 
 _STALL_US: Final = 100_000
 """How much older than `part_s` a part grows before the other track, which goes on, has it closed."""
+
+SHORTEST_SEGMENT_S: Final = 0.95
+"""Keyframes that follow each other faster than this do not each begin a segment."""
 
 _AUDIO_ONLY_AFTER_US: Final = 3_000_000
 """Audio that comes for so long without a video keyframe is taken for a session without video."""
@@ -35,6 +38,8 @@ class Segmenter:
         self._audio = _OpenPart(part_s)
         self._stale_us = round(part_s * 1e6) + _STALL_US
         self._first_audio_us: int | None = None
+        self._session: Session | None = None
+        self._next_segment_dts = 0
 
     def open_from(self, kind: TrackKind) -> int | None:
         """`dts` of the first access unit of a track that is in no part yet; None before there is any."""
@@ -43,9 +48,9 @@ class Segmenter:
     def push(self, unit: AccessUnit) -> list[Part]:
         """Takes the next access unit of its track; returns the parts that it completes, mostly none."""
         parts: list[Part] = []
-        pending = self._video.pending or self._audio.pending
-        if pending is not None and pending.session is not unit.session:
+        if unit.session is not self._session:
             parts = self.finish()
+            self._session = unit.session
         if unit.format.kind is TrackKind.VIDEO:
             self._push_video(unit, parts)
         elif self._video.pending is not None or self._is_audio_only(unit):
@@ -59,13 +64,15 @@ class Segmenter:
         for track in (self._audio, self._video):
             track.finish(parts)
         self._first_audio_us = None
+        self._next_segment_dts = 0
         return parts
 
     def _push_video(self, unit: AccessUnit, parts: list[Part]) -> None:
         if self._video.pending is None and not unit.keyframe:
             return
         cut = unit.keyframe and not self._video.is_short_gop(unit)
-        if cut:
+        if cut and unit.dts >= self._next_segment_dts:
+            self._next_segment_dts = unit.dts + round(SHORTEST_SEGMENT_S * unit.format.clock_rate)
             self._audio.close(parts)
         else:
             self._audio.close_if_stale(unit.arrived_us - self._stale_us, parts)
@@ -93,11 +100,22 @@ def parts_before(units: Iterable[AccessUnit], dts: int, part_s: float) -> list[P
 class _OpenPart:
     """The part of one track that is being filled."""
 
-    __slots__ = ("_duration", "_first", "_last", "_last_duration", "_part_s", "_samples", "_sequence", "pending")
+    __slots__ = (
+        "_duration",
+        "_first",
+        "_last",
+        "_last_duration",
+        "_limit",
+        "_part_s",
+        "_samples",
+        "_sequence",
+        "pending",
+    )
 
     def __init__(self, part_s: float) -> None:
         self.pending: AccessUnit | None = None
         self._part_s = part_s
+        self._limit = 0.0
         self._samples: list[Sample] = []
         self._first: AccessUnit | None = None
         self._last: AccessUnit | None = None
@@ -122,11 +140,11 @@ class _OpenPart:
         pending, self.pending = self.pending, unit
         if pending is None:
             return
-        self._take(pending, max(1, unit.dts - pending.dts), parts)
+        duration = max(1, unit.dts - pending.dts)
+        self._take(pending, duration, parts)
         # The next access unit will most likely last as long as this one: a part that has no room for it is
         # complete now, one access unit sooner than certainty would have it.
-        full = self._duration + self._last_duration > self._part_s * unit.format.clock_rate
-        if cut or full or unit.format is not pending.format:
+        if cut or self._duration + duration > self._limit or unit.format is not pending.format:
             self.close(parts)
 
     def close(self, parts: list[Part]) -> None:
@@ -163,14 +181,14 @@ class _OpenPart:
         self._last_duration = 0
 
     def _take(self, unit: AccessUnit, duration: int, parts: list[Part]) -> None:
-        if self._duration + duration > self._part_s * unit.format.clock_rate:
+        if self._duration + duration > self._limit:
             self.close(parts)
         if self._first is None:
             self._first = unit
-        self._last = unit
+            self._limit = self._part_s * unit.format.clock_rate
+        self._last, self._last_duration = unit, duration
         self._samples.append((unit.payload, duration, unit.keyframe, unit.pts - unit.dts))
         self._duration += duration
-        self._last_duration = duration
 
 
 def _lone_duration(unit: AccessUnit) -> int:

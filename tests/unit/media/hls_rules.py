@@ -141,7 +141,7 @@ def check(playlist: MediaPlaylist) -> None:
     if playlist.skipped:
         assert "CAN-SKIP-UNTIL" in playlist.control
         listed_s = sum(segment_duration_s(segment) for segment in playlist.segments)
-        assert listed_s >= float(playlist.control["CAN-SKIP-UNTIL"]), "skipped beyond the skip boundary"
+        assert listed_s >= float(playlist.control["CAN-SKIP-UNTIL"]) - 0.01, "skipped beyond the skip boundary"
 
 
 def segment_duration_s(segment: SegmentLine) -> float:
@@ -171,7 +171,7 @@ def check_next(before: MediaPlaylist, after: MediaPlaylist) -> None:
     gone = before.segments[:removed]
     assert after.discontinuity_sequence - before.discontinuity_sequence == sum(one.discontinuity for one in gone)
     if removed:
-        assert sum(one.duration_s for one in after.complete) >= 3 * after.target_s
+        assert sum(one.duration_s for one in after.complete) >= 3 * after.target_s - 0.01
     kept = before.segments[removed:]
     assert len(after.segments) >= len(kept)
     for old, new in zip(kept, after.segments, strict=False):

@@ -101,13 +101,13 @@ class History:
 AAC_16K = AudioFormat(AAC.codec, 16_000, 1, bytes.fromhex("1408"))
 HISTORIES = st.builds(
     History,
-    gop_s=st.sampled_from([0.1, 0.4, 0.5, 1.0, 2.0, 3.5, 4.0, 7.0]),
+    gop_s=st.sampled_from([0.1, 0.4, 0.5, 0.9, 1.0, 2.0, 3.5, 4.0, 7.0]),
     gop_known=st.booleans(),
     rate=st.sampled_from([5.0, 10.0, 12.5, 15.0, 25.0, 30.0]),
     audio=st.sampled_from([None, AAC, PCMA, AAC_16K]),
     sessions=st.lists(
         st.builds(
-            SessionOf, seconds=st.floats(0.3, 15.0), large=st.booleans(), audio_late_s=st.sampled_from([0.0, 0.3])
+            SessionOf, seconds=st.floats(0.3, 12.0), large=st.booleans(), audio_late_s=st.sampled_from([0.0, 0.3])
         ),
         min_size=1,
         max_size=3,
@@ -116,7 +116,7 @@ HISTORIES = st.builds(
 
 
 @given(HISTORIES, st.integers(0, 2**31))
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=25)
 def test_every_playlist_of_every_history_keeps_the_rules(history: History, first_number: int) -> None:
     target_s = target_duration_s(history.gop_s if history.gop_known else None)
     window = LiveWindow(12.0, target_s, PART_S, first_number)
@@ -131,6 +131,8 @@ def test_every_playlist_of_every_history_keeps_the_rules(history: History, first
 
 
 def check_all(window: LiveWindow, before: dict[TrackKind, MediaPlaylist]) -> dict[TrackKind, MediaPlaylist]:
+    if not window.has(V):
+        return {}
     after = {kind: parse(window.playlist(kind)) for kind in TrackKind if window.has(kind)}
     for kind, playlist in after.items():
         check(playlist)
