@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from mediasrv.catalogue import Catalogue
@@ -38,6 +38,8 @@ class StoredRecording:
     size_bytes: int
     crc32c: int
     footer_offset: int
+    may_be_dropped: bool = False
+    """A gap row may say that it was given up: it was stored after all."""
 
     @property
     def ref(self) -> StreamRef:
@@ -57,9 +59,10 @@ def commit_recordings(
     known = _known_objects(connection, [one.header.object_id for one in stored])
     fresh = [one for one in stored if one.header.object_id not in known]
     for one in fresh:
-        values = _recording_values(one, _status(connection, one, incarnation_id), now_us)
-        connection.execute(insert(recording).values(values))
-        _forget_drop(connection, one)
+        status = _status(connection, one, incarnation_id)
+        connection.execute(_INSERT_RECORDING, _recording_values(one, status, now_us))
+        if one.may_be_dropped or status != "live":
+            _forget_drop(connection, one)
         _announce(connection, "recording.committed", str(one.ref), _recording_body(one), now_us)
 
 
@@ -113,11 +116,10 @@ def start_session(
 ) -> None:
     """A session of a stream. Again: it goes on after all, or its first keyframe has become known."""
     which = session.c.session_id == started.session_id
-    known = connection.execute(select(session.c.session_id).where(which)).first() is not None
     values: dict[str, Any] = {"ended_at": None, "end_reason": None}
     if first_keyframe_us is not None:
         values["first_keyframe_at"] = from_us(first_keyframe_us)
-    if known:
+    if connection.execute(_KNOWN_SESSION, {"of": started.session_id}).first() is not None:
         connection.execute(update(session).where(which).values(values))
         return
     values |= _ref_values(started.ref) | {
@@ -127,13 +129,12 @@ def start_session(
         "incarnation": incarnation_id,
         "started_at": from_us(started.started_us),
     }
-    connection.execute(insert(session).values(values))
+    connection.execute(_INSERT_SESSION, values)
 
 
 def end_session(connection: Connection, session_id: str, ended_us: int, reason: str) -> None:
     """The first end of a session counts; `ended_us` is not before its start."""
-    which = and_(session.c.session_id == session_id, session.c.ended_at.is_(None))
-    connection.execute(update(session).where(which).values(ended_at=from_us(ended_us), end_reason=reason))
+    connection.execute(_END_SESSION, {"of": session_id, "at": from_us(ended_us), "why": reason})
 
 
 def note_session_counts(
@@ -237,6 +238,10 @@ def _ref_values(ref: StreamRef) -> dict[str, Any]:
     return {"camera_id": ref.camera_id, "stream": str(ref.stream)}
 
 
+def _bind_ref(ref: StreamRef) -> dict[str, Any]:
+    return {"of_camera": ref.camera_id, "of_stream": str(ref.stream)}
+
+
 def _chunks(items: Sequence[str], size: int = 500) -> list[Sequence[str]]:
     return [items[start : start + size] for start in range(0, len(items), size)]
 
@@ -249,16 +254,15 @@ def _known_objects(connection: Connection, object_ids: Sequence[str]) -> set[str
 
 
 def _status(connection: Connection, one: StoredRecording, incarnation_id: str) -> str:
-    start, end = from_us(one.started_us), from_us(one.ended_us)
-    overlapping = select(recording.c.object_id).where(
-        _of(recording, one.ref),
-        recording.c.epoch != one.header.epoch,
-        recording.c.started_at > from_us(one.started_us - _NEIGHBOURHOOD_US),
-        recording.c.started_at < from_us(one.ended_us - OVERLAP_US),
-        recording.c.ended_at > from_us(one.started_us + OVERLAP_US),
-    )
-    if start < end and connection.execute(overlapping.limit(1)).first() is not None:
-        return "overlap"
+    if one.ended_us - one.started_us > OVERLAP_US:
+        values = _bind_ref(one.ref) | {
+            "of_epoch": one.header.epoch,
+            "near": from_us(one.started_us - _NEIGHBOURHOOD_US),
+            "start": from_us(one.started_us + OVERLAP_US),
+            "end": from_us(one.ended_us - OVERLAP_US),
+        }
+        if connection.execute(_OVERLAPPING, values).first() is not None:
+            return "overlap"
     return "live" if one.header.incarnation == incarnation_id else "late"
 
 
@@ -320,19 +324,18 @@ def _data_key_values(record: KeyRecord, now_us: int) -> dict[str, Any]:
 
 
 def _open_gap(connection: Connection, ref: StreamRef, opened: GapOpened, now_us: int) -> None:
-    at = from_us(opened.started_us)
     # A second open row of a stream would never end: there is one, or none.
-    if connection.execute(select(gap.c.gap_id).where(_of(gap, ref), gap.c.ended_at.is_(None))).first() is None:
-        connection.execute(insert(gap).values(_ref_values(ref) | {"started_at": at, "cause": opened.cause}))
+    if connection.execute(_OPEN_GAP, _bind_ref(ref)).first() is None:
+        values = {"started_at": from_us(opened.started_us), "cause": opened.cause}
+        connection.execute(_INSERT_GAP, _ref_values(ref) | values)
         body = {"start_us": opened.started_us, "cause": opened.cause}
         _announce(connection, "gap.opened", str(ref), body, now_us)
 
 
 def _end_outage(connection: Connection, ref: StreamRef, ended: OutageEnded, now_us: int) -> None:
-    at, of_outage = from_us(ended.at_us), and_(_of(gap, ref), gap.c.started_at >= from_us(ended.since_us))
-    connection.execute(delete(gap).where(of_outage, gap.c.started_at >= at))
-    running = or_(gap.c.ended_at.is_(None), gap.c.ended_at > at)
-    connection.execute(update(gap).where(of_outage, running).values(ended_at=at))
+    values = _bind_ref(ref) | {"since": from_us(ended.since_us), "at": from_us(ended.at_us)}
+    connection.execute(_DELETE_LATER_GAPS, values)
+    connection.execute(_END_GAPS, values)
     _announce(connection, "gap.ended", str(ref), {"since_us": ended.since_us, "end_us": ended.at_us}, now_us)
 
 
@@ -350,4 +353,42 @@ def _open_gaps(connection: Connection) -> dict[StreamRef, OpenGap]:
 
 
 def _announce(connection: Connection, kind: str, subject: str, body: dict[str, Any], now_us: int) -> None:
-    connection.execute(insert(outbox).values(at=from_us(now_us), kind=kind, subject=subject, body=body))
+    connection.execute(_ANNOUNCE, {"at": from_us(now_us), "kind": kind, "subject": subject, "body": body})
+
+
+# Built once: building them anew would cost several times what the database takes for them.
+
+
+def _bound(table: Any) -> ColumnElement[bool]:
+    return and_(table.c.camera_id == bindparam("of_camera"), table.c.stream == bindparam("of_stream"))
+
+
+_ANNOUNCE: Final = insert(outbox)
+_INSERT_RECORDING: Final = insert(recording)
+_INSERT_SESSION: Final = insert(session)
+_INSERT_GAP: Final = insert(gap)
+_KNOWN_SESSION: Final = select(session.c.session_id).where(session.c.session_id == bindparam("of"))
+_END_SESSION: Final = (
+    update(session)
+    .where(session.c.session_id == bindparam("of"), session.c.ended_at.is_(None))
+    .values(ended_at=bindparam("at"), end_reason=bindparam("why"))
+)
+_OVERLAPPING: Final = (
+    select(recording.c.object_id)
+    .where(
+        _bound(recording),
+        recording.c.epoch != bindparam("of_epoch"),
+        recording.c.started_at > bindparam("near"),
+        recording.c.started_at < bindparam("end"),
+        recording.c.ended_at > bindparam("start"),
+    )
+    .limit(1)
+)
+_OPEN_GAP: Final = select(gap.c.gap_id).where(_bound(gap), gap.c.ended_at.is_(None))
+_OF_OUTAGE: Final = and_(_bound(gap), gap.c.started_at >= bindparam("since"))
+_DELETE_LATER_GAPS: Final = delete(gap).where(_OF_OUTAGE, gap.c.started_at >= bindparam("at"))
+_END_GAPS: Final = (
+    update(gap)
+    .where(_OF_OUTAGE, or_(gap.c.ended_at.is_(None), gap.c.ended_at > bindparam("at")))
+    .values(ended_at=bindparam("at"))
+)

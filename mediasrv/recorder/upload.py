@@ -160,6 +160,7 @@ class Uploader:
             size_bytes=assembled.size_bytes,
             crc32c=assembled.crc32c,
             footer_offset=assembled.footer_offset,
+            may_be_dropped=item.drop_noted,
         )
 
     async def _assemble(self, item: SpooledObject) -> _Assembled:

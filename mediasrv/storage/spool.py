@@ -340,12 +340,14 @@ class Spool:
         for item in keeping:
             if item.busy:
                 continue
+            item.drop_noted = True
             try:
                 await self.listener.before_drop(item)
             except MediasrvError as error:
                 log.error("object %s stays in the spool beyond its budget: %s", item.object_id, error.sentence)
                 return False
-            if item.object_id in self._objects:
+            # Its upload may have begun in the meantime; when that succeeds it was not dropped after all.
+            if item.object_id in self._objects and not item.busy:
                 self._remove(item.object_id, RecordType.DROPPED)
         return not any(item.busy for item in keeping)
 

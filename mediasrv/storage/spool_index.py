@@ -26,7 +26,8 @@ class SpooledObject:
     """An object that waits in the spool. Its places are those of durable parts only.
 
     `first_file` is -1 until its first record is durable; `ended` is None while it is being recorded.
-    While it is `busy` (an upload is under way) it is not given up.
+    While it is `busy` (an upload is under way) it is not given up;
+    `drop_noted`: the listener was told that it will be.
     """
 
     header: ObjectHeader
@@ -36,6 +37,7 @@ class SpooledObject:
     ended: Ended | None = None
     sealed_bytes: int = 0
     busy: bool = False
+    drop_noted: bool = False
     _places: bytearray = field(default_factory=bytearray)
     _spans_us: dict[int, tuple[int, int]] = field(default_factory=dict)
 

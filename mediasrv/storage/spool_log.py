@@ -273,11 +273,14 @@ def read_places(directory: Path, places: Iterable[Place]) -> list[bytes]:
 
 
 def _read_part(descriptor: int, place: Place) -> bytes:
-    record = os.pread(descriptor, _PART_SEALED_AT + place.length, place.offset)
-    if len(record) == _PART_SEALED_AT + place.length:
-        length, crc, _ = _HEAD.unpack_from(record)
-        if length == len(record) - _HEAD.size + 1 and crc == google_crc32c.value(record[_HEAD.size - 1 :]):
-            return record[_PART_SEALED_AT:]
+    # Two reads instead of one: cutting a large record into its pieces would copy it.
+    head = os.pread(descriptor, _PART_SEALED_AT, place.offset)
+    sealed = os.pread(descriptor, place.length, place.offset + _PART_SEALED_AT)
+    if len(head) == _PART_SEALED_AT and len(sealed) == place.length:
+        length, crc, _ = _HEAD.unpack_from(head)
+        found = google_crc32c.extend(google_crc32c.value(head[_HEAD.size - 1 :]), sealed)
+        if (length, crc) == (1 + _PART_HEAD.size + len(sealed), found):
+            return sealed
     raise FootageError(f"Spool file {file_name(place.file)} is damaged at byte {place.offset}.", code="spool_damaged")
 
 
