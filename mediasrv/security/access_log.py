@@ -3,7 +3,7 @@
 Entries are numbered from 1 without a hole. `entry_hash` is SHA-256 over the previous entry's hash (32
 zero bytes before the first) and the entry's canonical bytes, so a change, a deletion or a reordering is
 found by `verify`; a truncation or a rewritten tail is found against a head that was copied elsewhere
-(`sign_head`). An entry is committed before `append` returns: callers wait for it before media leaves.
+(`head_witness`). An entry is committed before `append` returns: callers wait for it before media leaves.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ T = TypeVar("T")
 GENESIS: Final = bytes(32)
 MOST_REMEMBERED: Final = 20_000
 _CONTEXT: Final = b"mediasrv access log v1"
-_HEAD_CONTEXT: Final = b"mediasrv access log head v1"
 _ATTEMPTS: Final = 8
 
 
@@ -92,11 +91,6 @@ def link(
     fields = [entry, at_us, principal_id, username, remote, action, subject, detail]
     canonical = json.dumps(fields, ensure_ascii=True, separators=(",", ":")).encode("ascii")
     return hashlib.sha256(previous_hash + _CONTEXT + canonical).digest()
-
-
-def head_bytes(head: Head, at_us: int) -> bytes:
-    """What a node signs when it copies the head to a second place."""
-    return _HEAD_CONTEXT + head.entry.to_bytes(8, "big") + at_us.to_bytes(8, "big") + head.entry_hash
 
 
 # --- queries -------------------------------------------------------------------------------------
