@@ -32,12 +32,17 @@ async def test_webrtc_plays_without_loss_or_freeze_under_aes_gcm(wall: Page, ser
 async def test_the_first_picture_comes_within_300_ms_of_the_click(wall: Page, server: Stack) -> None:
     waits = []
     for join in range(JOINS):
+        await _wall_plays(wall, server)
         video = await open_camera(wall, server.cameras[join % len(server.cameras)])
         waits.append(await _click_to_picture_ms(video))
         await wall.get_by_role("navigation").get_by_role("link").first.click()
-        await expect(wall.get_by_test_id("tile")).to_have_count(len(server.cameras))
     print(f"click to first picture, ms: {waits}")
     assert median(waits) < 300, waits
+
+
+async def _wall_plays(wall: Page, server: Stack) -> None:
+    """What a person clicks on is a tile that plays."""
+    await expect(wall.locator("[data-testid=tile] video[data-player=playing]")).to_have_count(len(server.cameras))
 
 
 async def _click_to_picture_ms(video: Locator) -> float:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 from load_tests.stack import Stack
-from tests.browser.screen import moves, peer_stats, until
+from tests.browser.screen import log_in, moves, peer_stats, until
 
 
 async def test_every_camera_plays_in_its_tile(wall: Page, server: Stack) -> None:
@@ -48,6 +50,21 @@ async def test_leaving_the_wall_ends_its_sessions_on_the_server(wall: Page, serv
         return await viewers() == 0
 
     await until(none_left)
+
+
+async def test_a_server_that_refuses_is_not_stormed(page: Page, server: Stack) -> None:
+    asked: list[str] = []
+
+    async def refuse(route: Route) -> None:
+        asked.append(route.request.url)
+        await route.fulfill(status=503, json={"code": "unavailable", "detail": "Not now."})
+
+    await page.route("**/whep/**", refuse)
+    await log_in(page, server.username, server.password)
+    await page.get_by_test_id("tile").first.wait_for()
+    await asyncio.sleep(4)  # long enough that a storm would show
+    assert len(server.cameras) <= len(asked) <= 6 * len(server.cameras)
+    await expect(page.get_by_test_id("tile").first).to_contain_text("Mất kết nối, đang nối lại…")
 
 
 @pytest.mark.timeout(120)
