@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Concatenate
 
 import pytest
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, event, insert, select, update
 
 from mediasrv.catalogue.tables import access_log, camera, data_key, gap, garbage, hold, outbox, place, recording
 from mediasrv.clock import SECOND_US, from_us, to_us
@@ -296,13 +296,16 @@ def _wal(archive: Archive) -> bytes:
 
 
 async def test_nothing_of_a_destroyed_key_is_left_in_the_catalogue_file(archive: Archive) -> None:
+    # Some builds of SQLite overwrite by default; the proof must not rest on that.
+    event.listen(archive.catalogue.engine, "checkout", lambda raw, *_: raw.execute("PRAGMA secure_delete=OFF"))
     await archive.record(video_units(session(), 10))
     wrapped = next(iter(next(iter(archive.keys.values())).record.wrapped.values()))
     archive.clock.advance(2 * DAY_S)
     await task(archive).round()
     with archive.catalogue.engine.connect() as connection:
         connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-    assert base64.b64encode(wrapped) not in archive.catalogue_path.read_bytes()
+    # The start of it: the shorter row that replaced it lies over its end.
+    assert base64.b64encode(wrapped)[:40] not in archive.catalogue_path.read_bytes()
 
 
 async def test_a_key_that_the_spool_needs_stays(archive: Archive) -> None:

@@ -212,6 +212,15 @@ async def test_footage_in_the_spool_plays_as_stored_footage_does(house: House) -
     assert await house.playlist(0, 30) == before
 
 
+async def test_an_object_that_is_stored_before_an_earlier_one_plays_in_its_place(house: House) -> None:
+    units = list(video_units(session(), 30))
+    sealed = house.archive.seal(units)
+    await house.archive.keep(sealed[2])
+    house.footage.waiting = sealed[:2]
+    samples = await read_all(await house.playlist(0, 30), house.fetch)
+    assert [one.payload for one in samples] == payloads(units)
+
+
 async def test_an_object_both_stored_and_in_the_spool_plays_once(house: House) -> None:
     sealed = await house.archive.record(video_units(session(), 20))
     house.footage.waiting = sealed
