@@ -146,10 +146,3 @@ async def test_a_key_record_of_an_unregistered_node_is_refused() -> None:
     for public in (None, bytes(32)):
         with pytest.raises(FootageRefused):
             await KeyRing([identity], Keys(key.record, public), SimulatedClock(0), 300.0).data_key(key.key_id)
-
-
-def test_a_process_without_the_identity_cannot_open_anything(tmp_path: Path) -> None:
-    identity, stranger = Identity.generate(), Identity.generate()
-    key = create_data_key("cell-1", "gate-1", "main", 0, 3600, "node-1", NODE, [identity.recipient])
-    with pytest.raises(KeyUnavailable):
-        key.record.unwrap([stranger])
