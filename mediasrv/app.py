@@ -22,7 +22,6 @@ from mediasrv.cameras.drivers import CameraDrivers, Login
 from mediasrv.cameras.supervisor import Backoff
 from mediasrv.cameras.views import Pick, Profile, RecordingView
 from mediasrv.catalogue import Catalogue
-from mediasrv.catalogue.migrate import upgrade
 from mediasrv.catalogue.ownership import FileLockOwnership
 from mediasrv.catalogue.recordings import CatalogueKeys
 from mediasrv.check import Checker, Report, read_spool
@@ -31,16 +30,13 @@ from mediasrv.errors import SettingsError, StorageError
 from mediasrv.hls import HlsService
 from mediasrv.hub import Hub, Mountpoint
 from mediasrv.media.access_unit import Session, StreamRef
+from mediasrv.offline import Offline, identity_files, offline
 from mediasrv.playback import Playback
 from mediasrv.reasons import reason
 from mediasrv.recorder import NodeContext, Recorder
 from mediasrv.retention import RetentionTask
 from mediasrv.rtsp_pull import RtspPull, RtspSource
-from mediasrv.security.access_log import AccessLog
-from mediasrv.security.accounts import Accounts
 from mediasrv.security.credentials import CredentialVault
-from mediasrv.security.passwords import Passwords
-from mediasrv.security.sessions import Sessions
 from mediasrv.settings import Settings, load_cameras, read_secret
 from mediasrv.storage.footage import Footage, KeyRing
 from mediasrv.storage.keys import Identity, NodeKey
@@ -56,51 +52,6 @@ log = logging.getLogger(__name__)
 
 UI_DIR: Final = Path(__file__).resolve().parent.parent / "ui" / "dist"
 _VAULT: Final = b"mediasrv camera credentials"
-
-
-# --- what the command line uses beside a running server ------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Offline:
-    """Parts that need the catalogue only."""
-
-    catalogue: Catalogue
-    access_log: AccessLog
-    accounts: Accounts
-    sessions: Sessions
-
-
-@contextlib.asynccontextmanager
-async def offline(settings: Settings) -> AsyncIterator[Offline]:
-    """The catalogue, brought to the present schema, and what stands on it alone."""
-    settings.data_path("", "").mkdir(mode=0o700, parents=True, exist_ok=True)
-    url = settings.catalogue.url or f"sqlite:///{settings.data_path('', 'catalogue.db')}"
-    await asyncio.to_thread(upgrade, url)
-    clock = SystemClock()
-    catalogue = Catalogue(url, settings.catalogue.busy_timeout_s)
-    passwords = Passwords(settings.security)
-    try:
-        access_log = AccessLog(catalogue, clock)
-        sessions = Sessions(catalogue, access_log, passwords, clock, settings.security)
-        accounts = Accounts(catalogue, access_log, passwords, sessions, clock, settings.security)
-        yield Offline(catalogue, access_log, accounts, sessions)
-    finally:
-        passwords.close()
-        catalogue.close()
-
-
-def create_keys(settings: Settings) -> dict[str, str]:
-    """Makes the node key and the first identity where they are missing; their public halves."""
-    settings.data_path("", "").mkdir(mode=0o700, parents=True, exist_ok=True)
-    node_key = NodeKey.load_or_create(settings.data_path(settings.sealing.node_key_file, "node.key"))
-    found = {"node": node_key.public.hex()}
-    return found | {path.name: Identity.load_or_create(path).recipient for path in _identity_files(settings)}
-
-
-def _identity_files(settings: Settings) -> list[Path]:
-    configured = [Path(name) for name in settings.sealing.identity_files]
-    return configured or [settings.data_path("", "identity.key")]
 
 
 # --- the server ----------------------------------------------------------------------------------
@@ -135,7 +86,7 @@ async def _join(settings: Settings, catalogue: Catalogue) -> _Node:
     identities = []
     if "unseal" in settings.server.roles:
         # A new server can open what it records; one that may not is given recipients and no identity.
-        identities = [Identity.load_or_create(path) for path in _identity_files(settings)]
+        identities = [Identity.load_or_create(path) for path in identity_files(settings)]
     recipients = settings.sealing.recipients or tuple(identity.recipient for identity in identities)
     if not recipients:
         raise SettingsError(

@@ -17,6 +17,8 @@ from typing import Final
 
 from mediasrv import __version__
 from mediasrv.errors import MediasrvError, SettingsError
+from mediasrv.offline import create_keys, offline
+from mediasrv.security import access_log
 from mediasrv.security.policy import ROLES
 from mediasrv.settings import Settings, load_settings
 
@@ -105,10 +107,11 @@ def _set_up_logging(settings: Settings) -> None:
     logging.basicConfig(
         level=settings.log.level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells every plugin and every start
 
 
 async def _serve(arguments: argparse.Namespace, settings: Settings) -> int:
-    from mediasrv.app import serve
+    from mediasrv.app import serve  # all of the server: the other commands start faster without it
 
     await serve(settings)
     return 0
@@ -128,8 +131,6 @@ async def _check(arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 async def _user_add(arguments: argparse.Namespace, settings: Settings) -> int:
-    from mediasrv.app import offline
-
     if arguments.role and not arguments.purpose:
         raise SettingsError("A grant needs a --purpose.", code="purpose_missing")
     password = _read_password(arguments)
@@ -142,8 +143,6 @@ async def _user_add(arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 async def _user_password(arguments: argparse.Namespace, settings: Settings) -> int:
-    from mediasrv.app import offline
-
     password = _read_password(arguments)
     async with offline(settings) as parts:
         await parts.accounts.set_password(arguments.username, password)
@@ -151,16 +150,12 @@ async def _user_password(arguments: argparse.Namespace, settings: Settings) -> i
 
 
 async def _user_disable(arguments: argparse.Namespace, settings: Settings) -> int:
-    from mediasrv.app import offline
-
     async with offline(settings) as parts:
         await parts.accounts.disable_user(arguments.username)
     return 0
 
 
 async def _token_create(arguments: argparse.Namespace, settings: Settings) -> int:
-    from mediasrv.app import offline
-
     async with offline(settings) as parts:
         ttl_s = arguments.days * 86_400 or None
         print(await parts.accounts.create_token(arguments.username, arguments.name, ttl_s))
@@ -168,17 +163,12 @@ async def _token_create(arguments: argparse.Namespace, settings: Settings) -> in
 
 
 async def _keys_create(arguments: argparse.Namespace, settings: Settings) -> int:
-    from mediasrv.app import create_keys
-
     for name, public in create_keys(settings).items():
         print(f"{name} {public}")
     return 0
 
 
 async def _log_verify(arguments: argparse.Namespace, settings: Settings) -> int:
-    from mediasrv.app import offline
-    from mediasrv.security import access_log
-
     async with offline(settings) as parts:
         broken = await parts.catalogue.read(access_log.verify)
         if broken is not None:

@@ -1,0 +1,65 @@
+"""What stands on the catalogue and the key files alone: for commands that may run beside a server, and for the server.
+
+Kept apart from app.py so that a command does not load the whole server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from mediasrv.catalogue import Catalogue
+from mediasrv.catalogue.migrate import upgrade
+from mediasrv.clock import SystemClock
+from mediasrv.security.access_log import AccessLog
+from mediasrv.security.accounts import Accounts
+from mediasrv.security.passwords import Passwords
+from mediasrv.security.sessions import Sessions
+from mediasrv.settings import Settings
+from mediasrv.storage.keys import Identity, NodeKey
+
+
+@dataclass(frozen=True, slots=True)
+class Offline:
+    """Parts that need the catalogue only."""
+
+    catalogue: Catalogue
+    access_log: AccessLog
+    accounts: Accounts
+    sessions: Sessions
+
+
+@contextlib.asynccontextmanager
+async def offline(settings: Settings) -> AsyncIterator[Offline]:
+    """The catalogue, brought to the present schema, and what stands on it alone."""
+    settings.data_path("", "").mkdir(mode=0o700, parents=True, exist_ok=True)
+    url = settings.catalogue.url or f"sqlite:///{settings.data_path('', 'catalogue.db')}"
+    await asyncio.to_thread(upgrade, url)
+    clock = SystemClock()
+    catalogue = Catalogue(url, settings.catalogue.busy_timeout_s)
+    passwords = Passwords(settings.security)
+    try:
+        access_log = AccessLog(catalogue, clock)
+        sessions = Sessions(catalogue, access_log, passwords, clock, settings.security)
+        accounts = Accounts(catalogue, access_log, passwords, sessions, clock, settings.security)
+        yield Offline(catalogue, access_log, accounts, sessions)
+    finally:
+        passwords.close()
+        catalogue.close()
+
+
+def create_keys(settings: Settings) -> dict[str, str]:
+    """Makes the node key and the first identity where they are missing; their public halves."""
+    settings.data_path("", "").mkdir(mode=0o700, parents=True, exist_ok=True)
+    node_key = NodeKey.load_or_create(settings.data_path(settings.sealing.node_key_file, "node.key"))
+    found = {"node": node_key.public.hex()}
+    return found | {path.name: Identity.load_or_create(path).recipient for path in identity_files(settings)}
+
+
+def identity_files(settings: Settings) -> list[Path]:
+    """Where the keys lie that open footage: as configured, or `identity.key` in the data directory."""
+    configured = [Path(name) for name in settings.sealing.identity_files]
+    return configured or [settings.data_path("", "identity.key")]
