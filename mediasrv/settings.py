@@ -8,6 +8,7 @@ is needed; a plain secret in a configuration file is refused.
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import os
 import tomllib
 import types
@@ -283,6 +284,15 @@ def _check(settings: Settings) -> None:
     for name in ("access_key", "secret_key"):
         if getattr(settings.storage, name).partition(":")[0] not in ("env", "file"):
             raise SettingsError(f"storage.{name} must be a reference: env:NAME or file:PATH.", code="settings_secret_plain")
+    for network in settings.pull.allowed_networks:
+        _check_network(network)
+
+
+def _check_network(network: str) -> None:
+    try:
+        ipaddress.ip_network(network, strict=False)
+    except ValueError as error:
+        raise SettingsError(f"pull.allowed_networks: {network} is no network such as 192.168.0.0/16.") from error
 
 
 @dataclass(frozen=True, slots=True)

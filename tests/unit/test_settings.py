@@ -43,6 +43,7 @@ def test_a_whole_number_does_for_a_setting_in_seconds() -> None:
         ({"recording": {"object_s": 1}}, "recording.object_s"),
         ({"spool": {"sync_interval_s": 0.4}}, "spool.sync_interval_s"),
         ({"storage": {"key_bucket": "mediasrv-footage"}}, "storage.key_bucket"),
+        ({"pull": {"allowed_networks": ["10.0.0.0/33"]}}, "10.0.0.0/33"),
     ],
 )
 def test_what_cannot_be_used_is_refused_by_name(document: dict[str, Any], named: str) -> None:
