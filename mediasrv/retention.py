@@ -263,7 +263,7 @@ class RetentionTask:
             await self._finish(going)
 
     async def sweep(self) -> None:
-        """What earlier rounds left: objects that storage would not let go, keys without objects. Raises StorageError."""
+        """What earlier rounds left: objects that storage would not let go, unused keys. Raises StorageError."""
         last = _BEGINNING
         while batch := await self._catalogue.read(footage_queries.garbage_after, last, self._settings.batch):
             await self._finish([stored for _, stored in batch])

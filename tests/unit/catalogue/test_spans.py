@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,7 +17,7 @@ def instants(spans: list[Span]) -> set[int]:
 
 
 def is_sorted_and_apart(spans: list[Span]) -> bool:
-    return all(one.end_us < other.start_us for one, other in zip(spans, spans[1:], strict=False))
+    return all(one.end_us < other.start_us for one, other in pairwise(spans))
 
 
 @given(SPANS)
