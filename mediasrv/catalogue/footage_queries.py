@@ -424,9 +424,7 @@ def replace_gap(connection: Connection, row: GapRow, spans: Sequence[Span]) -> N
 # --- what `check` compares -----------------------------------------------------------------------
 
 
-def objects_by_key(
-    connection: Connection, after: str, until: str | None, limit: int
-) -> list[tuple[StoredObject, int]]:
+def objects_by_key(connection: Connection, after: str, until: str | None, limit: int) -> list[tuple[StoredObject, int]]:
     """Objects with their crc32c whose object key lies beyond `after` and not beyond `until`, in that order."""
     query = select(*_OBJECT, recording.c.crc32c).where(recording.c.object_key > after)
     if until is not None:
