@@ -135,7 +135,7 @@ def _arguments(data_dir: Path, config: Path, s3_port: int, ports: list[int]) -> 
         f"-s3.port={s3_port}",
         "-ip=127.0.0.1",
         "-ip.bind=127.0.0.1",
-        "-master.volumeSizeLimitMB=1024",
+        "-master.volumeSizeLimitMB=128",  # a bucket takes several volumes, and the disk's size bounds their number
         "-volume.max=0",
         "-volume.preStopSeconds=0",
         # Catalogues on fixed ports, which would keep a second instance from starting.

@@ -20,6 +20,7 @@ from mediasrv.errors import MediasrvError, SettingsError
 from mediasrv.offline import create_keys, offline
 from mediasrv.security import access_log
 from mediasrv.security.policy import ROLES
+from mediasrv.security.redaction import RedactingFormatter
 from mediasrv.settings import Settings, load_settings
 
 CONFIG_VARIABLE: Final = "MEDIASRV_CONFIG"
@@ -104,9 +105,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _set_up_logging(settings: Settings) -> None:
-    logging.basicConfig(
-        level=settings.log.level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=settings.log.level.upper(), handlers=[handler])
     logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells every plugin and every start
 
 

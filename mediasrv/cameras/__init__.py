@@ -88,7 +88,12 @@ class Cameras:
                 camera = self._cameras[row["camera_id"]] = _Camera(row)
                 if row["enabled"]:
                     await self._start(camera, number * self._settings.stagger_s)
-            await asyncio.Event().wait()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                for camera in self._cameras.values():
+                    for supervisor in camera.supervisors.values():
+                        supervisor.stop_reason = "server_down"
 
     def list(self) -> list[CameraView]:
         return [self._view(camera) for camera in self._cameras.values()]
@@ -259,16 +264,15 @@ class Cameras:
             self._drivers.recording.start(camera.ref(StreamName.MAIN), camera.epoch)
 
     async def _stop(self, camera: _Camera, cause: str) -> None:
-        self._drivers.recording.stop(camera.ref(StreamName.MAIN), cause)
+        for supervisor in camera.supervisors.values():
+            supervisor.stop_reason = cause
         for task in camera.tasks:
             task.cancel()
         await asyncio.gather(*camera.tasks, return_exceptions=True)
         camera.tasks.clear()
         camera.supervisors.clear()
-        for stream in StreamName:
-            mountpoint = self._hub.get(camera.ref(stream))
-            if mountpoint is not None:
-                mountpoint.end_session(cause)
+        # After the sessions: what they sent last is footage too.
+        self._drivers.recording.stop(camera.ref(StreamName.MAIN), cause)
 
     async def _connect(self, camera: _Camera, mountpoint: Mountpoint) -> Puller:
         login = self._login(camera)

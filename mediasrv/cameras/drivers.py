@@ -20,7 +20,9 @@ class PullReport(Protocol):
 
 
 class Puller(Protocol):
-    """One RTSP connection. `run` ends by raising CameraError."""
+    """One RTSP connection. `run` ends by raising CameraError; cancelled, it ends its session for `stop_reason`."""
+
+    stop_reason: str
 
     @property
     def report(self) -> PullReport: ...

@@ -60,6 +60,8 @@ class StreamSupervisor:
         self.since_us = clock.wall_us()
         self.puller: Puller | None = None
         self.failures = 0
+        self.stop_reason = "not_watched"
+        """Why the session ends when the pull is cancelled: a reason code."""
         self._connect = connect
         self._on_demand = on_demand
         self._failed = failed
@@ -129,11 +131,10 @@ class StreamSupervisor:
             if pull.done():
                 pull.result()
         finally:
+            self.puller.stop_reason = self.stop_reason
             watch.cancel()
             pull.cancel()
             await asyncio.gather(pull, watch, return_exceptions=True)
-            # No-op where the pull ended its session itself, with a better reason.
-            self.mountpoint.end_session("not_watched")
             self.puller = None
 
     async def _until_unwanted(self) -> None:

@@ -36,6 +36,7 @@ class FakePuller:
         self.report = SimpleNamespace(video_format=FORMAT, audio_format=None)
         self._world, self._url, self._mountpoint, self._new_session = world, url, mountpoint, new_session
         self.lost = asyncio.Event()
+        self.stop_reason = ""
 
     async def run(self) -> None:
         world = self._world
@@ -53,6 +54,10 @@ class FakePuller:
             await self.lost.wait()
             self._mountpoint.end_session("camera_lost")
             raise CameraError("The connection to the camera was lost.", code="camera_lost")
+        except asyncio.CancelledError:
+            self._mountpoint.end_session(self.stop_reason)
+            self._world.ends.append(self.stop_reason)
+            raise
         finally:
             world.running[self._url] -= 1
 
@@ -84,6 +89,7 @@ class World:
         self.failures: dict[str, CameraError] = {}
         self.running: dict[str, int] = {}
         self.pulls: list[str] = []
+        self.ends: list[str] = []
         self.pullers: dict[str, FakePuller] = {}
         self.most_at_once = 0
         self.logins: list[Login] = []
@@ -225,6 +231,7 @@ async def test_the_substream_runs_only_while_wanted_and_simultaneous_viewers_sha
     assert world.pulls.count("rtsp://10.0.0.5/sub") == 1
     await until(lambda: stream(world, "gate", StreamName.SUB).state == "idle")
     assert world.running["rtsp://10.0.0.5/sub"] == 0
+    assert world.ends == ["not_watched"]
 
 
 async def test_a_viewer_holds_the_substream_beyond_its_linger(world: World) -> None:
@@ -257,6 +264,7 @@ async def test_switching_recording_off_and_the_camera_off_stops_each(world: Worl
     await world.cameras.change("gate", CameraChanges(enabled=False))
     assert stream(world, "gate").state == "off"
     assert sum(world.running.values()) == 0
+    assert world.ends == ["not_recording", "camera_disabled"]
 
 
 async def test_a_new_password_is_used_and_the_old_name_kept(world: World) -> None:
