@@ -157,11 +157,16 @@ async def _serve(settings: WebRtcSettings) -> None:
 def serve(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="load_tests.fanout_server")
     parser.add_argument("--payload-bytes", type=int, default=WebRtcSettings().payload_bytes)
+    parser.add_argument("--burst-packets", type=int, default=WebRtcSettings().burst_packets)
+    parser.add_argument("--pace", type=float, default=WebRtcSettings().pace_s, help="seconds between two bursts")
     parser.add_argument("--reference", action="store_true", help="libsrtp and one sendto a packet instead")
     options = parser.parse_args(argv)
     if options.reference:
         become_reference()
-    uvloop.run(_serve(WebRtcSettings(port=0, payload_bytes=options.payload_bytes)))
+    settings = WebRtcSettings(
+        port=0, payload_bytes=options.payload_bytes, burst_packets=options.burst_packets, pace_s=options.pace
+    )
+    uvloop.run(_serve(settings))
     return 0
 
 

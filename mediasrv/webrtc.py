@@ -324,7 +324,7 @@ class WebRtcService:
         self._addresses = [(host, self.port) for host in advertised_hosts(settings.host, settings.advertised)]
         self._transport = UdpTransport(sock, self.counters)
         burst = max(1, settings.burst_packets)
-        self._host = Host(self._transport, loop.call_later, self.counters, burst, settings.pace_s)
+        self._host = Host(self._transport, loop.call_later, self.counters, burst, max(0.001, settings.pace_s))
         self.bound.set()
 
     def _stop(self) -> None:

@@ -18,7 +18,7 @@ from mediasrv.wire.packet_ring import PacketizedUnit, PacketRing, Run
 from mediasrv.wire.srtp import OVERHEAD_BYTES, SrtpSender
 
 SQUEEZED_STEP: Final = 90
-"""Cached access units are sent 1 ms apart in RTP time, the last at its own: the viewer is at once near live."""
+"""Cached access units are at least 1 ms apart in RTP time."""
 _EPOCHS: Final = 64
 
 
@@ -56,10 +56,15 @@ class RtpVideoSender:
         """The stream's media time as the 32 bits this viewer sees."""
         return stream_timestamp + self._timestamp_offset & 0xFFFFFFFF
 
-    def start(self, units: Sequence[PacketizedUnit]) -> None:
-        """Begins with the cached GOP (or one keyframe), squeezed to end at the last unit's own time."""
+    def start(self, units: Sequence[PacketizedUnit], step: int = SQUEEZED_STEP) -> None:
+        """Begins with the cached GOP (or one keyframe), squeezed: `step` apart, the last at its own time.
+
+        So the viewer is near live at once. A `step` as long as a unit takes to be sent looks to it like an even
+        stream; a shorter one looks like a bad network, and its jitter buffer grows.
+        """
         self._open(units[0])
-        self._squeeze(units, units[-1].timestamp - SQUEEZED_STEP * (len(units) - 1), SQUEEZED_STEP)
+        step = max(step, SQUEEZED_STEP)
+        self._squeeze(units, units[-1].timestamp - step * (len(units) - 1), step)
 
     def replay(self, units: Sequence[PacketizedUnit], room: int) -> None:
         """Sends the cached GOP once more under new numbers, in the `room` of RTP time before the next unit is due."""

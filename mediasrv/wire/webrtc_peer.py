@@ -22,6 +22,7 @@ from mediasrv.wire.srtp import SrtcpReceiver, SrtcpSender, SrtpKeys, SrtpSender
 from mediasrv.wire.stun import StunMessage
 from mediasrv.wire.whep_sdp import Offer
 
+_VIDEO_CLOCK_RATE: Final = 90_000
 _QUEUED_RUNS: Final = 256
 """Live runs that may wait behind a cached GOP or a large picture; more is an overrun."""
 _RESENDS_A_TICK: Final = 500
@@ -277,7 +278,7 @@ class WebRtcPeer:
         if self.video.started:
             self.video.skip_to(units[0])
         else:
-            self.video.start(units)
+            self.video.start(units, self._send_time(units) // len(units))
         self.waiting = False
         self._send_all(units)
 
@@ -303,13 +304,22 @@ class WebRtcPeer:
         elif self._pacer is None:
             self._pace()
 
+    @property
+    def _packets_per_s(self) -> float:
+        """What the pacer sends. Never less than twice the stream, or the queue would not shrink."""
+        return max(self._host.burst_packets / self._host.pace_s, 2 * self._ring.packets_per_s)
+
+    def _send_time(self, units: list[PacketizedUnit]) -> int:
+        """How long the pacer takes for these units, in RTP time."""
+        return round((units[-1].end - units[0].first) / self._packets_per_s * _VIDEO_CLOCK_RATE)
+
     def _pace(self) -> None:
-        """Sends one burst and comes back. Never slower than twice the stream, or the queue would not shrink."""
+        """Sends one burst and comes back for the next."""
         self._pacer = None
         host, video, path = self._host, self.video, self._path
         if video is None or path is None:
             return
-        left = max(host.burst_packets, int(2 * self._ring.packets_per_s * host.pace_s))
+        left = round(self._packets_per_s * host.pace_s)
         while self._queue and left > 0:
             unit, run = self._queue.popleft()
             host.transport.send_run(video.protect(unit, run), run[2], path)

@@ -36,7 +36,8 @@ def test_a_joiner_gets_the_cached_pictures_squeezed_before_the_live_one() -> Non
     media = rig.media()
     assert [sequence(each) - sequence(media[0]) & 0xFFFF for each in media] == list(range(15))
     times = [timestamp(each) - timestamp(media[0]) & 0xFFFFFFFF for each in media]
-    assert sorted(set(times)) == [0, 90, 180, 270, 360]
+    # 3 packets a picture at 30 packets in 30 ms: 3 ms apart, the time they take to be sent.
+    assert sorted(set(times)) == [0, 270, 540, 810, 1080]
     rig.push([100], keyframe=False)
     [live] = rig.media()
     # The next picture keeps its true distance to the last cached one.
