@@ -82,12 +82,27 @@ async def test_playback_goes_back_ten_seconds_pauses_and_returns_to_live(
 
 
 @pytest.mark.timeout(150)
-async def test_playback_that_catches_up_with_now_goes_live(wall: Page, covered: tuple[str, float, float]) -> None:
+async def test_fast_playback_that_catches_up_with_now_goes_live(wall: Page, covered: tuple[str, float, float]) -> None:
     camera_id, _, _ = covered
-    at_ms = datetime.now(UTC).timestamp() * 1000 - 9000
+    at_ms = datetime.now(UTC).timestamp() * 1000 - 20_000
     await wall.goto(f"/#/camera/{camera_id}?at={_from_ms(at_ms)}")
     await expect(wall.get_by_test_id("camera-page")).to_have_attribute("data-source", "recorded")
+    await wall.get_by_test_id("rate").select_option("4")
     await expect(wall.get_by_test_id("camera-page")).to_have_attribute("data-source", "webrtc", timeout=60_000)
+
+
+@pytest.mark.timeout(150)
+async def test_playback_goes_on_past_the_end_of_what_was_loaded(wall: Page, covered: tuple[str, float, float]) -> None:
+    camera_id, _, _ = covered
+    opened_ms = datetime.now(UTC).timestamp() * 1000
+    await wall.goto(f"/#/camera/{camera_id}?at={_from_ms(opened_ms - 12_000)}")
+
+    async def past_it() -> bool:
+        return await picture_ms(wall) > opened_ms + 3000
+
+    await until(past_it, 60)
+    await expect(wall.get_by_test_id("camera-page")).to_have_attribute("data-source", "recorded")
+    await moves(await camera_video(wall), pictures=10)
 
 
 @pytest.mark.timeout(150)

@@ -5,7 +5,7 @@ import { RecordedSpan } from './hls-player'
 const SPAN_MS = 30 * 60 * 1000
 const CLOCK_MS = 200
 /** So close behind now there is nothing left to load: the live picture is next. */
-const CAUGHT_UP_MS = 10_000
+const CAUGHT_UP_MS = 5000
 
 export type RecordedState =
   | { kind: 'loading' }
@@ -22,6 +22,8 @@ export interface RecordedOptions {
   /** Wall time of the picture, several times a second. */
   onClock: (wallMs: number) => void
   onCaughtUp: () => void
+  /** True: keep showing the last picture, since playback goes on from it; false: it is over with that picture. */
+  onHold: (hold: boolean) => void
 }
 
 export class RecordedPlayer {
@@ -42,8 +44,13 @@ export class RecordedPlayer {
 
   /** Plays from `atMs`, or from where footage next begins. */
   async seek(atMs: number): Promise<void> {
-    const attempt = ++this.#attempt
     this.options.onState({ kind: 'loading' })
+    this.options.onHold(false)
+    await this.#playFrom(atMs)
+  }
+
+  async #playFrom(atMs: number): Promise<void> {
+    const attempt = ++this.#attempt
     try {
       const found = await this.options.locate(atMs)
       if (attempt !== this.#attempt) return
@@ -92,9 +99,10 @@ export class RecordedPlayer {
     if (Date.now() - endedMs < CAUGHT_UP_MS) return this.options.onCaughtUp()
     // a playlist cut at "now" may have ended before footage that was still on its way
     const nextMs = this.#capped ? endedMs : Math.max(endedMs, span.endMs)
+    this.options.onHold(true)
     span.close()
     this.#span = null
-    void this.seek(nextMs + 1)
+    void this.#playFrom(nextMs + 1)
   }
 
   #tell(): void {

@@ -23,9 +23,10 @@ export function LiveHlsVideo(props: CommonProps & { onState: (state: PlayerState
 
 /** `at` is a new object for each wish to go somewhere, also to where one was before. */
 export function RecordedVideo(
-  props: CommonProps & Omit<RecordedOptions, 'camera'> & { at: { ms: number }; rate: number },
+  props: CommonProps & Omit<RecordedOptions, 'camera' | 'onHold'> & { at: { ms: number }; rate: number },
 ) {
   const video = useRef<HTMLVideoElement>(null)
+  const still = useRef<HTMLCanvasElement>(null)
   const player = useRef<RecordedPlayer | null>(null)
   const latest = useRef(props)
   latest.current = props
@@ -37,6 +38,7 @@ export function RecordedVideo(
       onState: (state) => latest.current.onState(state),
       onClock: (wallMs) => latest.current.onClock(wallMs),
       onCaughtUp: () => latest.current.onCaughtUp(),
+      onHold: (hold) => (hold ? copyPicture(video.current, still.current) : clearPicture(still.current)),
     })
     player.current = opened
     return () => opened.close()
@@ -46,7 +48,24 @@ export function RecordedVideo(
     // a new source resets the rate to the default one
     if (video.current) video.current.playbackRate = video.current.defaultPlaybackRate = props.rate
   }, [props.rate])
-  return <Picture {...props} element={video} />
+  return (
+    <>
+      <canvas ref={still} class="video still" width={0} height={0} aria-hidden="true" />
+      <Picture {...props} element={video} />
+    </>
+  )
+}
+
+/** The picture under the video stays while the video changes from one span to the next. */
+function copyPicture(video: HTMLVideoElement | null, still: HTMLCanvasElement | null): void {
+  if (!video || !still) return
+  still.width = video.videoWidth
+  still.height = video.videoHeight
+  still.getContext('2d')?.drawImage(video, 0, 0)
+}
+
+function clearPicture(still: HTMLCanvasElement | null): void {
+  if (still) still.width = 0
 }
 
 function Picture(props: CommonProps & { element: { current: HTMLVideoElement | null } }) {

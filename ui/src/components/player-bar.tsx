@@ -88,6 +88,7 @@ function RecordedControls(props: PlayerBarProps) {
         <select
           value={String(props.rate)}
           title={t('player.speed')}
+          data-testid="rate"
           onChange={(event) => props.onRate(Number(event.currentTarget.value))}
         >
           {RATES.map((rate) => (
