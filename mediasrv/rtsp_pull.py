@@ -402,6 +402,7 @@ class RtspPull:
                 trip_s = self._connection.round_trip_s if self._connection else None
                 half_us = round((trip_s or 0.0) * SECOND_US / 2)
                 self._camera_offset = (ntp_to_us(packet.ntp) + half_us - wall_us, half_us + STAMP_US)
+                self._intake.note_camera_clock(*self._camera_offset)
         return stop
 
 

@@ -283,7 +283,9 @@ def _check(settings: Settings) -> None:
         raise SettingsError("storage.key_bucket must be another bucket than storage.bucket.")
     for name in ("access_key", "secret_key"):
         if getattr(settings.storage, name).partition(":")[0] not in ("env", "file"):
-            raise SettingsError(f"storage.{name} must be a reference: env:NAME or file:PATH.", code="settings_secret_plain")
+            raise SettingsError(
+                f"storage.{name} must be a reference: env:NAME or file:PATH.", code="settings_secret_plain"
+            )
     for network in settings.pull.allowed_networks:
         _check_network(network)
 

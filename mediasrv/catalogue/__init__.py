@@ -31,9 +31,7 @@ class Catalogue:
         self._writer = ThreadPoolExecutor(1, "catalogue-write")
         self._readers = ThreadPoolExecutor(4, "catalogue-read")
 
-    async def read(
-        self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    async def read(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs a query that changes nothing, in a reader thread."""
 
         def run() -> T:
@@ -42,9 +40,7 @@ class Catalogue:
 
         return await asyncio.get_running_loop().run_in_executor(self._readers, run)
 
-    async def write(
-        self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    async def write(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs a query in a transaction of its own, in the writer thread; committed when it returns."""
 
         def run() -> T:

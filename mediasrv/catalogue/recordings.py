@@ -137,20 +137,15 @@ def end_session(connection: Connection, session_id: str, ended_us: int, reason: 
     connection.execute(_END_SESSION, {"of": session_id, "at": from_us(ended_us), "why": reason})
 
 
-def note_session_counts(
-    connection: Connection,
-    session_id: str,
-    units_before_keyframe: int,
-    camera_offset_us: int | None,
-    camera_uncertainty_us: int | None,
-) -> None:
-    """What the puller knows of a session when it ends."""
+def note_counts(connection: Connection, of: Session) -> None:
+    """What the puller knows of a session by now; again when it ends."""
+    counts = of.counts
     values = {
-        "units_before_keyframe": units_before_keyframe,
-        "camera_offset_us": camera_offset_us,
-        "camera_uncertainty_us": camera_uncertainty_us,
+        "units_before_keyframe": counts.units_before_keyframe,
+        "camera_offset_us": counts.camera_offset_us,
+        "camera_uncertainty_us": counts.camera_uncertainty_us,
     }
-    connection.execute(update(session).where(session.c.session_id == session_id).values(values))
+    connection.execute(update(session).where(session.c.session_id == of.session_id).values(values))
 
 
 def change_gaps(connection: Connection, ref: StreamRef, changes: Sequence[GapChange], now_us: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import ClassVar, Final, NamedTuple
 
@@ -85,6 +85,19 @@ class AudioFormat:
 Format = VideoFormat | AudioFormat
 
 
+@dataclass(slots=True)
+class SessionCounts:
+    """What the puller learns while a session runs, and the recorder writes down.
+
+    `camera_offset_us` is camera time minus server time by the last RTCP sender report, true to within
+    `camera_uncertainty_us`; None before the first.
+    """
+
+    units_before_keyframe: int = 0
+    camera_offset_us: int | None = None
+    camera_uncertainty_us: int | None = None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Session:
     """One unbroken RTSP session with one stream; compared by identity.
@@ -98,6 +111,7 @@ class Session:
     epoch: int
     started_us: int
     started_monotonic: float
+    counts: SessionCounts = field(default_factory=SessionCounts)
 
 
 @dataclass(slots=True, eq=False)

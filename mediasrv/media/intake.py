@@ -105,6 +105,12 @@ class Intake:
         if self.video is not None:
             self.video.disturb(now)
 
+    def note_camera_clock(self, offset_us: int, uncertainty_us: int) -> None:
+        """The camera's clock against the server's, by a sender report."""
+        if self._session is not None:
+            self._session.counts.camera_offset_us = offset_us
+            self._session.counts.camera_uncertainty_us = uncertainty_us
+
     def wall_us(self, now: float) -> int | None:
         """Server wall time at `now` by the session's own pair of clocks; None outside a session."""
         session = self._session
@@ -131,6 +137,8 @@ class Intake:
         air = self._on_air or self._go_on_air(keyframe)
         if air is None:
             self.units_before_keyframe += 1
+            if self._session is not None:
+                self._session.counts.units_before_keyframe += 1
             return
         dts, pts, arrived_us = air.video_line.place(timestamp, now)
         if self.first_keyframe_us is None:

@@ -166,18 +166,6 @@ class Recorder(SpoolListener):
         if stream is not None and ref in self._wanted and not stream.recording:
             stream.outage(at_us, cause)
 
-    def note_session(
-        self,
-        session_id: str,
-        units_before_keyframe: int,
-        camera_offset_us: int | None = None,
-        camera_uncertainty_us: int | None = None,
-    ) -> None:
-        """What the puller counted in a session that had footage."""
-        self._facts.note(
-            recordings.note_session_counts, session_id, units_before_keyframe, camera_offset_us, camera_uncertainty_us
-        )
-
     def state(self, ref: StreamRef) -> RecordingState:
         stream = self._streams.get(ref)
         stored_us = self._uploader.stored_until_us.get(ref)

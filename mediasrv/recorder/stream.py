@@ -119,6 +119,7 @@ class StreamRecorder:
             self._note_session(session, None)
         self._close()
         self._facts.note(recordings.end_session, session.session_id, ended_us, reason)
+        self._facts.note(recordings.note_counts, session)
         self.outage(ended_us, reason)
         self._awaits_keyframe = False
 
@@ -128,6 +129,7 @@ class StreamRecorder:
         if self._session is not None:
             now_us = self._now_in(self._session)
             self._facts.note(recordings.end_session, self._session.session_id, now_us, cause)
+            self._facts.note(recordings.note_counts, self._session)
         self.outage(self._clock.wall_us(), cause)
         self.failure = None
 
@@ -258,6 +260,7 @@ class StreamRecorder:
     def _note_session(self, session: Session, first_keyframe_us: int | None) -> None:
         node = self._node
         self._facts.note(recordings.start_session, session, node.node_id, node.incarnation, first_keyframe_us)
+        self._facts.note(recordings.note_counts, session)
 
     def _now_in(self, session: Session) -> int:
         """Wall time inside a session: a step of the clock does not reach into it."""

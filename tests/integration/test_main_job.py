@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -64,6 +66,16 @@ def test_access_units_before_the_first_keyframe_are_a_gap_with_its_cause(server:
     gaps = wait_for(lambda: [g for g in closed_gaps() if g["cause"] == "waiting_keyframe"] and closed_gaps(), 30)
     assert {gap["cause"] for gap in gaps} <= {"camera_lost", "waiting_keyframe"}
     assert all(gap["sentence"] and gap["sentence_vi"] for gap in gaps)
+    session = server.farm.sessions(camera_id)[-1]
+    wait_for(lambda: _counted_before_keyframe(server, camera_id) == session["first_keyframe"] - session["first"], 10)
+
+
+def _counted_before_keyframe(stack: Stack, camera_id: str) -> int:
+    """Of the newest session: what the catalogue keeps of the access units that came too early."""
+    catalogue = stack.directory / "server" / "data" / "catalogue.db"
+    with closing(sqlite3.connect(catalogue)) as connection:
+        query = "SELECT units_before_keyframe FROM session WHERE camera_id = ? ORDER BY started_at DESC LIMIT 1"
+        return int(connection.execute(query, (camera_id,)).fetchone()[0])
 
 
 def test_coverage_and_gaps_leave_no_hole_and_do_not_overlap(server: Stack) -> None:
