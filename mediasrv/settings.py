@@ -227,9 +227,7 @@ def read_secret(reference: str, environ: Mapping[str, str] | None = None) -> str
     """Resolves `env:NAME` or `file:PATH`. Raises SettingsError; never puts the secret into a message."""
     scheme, separator, name = reference.partition(":")
     if not separator or scheme not in ("env", "file"):
-        raise SettingsError(
-            "A secret must be a reference: env:NAME or file:PATH.", code="settings_secret_plain"
-        )
+        raise SettingsError("A secret must be a reference: env:NAME or file:PATH.", code="settings_secret_plain")
     if scheme == "env":
         value = (os.environ if environ is None else environ).get(name)
         if value is None:
