@@ -13,7 +13,7 @@ from mediasrv.catalogue import recordings
 from mediasrv.clock import SECOND_US
 from mediasrv.media.access_unit import AccessUnit, Part, TrackKind
 from mediasrv.media.gaps import GapLedger, GapOpened, OutageEnded
-from mediasrv.recorder.stream import NodeContext, StreamRecorder
+from mediasrv.recording.stream import NodeContext, StreamRecorder
 from mediasrv.settings import RecordingSettings, SpoolSettings
 from mediasrv.storage.sealing import DISCONTINUITY, Descriptor, ObjectCipher
 from mediasrv.storage.spool import Spool

@@ -21,7 +21,7 @@ from mediasrv.catalogue.recordings import StoredRecording
 from mediasrv.clock import Clock
 from mediasrv.errors import FootageError, StorageConflict, StorageError
 from mediasrv.media.access_unit import StreamRef
-from mediasrv.recorder.stream import NodeContext
+from mediasrv.recording.stream import NodeContext
 from mediasrv.settings import StorageSettings
 from mediasrv.storage.keys import KeyRecord
 from mediasrv.storage.object_store import ObjectStore, Put, crc32c_of

@@ -15,7 +15,7 @@ from mediasrv.errors import SpoolFull
 from mediasrv.media.access_unit import Format, Part, Session, StreamRef, TrackKind
 from mediasrv.media.fmp4 import init_segment
 from mediasrv.media.gaps import STAYING_CAUSES, GapChange, GapLedger
-from mediasrv.recorder.facts import Facts
+from mediasrv.recording.facts import Facts
 from mediasrv.settings import RecordingSettings
 from mediasrv.storage.keys import DataKey, NodeKey, create_data_key
 from mediasrv.storage.sealing import DISCONTINUITY, Descriptor, Ended, ObjectHeader, ObjectSealer

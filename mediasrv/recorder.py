@@ -21,9 +21,9 @@ from mediasrv.errors import Unavailable
 from mediasrv.hub import Hub, Subscription
 from mediasrv.media.access_unit import StreamRef
 from mediasrv.media.gaps import GapLedger, gaps_after_restart
-from mediasrv.recorder.facts import Facts
-from mediasrv.recorder.stream import NodeContext, StreamRecorder
-from mediasrv.recorder.upload import Uploader, UploadState
+from mediasrv.recording.facts import Facts
+from mediasrv.recording.stream import NodeContext, StreamRecorder
+from mediasrv.recording.upload import Uploader, UploadState
 from mediasrv.settings import RecordingSettings, StorageSettings
 from mediasrv.storage.object_store import ObjectStore
 from mediasrv.storage.spool import Spool, SpoolListener, SpoolState
