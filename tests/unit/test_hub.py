@@ -78,9 +78,10 @@ def test_subscriber_that_fails_at_once_does_not_break_the_stream(
     mountpoint: Mountpoint, caplog: pytest.LogCaptureFixture
 ) -> None:
     publish(mountpoint, video_units(SESSION, 1.5))
+    bad = Sink(fail_after=0)
     with caplog.at_level(logging.CRITICAL):
-        mountpoint.subscribe_parts(Sink(fail_after=0))
-    assert mountpoint.subscribers == 0
+        mountpoint.subscribe_parts(bad)
+    assert (len(bad.parts), mountpoint.dropped_sinks, mountpoint.subscribers) == (1, 1, 0)
     sink = Sink()
     mountpoint.subscribe_parts(sink)
     assert starts(sink.parts, TrackKind.VIDEO) == [0, 43_200, 86_400]

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from mediasrv.errors import InvalidRequest, NotFound
@@ -116,7 +116,9 @@ HISTORIES = st.builds(
 
 
 @given(HISTORIES, st.integers(0, 2**31))
-@settings(deadline=None, max_examples=25)
+@settings(
+    deadline=None, max_examples=25, phases=[Phase.explicit, Phase.reuse, Phase.generate]
+)  # shrinking takes minutes
 def test_every_playlist_of_every_history_keeps_the_rules(history: History, first_number: int) -> None:
     target_s = target_duration_s(history.gop_s if history.gop_known else None)
     window = LiveWindow(12.0, target_s, PART_S, first_number)
@@ -256,6 +258,17 @@ def test_new_session_is_a_discontinuity_in_both_renditions() -> None:
     window.end_session()
     window.end_session()
     assert sum(one.discontinuity for one in parse(window.playlist(V)).segments) == 1
+
+
+def test_discontinuity_that_left_the_playlist_is_counted() -> None:
+    window = window_of(5.0)
+    window.end_session()
+    two, feed = session("two", session().started_us + 60_000_000), Feed(window)
+    for unit in video_units(two, 40.0):
+        feed.push(unit)
+    playlist = parse(window.playlist(V))
+    assert playlist.discontinuity_sequence == 1
+    assert not any(one.discontinuity for one in playlist.segments)
 
 
 def test_new_format_gets_a_new_init_segment_and_a_discontinuity() -> None:
