@@ -27,7 +27,7 @@ from mediasrv.media.rtp import packetize_h264
 from mediasrv.media.stream_clock import StreamClock, arrived_monotonic_s
 from mediasrv.settings import WebRtcSettings
 from mediasrv.wire.dtls import DtlsIdentity, DtlsServer
-from mediasrv.wire.ice import Address, IceLite, Path
+from mediasrv.wire.ice import IceLite, Path, PathKey
 from mediasrv.wire.packet_ring import PacketizedUnit, PacketRing
 from mediasrv.wire.stun import parse_message
 from mediasrv.wire.udp import UdpTransport, advertised_hosts, open_socket
@@ -116,12 +116,7 @@ class _Fanout:
 
     def on_access_unit(self, unit: AccessUnit) -> None:
         if isinstance(unit.format, VideoFormat):
-            packetized = self._packetize(unit)
-            for viewer in self.viewers:
-                try:
-                    viewer.peer.send_video(packetized)
-                except Exception:  # one bad viewer never stops another
-                    self._on_viewer_failed(viewer)
+            self._send_video(unit)
         else:
             self._send_audio(unit, unit.format)
 
@@ -129,12 +124,25 @@ class _Fanout:
         """Viewers stay: the camera's next session goes on under their SSRC, from its first keyframe."""
         self.ring.end_gop()
 
-    def _packetize(self, unit: AccessUnit) -> PacketizedUnit:
+    def _send_video(self, unit: AccessUnit) -> None:
+        packetized = self._packetize(unit)
+        if packetized is None:
+            return
+        for viewer in self.viewers:
+            try:
+                viewer.peer.send_video(packetized)
+            except Exception:  # one bad viewer never stops another
+                self._on_viewer_failed(viewer)
+
+    def _packetize(self, unit: AccessUnit) -> PacketizedUnit | None:
+        """Into the ring; None for an access unit that holds nothing to send."""
         if isinstance(unit.format, VideoFormat):
             self.video_format = unit.format
         if len(self.ring.gop) >= GOP_CACHE_LIMIT:
             self.ring.end_gop()
         payloads = packetize_h264(_decodable(unit), self._payload_bytes)
+        if not payloads:
+            return None
         return self.ring.push(
             payloads, self.video_clock.place(unit), keyframe=unit.keyframe, arrived_s=arrived_monotonic_s(unit)
         )
@@ -180,7 +188,7 @@ class WebRtcService:
         self._fanouts: dict[StreamRef, _Fanout] = {}
         self._viewers: dict[str, _Viewer] = {}
         self._by_fragment: dict[str, _Viewer] = {}
-        self._by_address: dict[Address, _Viewer] = {}
+        self._by_path: dict[PathKey, _Viewer] = {}
         self._ticks = 0
 
     async def run(self) -> None:
@@ -203,14 +211,15 @@ class WebRtcService:
 
         Raises InvalidRequest or NotAcceptable for the offer, TooManyRequests, Unavailable, or what `ensure` raises.
         """
-        if self._host is None:
-            raise Unavailable("WebRTC is not running.", code="webrtc_down")
-        if len(self._viewers) >= self._settings.most_viewers:
+        joining = sum(fanout.joining for fanout in self._fanouts.values())
+        if len(self._viewers) + joining >= self._settings.most_viewers:
             raise TooManyRequests("As many viewers as this server serves are watching.", code="viewers_full")
         parse_offer(offer_sdp)
         with self._hold(ref) as fanout:
             if self._ensure is not None:
                 await self._ensure(ref)
+            if self._host is None:
+                raise Unavailable("WebRTC is not running.", code="webrtc_down")
             return self._admit(fanout, offer_sdp, principal_id, self._host)
 
     def trickle(self, viewer_id: str, fragment: str) -> None:
@@ -285,8 +294,8 @@ class WebRtcService:
             return
         del self._by_fragment[viewer.peer.ice.fragment]
         for path in viewer.peer.ice.paths:
-            if self._by_address.get(path.address) is viewer:
-                del self._by_address[path.address]
+            if self._by_path.get(path.key) is viewer:
+                del self._by_path[path.key]
         viewer.peer.close()
         # A new list: the fan-out may be walking the old one.
         viewer.fanout.viewers = [other for other in viewer.fanout.viewers if other is not viewer]
@@ -343,37 +352,37 @@ class WebRtcService:
             if handshakes >= _HANDSHAKES_A_WAKE:
                 return
 
-    def _on_datagram(self, data: bytes, address: Address, local: bytes) -> bool:
+    def _on_datagram(self, data: bytes, key: PathKey) -> bool:
         """Sorts by the first byte (RFC 7983, 7). True for DTLS. What is malformed is counted and forgotten."""
         self.counters.datagrams += 1
         first = data[0] if data else 0xFF
         try:
             if first <= 3:
-                self._on_stun(data, address, local)
+                self._on_stun(data, key)
             elif 20 <= first <= 63:
-                return self._on_dtls(data, address)
+                return self._on_dtls(data, key)
             elif 128 <= first <= 191:
-                self._on_rtcp(data, address)
+                self._on_rtcp(data, key)
             else:
                 self.counters.strays += 1
         except ProtocolError as error:
             self.counters.malformed += 1
-            log.debug("a datagram from %s was refused: %s", address[0], error.sentence)
+            log.debug("a datagram from %s was refused: %s", key[0][0], error.sentence)
         return False
 
-    def _on_stun(self, data: bytes, address: Address, local: bytes) -> None:
+    def _on_stun(self, data: bytes, key: PathKey) -> None:
         request = parse_message(data)
         viewer = self._by_fragment.get(request.username.partition(":")[0])
-        if viewer is None or self._by_address.get(address, viewer) is not viewer:
+        if viewer is None or self._by_path.get(key, viewer) is not viewer:
             # Unknown, or an address that is another viewer's: what else comes from there could not be told apart.
             self.counters.strays += 1
             return
-        viewer.peer.on_check(request, address, local, self._clock.monotonic())
-        if viewer.peer.ice.path(address) is not None:
-            self._by_address[address] = viewer
+        viewer.peer.on_check(request, key, self._clock.monotonic())
+        if viewer.peer.ice.path(key) is not None:
+            self._by_path[key] = viewer
 
-    def _on_dtls(self, data: bytes, address: Address) -> bool:
-        viewer, path = self._known(address)
+    def _on_dtls(self, data: bytes, key: PathKey) -> bool:
+        viewer, path = self._known(key)
         if viewer is None or path is None:
             return False
         try:
@@ -386,14 +395,14 @@ class WebRtcService:
             self._drop(viewer)
         return True
 
-    def _on_rtcp(self, data: bytes, address: Address) -> None:
-        viewer, path = self._known(address)
+    def _on_rtcp(self, data: bytes, key: PathKey) -> None:
+        viewer, path = self._known(key)
         if viewer is not None and path is not None:
             viewer.peer.on_rtcp(data, path, self._clock.monotonic())
 
-    def _known(self, address: Address) -> tuple[_Viewer | None, Path | None]:
-        viewer = self._by_address.get(address)
-        path = viewer.peer.ice.path(address) if viewer else None
+    def _known(self, key: PathKey) -> tuple[_Viewer | None, Path | None]:
+        viewer = self._by_path.get(key)
+        path = viewer.peer.ice.path(key) if viewer else None
         if path is None:
             self.counters.strays += 1
         return viewer, path
@@ -407,11 +416,17 @@ class WebRtcService:
         if removed:
             self.leave_where(lambda info: info.ref in removed)
         for number, viewer in enumerate(list(self._viewers.values())):
-            self._keep(viewer, now_s)
-            # A quarter of them each tick, so that reports do not come in one lump.
-            if (number + self._ticks) % _REPORT_TICKS == 0:
-                fanout = viewer.fanout
-                viewer.peer.send_reports(fanout.video_clock.at(now_s), fanout.audio_clock.at(now_s))
+            try:
+                self._keep(viewer, now_s)
+                # A quarter of them each tick, so that reports do not come in one lump.
+                if (number + self._ticks) % _REPORT_TICKS == 0:
+                    self._report(viewer, now_s)
+            except Exception:  # one bad viewer never stops another
+                self._on_viewer_failed(viewer)
+
+    def _report(self, viewer: _Viewer, now_s: float) -> None:
+        fanout = viewer.fanout
+        viewer.peer.send_reports(fanout.video_clock.at(now_s), fanout.audio_clock.at(now_s))
 
     def _keep(self, viewer: _Viewer, now_s: float) -> None:
         """Ends a viewer that did not finish its handshake or lost consent; else forgets addresses it has left."""
@@ -424,8 +439,8 @@ class WebRtcService:
             self._drop(viewer)
         else:
             peer.tick()
-            for address in peer.ice.forget_paths(now_s - settings.consent_s):
-                self._by_address.pop(address, None)
+            for key in peer.ice.forget_paths(now_s - settings.consent_s):
+                self._by_path.pop(key, None)
 
 
 def _decodable(unit: AccessUnit) -> bytes:

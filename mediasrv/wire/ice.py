@@ -21,6 +21,8 @@ from mediasrv.wire.stun import BINDING_REQUEST, StunMessage, build_error, build_
 
 Address = tuple[Any, ...]
 """A socket address as the socket gives it: (host, port) or (host, port, flow, scope)."""
+PathKey = tuple[Address, bytes]
+"""Remote address, and our own address that it sent to: one peer may reach us by several."""
 
 AMPLIFICATION: Final = 3
 _TRANSACTIONS: Final = 64
@@ -43,6 +45,10 @@ class Path:
     received_bytes: int = 0
     sent_bytes: int = 0
 
+    @property
+    def key(self) -> PathKey:
+        return self.address, self.local
+
 
 class IceLite:
     """The ICE side of one peer. `fragment` and `password` are ours, `remote_fragment` is the one of its offer."""
@@ -53,8 +59,8 @@ class IceLite:
         self.remote_fragment = remote_fragment
         self._username = f"{fragment}:{remote_fragment}"
         self._key = password.encode()
-        self._transactions: OrderedDict[bytes, Address] = OrderedDict()
-        self._paths: dict[Address, Path] = {}
+        self._transactions: OrderedDict[bytes, PathKey] = OrderedDict()
+        self._paths: dict[PathKey, Path] = {}
         self.verified = False
         """Whether DTLS is done: the peer proved that it receives what is sent to it."""
         self.selected: Path | None = None
@@ -63,21 +69,21 @@ class IceLite:
     def paths(self) -> tuple[Path, ...]:
         return tuple(self._paths.values())
 
-    def path(self, address: Address) -> Path | None:
-        return self._paths.get(address)
+    def path(self, key: PathKey) -> Path | None:
+        return self._paths.get(key)
 
-    def check(self, request: StunMessage, address: Address, local: bytes, now_s: float) -> bytes:
+    def check(self, request: StunMessage, key: PathKey, now_s: float) -> bytes:
         """The answer to a check (RFC 8445, 7.3). Raises ProtocolError where none is due."""
         self._authenticate(request)
         if request.unknown or request.controlled:
             return build_error(request, 420 if request.unknown else 487, self._key)
-        fresh = self._count_transaction(request.transaction_id, address)
-        path = self._paths.get(address) or self._add_path(address, local, now_s)
+        fresh = self._count_transaction(request.transaction_id, key)
+        path = self._paths.get(key) or self._add_path(key, now_s)
         if fresh:
             path.checked_s = now_s
             path.received_bytes += len(request.data)
             path.nominated |= request.use_candidate
-        response = build_success(request, (address[0], address[1]), self._key)
+        response = build_success(request, (path.address[0], path.address[1]), self._key)
         if not self.may_send(path, len(response)):
             raise ProtocolError("A peer repeats a check without end.")
         return response
@@ -100,11 +106,11 @@ class IceLite:
         """Whether the selected address gave no fresh check for `consent_s` (RFC 7675, 5.1)."""
         return self.selected is not None and now_s - self.selected.checked_s > consent_s
 
-    def forget_paths(self, before_s: float) -> list[Address]:
-        """Drops addresses that were not checked since `before_s`, never the selected one, and names them."""
-        stale = [path.address for path in self.paths if path.checked_s < before_s and path is not self.selected]
-        for address in stale:
-            del self._paths[address]
+    def forget_paths(self, before_s: float) -> list[PathKey]:
+        """Drops paths that were not checked since `before_s`, never the selected one, and names them."""
+        stale = [path.key for path in self.paths if path.checked_s < before_s and path is not self.selected]
+        for key in stale:
+            del self._paths[key]
         return stale
 
     def _authenticate(self, request: StunMessage) -> None:
@@ -115,20 +121,20 @@ class IceLite:
         if not (named and request.is_authentic(self._key)):
             raise ProtocolError("A STUN check is not authentic.")
 
-    def _count_transaction(self, transaction_id: bytes, address: Address) -> bool:
+    def _count_transaction(self, transaction_id: bytes, key: PathKey) -> bool:
         """True the first time. Raises ProtocolError where it comes again from elsewhere: it was copied."""
         known = self._transactions.get(transaction_id)
         if known is None:
-            self._transactions[transaction_id] = address
+            self._transactions[transaction_id] = key
             if len(self._transactions) > _TRANSACTIONS:
                 self._transactions.popitem(last=False)
             return True
-        if known != address:
+        if known != key:
             raise ProtocolError("A STUN transaction came again from another address.")
         return False
 
-    def _add_path(self, address: Address, local: bytes, now_s: float) -> Path:
+    def _add_path(self, key: PathKey, now_s: float) -> Path:
         if len(self._paths) >= _PATHS:
             raise ProtocolError("A peer checks from too many addresses.")
-        path = self._paths[address] = Path(address, local, now_s)
+        path = self._paths[key] = Path(*key, now_s)
         return path

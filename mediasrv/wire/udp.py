@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from mediasrv.errors import SettingsError
-from mediasrv.wire.ice import Address, Path
+from mediasrv.wire.ice import Path, PathKey
 from mediasrv.wire.webrtc_peer import Counters
 
 _DATAGRAM_BYTES: Final = 2048
@@ -44,15 +44,16 @@ class UdpTransport:
         self._wildcard = ipaddress.ip_address(sock.getsockname()[0]).is_unspecified
         self._controls: dict[tuple[int, bytes], _Control] = {}
 
-    def receive(self) -> tuple[bytes, Address, bytes] | None:
-        """(datagram, remote address, local address as `Path.local`), or None when nothing waits."""
+    def receive(self) -> tuple[bytes, PathKey] | None:
+        """A datagram and the path it came by, or None when nothing waits. Our own address counts on a wildcard only."""
         try:
             if not self._wildcard:
-                return *self._sock.recvfrom(_DATAGRAM_BYTES), b""
+                data, address = self._sock.recvfrom(_DATAGRAM_BYTES)
+                return data, (address, b"")
             data, control, _, address = self._sock.recvmsg(_DATAGRAM_BYTES, socket.CMSG_SPACE(20))
         except OSError:  # nothing waits, or the network's complaint about something we sent
             return None
-        return data, address, _local_address(control)
+        return data, (address, _local_address(control))
 
     def send(self, datagram: bytes, path: Path) -> None:
         try:

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 from mediasrv.errors import ProtocolError
 from mediasrv.wire import rtcp
 from mediasrv.wire.dtls import DtlsServer
-from mediasrv.wire.ice import Address, IceLite, Path
+from mediasrv.wire.ice import IceLite, Path, PathKey
 from mediasrv.wire.packet_ring import PacketizedUnit, PacketRing, Run
 from mediasrv.wire.rtp_sender import RtpAudioSender, RtpVideoSender
 from mediasrv.wire.srtp import SrtcpReceiver, SrtcpSender, SrtpKeys, SrtpSender
@@ -115,10 +115,10 @@ class WebRtcPeer:
 
     # -- what comes from the peer
 
-    def on_check(self, request: StunMessage, address: Address, local: bytes, now_s: float) -> None:
+    def on_check(self, request: StunMessage, key: PathKey, now_s: float) -> None:
         """Answers a connectivity check. Raises ProtocolError where no answer is due."""
-        response = self.ice.check(request, address, local, now_s)
-        path = self.ice.path(address)
+        response = self.ice.check(request, key, now_s)
+        path = self.ice.path(key)
         if path is not None:
             self._host.transport.send(response, path)
 

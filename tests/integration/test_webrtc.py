@@ -218,7 +218,7 @@ async def test_a_viewer_that_dies_is_freed_with_its_stream() -> None:
         await until(lambda: rig.service.viewers() == [])
         assert rig.service.counters.consent_lost == 1
         assert rig.hub.mountpoint(REF).subscribers == 0
-        assert rig.service._by_address == {}
+        assert rig.service._by_path == {}
         assert rig.service._by_fragment == {}
 
 
@@ -369,6 +369,15 @@ async def test_trickled_candidates_are_taken_and_a_restart_is_refused() -> None:
         with pytest.raises(InvalidRequest) as refused:
             rig.service.trickle(joined.viewer_id, "a=ice-ufrag:other\r\n")
         assert refused.value.code == "ice_restart_unsupported"
+
+
+async def test_an_access_unit_without_a_picture_is_passed_over() -> None:
+    async with running() as rig:
+        [viewer] = await watched(rig)
+        rig.camera._publish(VIDEO, 1, False, join_avcc([b"\x09\xf0"]))
+        rig.camera.picture()
+        await until(lambda: viewer.client.received.pictures == 2)
+        assert rig.hub.mountpoint(REF).dropped_sinks == 0
 
 
 async def test_a_service_that_does_not_run_says_so() -> None:

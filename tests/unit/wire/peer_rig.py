@@ -127,8 +127,8 @@ class Rig:
             priority=1,
             tie_breaker=1,
         )
-        self.peer.on_check(stun.parse_message(request), address, b"", self.timers.now_s)
-        path = self.ice.path(address)
+        self.peer.on_check(stun.parse_message(request), (address, b""), self.timers.now_s)
+        path = self.ice.path((address, b""))
         assert path is not None
         return path
 
@@ -138,7 +138,7 @@ class Rig:
         return path
 
     def report(self, compound: bytes, address: Address = ADDRESS) -> None:
-        path = self.ice.path(address)
+        path = self.ice.path((address, b""))
         assert path is not None
         self.peer.on_rtcp(self._rtcp.protect(compound), path, self.timers.now_s)
 

@@ -6,10 +6,10 @@ import pytest
 
 from mediasrv.errors import ProtocolError
 from mediasrv.wire import stun
-from mediasrv.wire.ice import AMPLIFICATION, Address, IceLite
+from mediasrv.wire.ice import AMPLIFICATION, IceLite, PathKey
 
-HOME: Address = ("192.0.2.7", 5000)
-AWAY: Address = ("198.51.100.9", 6000)
+HOME: PathKey = (("192.0.2.7", 5000), b"")
+AWAY: PathKey = (("198.51.100.9", 6000), b"")
 
 
 def agent() -> IceLite:
@@ -27,7 +27,7 @@ def request(
 
 
 def test_a_check_is_answered_with_the_address_it_came_from() -> None:
-    answer = stun.parse_message(agent().check(request(), HOME, b"", 0.0))
+    answer = stun.parse_message(agent().check(request(), HOME, 0.0))
     assert answer.kind == stun.BINDING_SUCCESS
     assert answer.is_authentic(b"our-password")
 
@@ -40,15 +40,15 @@ def test_a_check_is_answered_with_the_address_it_came_from() -> None:
 def test_a_stranger_gets_no_answer_and_no_path(forged: stun.StunMessage) -> None:
     ice = agent()
     with pytest.raises(ProtocolError):
-        ice.check(forged, HOME, b"", 0.0)
+        ice.check(forged, HOME, 0.0)
     assert ice.path(HOME) is None
 
 
 def test_a_success_response_is_no_check() -> None:
     ice = agent()
-    reflected = stun.parse_message(stun.build_success(request(), HOME, b"our-password"))
+    reflected = stun.parse_message(stun.build_success(request(), HOME[0], b"our-password"))
     with pytest.raises(ProtocolError):
-        ice.check(reflected, HOME, b"", 0.0)
+        ice.check(reflected, HOME, 0.0)
 
 
 def test_a_controlled_peer_is_told_of_the_role_conflict() -> None:
@@ -56,31 +56,31 @@ def test_a_controlled_peer_is_told_of_the_role_conflict() -> None:
     controlled = stun.StunMessage(
         honest.kind, honest.transaction_id, honest.username, True, True, (), honest.integrity_at, honest.data
     )
-    answer = agent().check(controlled, HOME, b"", 0.0)
+    answer = agent().check(controlled, HOME, 0.0)
     assert stun.parse_message(answer).kind == stun.BINDING_ERROR
 
 
 def test_a_copied_transaction_proves_nothing_about_another_address() -> None:
     ice = agent()
-    ice.check(request(1), HOME, b"", 0.0)
+    ice.check(request(1), HOME, 0.0)
     with pytest.raises(ProtocolError):
-        ice.check(request(1), AWAY, b"", 0.1)
+        ice.check(request(1), AWAY, 0.1)
     assert ice.path(AWAY) is None
 
 
 def test_a_repeated_transaction_is_answered_but_counts_once() -> None:
     ice = agent()
-    first = ice.check(request(1), HOME, b"", 0.0)
+    first = ice.check(request(1), HOME, 0.0)
     path = ice.path(HOME)
     assert path is not None
     received = path.received_bytes
-    assert ice.check(request(1), HOME, b"", 9.0) == first
+    assert ice.check(request(1), HOME, 9.0) == first
     assert (path.received_bytes, path.checked_s) == (received, 0.0)
 
 
 def test_before_dtls_an_address_gets_at_most_three_times_what_came_from_it() -> None:
     ice = agent()
-    ice.check(request(1), HOME, b"", 0.0)
+    ice.check(request(1), HOME, 0.0)
     path = ice.path(HOME)
     assert path is not None
     sent = path.sent_bytes
@@ -95,20 +95,20 @@ def test_repeating_a_check_without_end_stops_being_answered() -> None:
     ice = agent()
     with pytest.raises(ProtocolError):  # noqa: PT012 - the loop is the point
         for _ in range(100):
-            ice.check(request(1), HOME, b"", 0.0)
+            ice.check(request(1), HOME, 0.0)
 
 
 def test_media_moves_only_after_proof_over_a_nominated_address() -> None:
     ice = agent()
-    ice.check(request(1), HOME, b"", 0.0)
-    ice.check(request(2, use_candidate=False), AWAY, b"", 0.0)
+    ice.check(request(1), HOME, 0.0)
+    ice.check(request(2, use_candidate=False), AWAY, 0.0)
     home, away = ice.path(HOME), ice.path(AWAY)
     assert home is not None
     assert away is not None
     assert ice.selected is None
     assert ice.prove(home)
     assert not ice.prove(away)
-    ice.check(request(3), AWAY, b"", 1.0)
+    ice.check(request(3), AWAY, 1.0)
     assert ice.selected is home
     assert ice.prove(away)
     assert ice.selected is away
@@ -116,27 +116,36 @@ def test_media_moves_only_after_proof_over_a_nominated_address() -> None:
 
 def test_consent_is_lost_without_fresh_checks_from_the_selected_address() -> None:
     ice = agent()
-    ice.check(request(1), HOME, b"", 0.0)
+    ice.check(request(1), HOME, 0.0)
     path = ice.path(HOME)
     assert path is not None
     ice.prove(path)
     assert not ice.consent_lost(30.0, 30.0)
-    ice.check(request(1), HOME, b"", 29.0)
-    ice.check(request(2), AWAY, b"", 29.0)
+    ice.check(request(1), HOME, 29.0)
+    ice.check(request(2), AWAY, 29.0)
     assert ice.consent_lost(30.1, 30.0)
-    ice.check(request(3), HOME, b"", 30.1)
+    ice.check(request(3), HOME, 30.1)
     assert not ice.consent_lost(60.0, 30.0)
 
 
 def test_addresses_are_bounded_and_forgotten_when_left() -> None:
     ice = agent()
     for port in range(16):
-        ice.check(request(port), ("192.0.2.7", port), b"", float(port))
+        ice.check(request(port), (("192.0.2.7", port), b""), float(port))
     with pytest.raises(ProtocolError):
-        ice.check(request(99), HOME, b"", 20.0)
-    selected = ice.path(("192.0.2.7", 0))
+        ice.check(request(99), HOME, 20.0)
+    selected = ice.path((("192.0.2.7", 0), b""))
     assert selected is not None
     ice.prove(selected)
-    assert ice.forget_paths(10.0) == [("192.0.2.7", port) for port in range(1, 10)]
+    assert ice.forget_paths(10.0) == [(("192.0.2.7", port), b"") for port in range(1, 10)]
     assert ice.selected is selected
-    ice.check(request(100), HOME, b"", 20.0)
+    ice.check(request(100), HOME, 20.0)
+
+
+def test_two_addresses_of_ours_are_two_paths() -> None:
+    """The answer to a check must come from the address it was sent to, or the viewer takes it for a stranger's."""
+    ice, inner, outer = agent(), (HOME[0], b"inner"), (HOME[0], b"outer")
+    ice.check(request(1), inner, 0.0)
+    ice.check(request(2), outer, 0.0)
+    paths = ice.path(inner), ice.path(outer)
+    assert [path.local for path in paths if path] == [b"inner", b"outer"]

@@ -103,7 +103,7 @@ def test_on_a_wildcard_address_media_leaves_from_the_address_the_check_came_to()
     ours, _ = transport(fake)
     received = ours.receive()
     assert received is not None
-    data, address, local = received
+    data, (address, local) = received
     assert (data, address, local) == (b"hello", REMOTE, bytes((10, 0, 0, 5)))
     ours.send_run(b"aabb", 2, Path(address, local, 0.0))
     ours.send(b"x", Path(address, local, 0.0))

@@ -221,7 +221,7 @@ def test_media_follows_the_viewer_only_after_authentic_rtcp_from_the_new_address
     rig.outbox.take()
     rig.push([100], keyframe=False)
     assert [address for _, address in rig.outbox.sent] == [ADDRESS]
-    path = rig.ice.path(AWAY)
+    path = rig.ice.path((AWAY, b""))
     assert path is not None
     with pytest.raises(ProtocolError):
         rig.peer.on_rtcp(b"\x80\xc9\x00\x01" + bytes(40), path, 0.0)
