@@ -64,6 +64,7 @@ const CODEC_TITLES: Readonly<Record<string, string>> = {
   h265: 'H.265',
   pcma: 'G.711 A-law',
   pcmu: 'G.711 µ-law',
+  g711: 'G.711',
   aac: 'AAC',
 }
 

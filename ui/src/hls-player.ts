@@ -11,7 +11,13 @@ import { type TimedFragment, mediaAt, wallAt } from './media-clock'
 const EXPLAIN_TIMEOUT_MS = 5000
 const BACKOFF = { firstMs: 1000, mostMs: 15_000 }
 const LIVE_CONFIG: Partial<HlsConfig> = { lowLatencyMode: true, backBufferLength: 10, enableWorker: false }
-const VOD_CONFIG: Partial<HlsConfig> = { maxBufferLength: 20, backBufferLength: 60, enableWorker: false }
+/** Little is read ahead: footage that nobody looks at is neither fetched, nor unsealed, nor sent. */
+const VOD_CONFIG: Partial<HlsConfig> = {
+  maxBufferLength: 15,
+  maxMaxBufferLength: 30,
+  backBufferLength: 60,
+  enableWorker: false,
+}
 
 /** Thrown where the browser has no Media Source Extensions. */
 export class HlsUnsupported extends Error {}

@@ -1,5 +1,5 @@
 /** The controls under a picture. */
-import { formatDateTime } from '../format'
+import { codecTitle, formatDateTime } from '../format'
 import { useTexts } from '../i18n'
 import type { Transport } from './facts'
 import { IconButton } from './timeline-panel'
@@ -13,6 +13,8 @@ interface PlayerBarProps {
   paused: boolean
   muted: boolean
   hasAudio: boolean
+  /** What the camera sends as audio and HLS leaves out; null where nothing is missing. */
+  silentCodec: string | null
   rate: number
   onTransport: (transport: 'webrtc' | 'hls') => void
   onPause: () => void
@@ -45,6 +47,11 @@ export function PlayerBar(props: PlayerBarProps) {
         />
       </div>
       <PictureClock ms={props.clockMs} live={!recorded} />
+      {props.silentCodec && (
+        <p class="player-note fine" data-testid="silent-note">
+          {t('player.hlsSilent', { codec: codecTitle(props.silentCodec) })}
+        </p>
+      )}
       <div class="player-bar-end">
         {recorded ? <RecordedControls {...props} /> : <TransportChoice {...props} />}
         <IconButton

@@ -3,13 +3,15 @@ import { useEffect, useRef, useState } from 'preact/hooks'
 import type { DayFootage, Footage } from '../footage'
 import { formatDate, formatDuration, formatPercent } from '../format'
 import { useTexts } from '../i18n'
-import { type View, addDays, coveredMs, dayOf, follow, initialView, zoom } from '../timeline'
+import { type View, addDays, coveredMs, dayOf, follow, initialView, merge, zoom } from '../timeline'
 import { Notice } from './feedback'
 import { Icon, type IconName } from './icon'
 import { Legend, TimelineView } from './timeline-view'
 
 /** Twice the time between two readings of the timeline, and some. */
 const SETTLING_MS = 12_000
+/** Causes that follow on one another (lost, connecting, waiting for a keyframe) are one interruption to a person. */
+const SEAM_MS = 200
 
 interface TimelinePanelProps {
   day: View
@@ -133,7 +135,7 @@ function Coverage({ data, day, nowMs }: TimelinePanelProps) {
     covered: formatDuration(covered / 1000, locale),
     total: formatDuration(totalMs / 1000, locale),
     percent: formatPercent(covered / totalMs, locale),
-    gaps: footage.gaps.filter((gap) => gap.endMs > whole.startMs).length,
+    gaps: merge(footage.gaps.filter((gap) => gap.endMs > whole.startMs), SEAM_MS).length,
   }
   return <p class="coverage">{t('timeline.summary', parameters)}</p>
 }

@@ -9,7 +9,7 @@ import { LiveVideo } from '../components/live-video'
 import { PlayerBar } from '../components/player-bar'
 import { TimelinePanel } from '../components/timeline-panel'
 import { type Footage, locate, useDayFootage } from '../footage'
-import { codecTitle, formatDuration } from '../format'
+import { formatDuration } from '../format'
 import { HlsUnsupported } from '../hls-player'
 import { useTexts } from '../i18n'
 import type { PlayerState } from '../live-player'
@@ -185,7 +185,6 @@ function Screen(props: ScreenProps) {
         )}
         <Overlay {...props} live={live} recorded={recorded} />
         {note && <p class="picture-note">{note}</p>}
-        <SilentNote camera={camera} source={source} />
       </div>
       <PlayerBar
         transport={source?.kind ?? 'recorded'}
@@ -194,6 +193,7 @@ function Screen(props: ScreenProps) {
         paused={paused}
         muted={muted}
         hasAudio={hasAudio(camera, source)}
+        silentCodec={silentCodec(camera, source)}
         rate={rate}
         onTransport={props.goLive}
         onPause={pause}
@@ -231,15 +231,10 @@ function hasAudio(camera: Camera, source: Source | null): boolean {
   return source.kind === 'webrtc' ? !isAac(codec) : isAac(codec)
 }
 
-function SilentNote({ camera, source }: { camera: Camera; source: Source | null }) {
-  const { t } = useTexts()
+/** The camera's audio where HLS cannot carry it. */
+function silentCodec(camera: Camera, source: Source | null): string | null {
   const codec = camera.streams.main.audio?.codec
-  if (!codec || isAac(codec) || !source || source.kind === 'webrtc') return null
-  return (
-    <p class="picture-note picture-note-quiet" data-testid="silent-note">
-      {t('player.hlsSilent', { codec: codecTitle(codec) })}
-    </p>
-  )
+  return codec && !isAac(codec) && source && source.kind !== 'webrtc' ? codec : null
 }
 
 /** A sentence for some seconds after playback went over a gap. */
