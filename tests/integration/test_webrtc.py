@@ -22,6 +22,7 @@ from mediasrv.media.access_unit import AccessUnit, AudioFormat, Codec, Session, 
 from mediasrv.media.nal import join_avcc
 from mediasrv.settings import WebRtcSettings
 from mediasrv.webrtc import Joined, WebRtcService
+from mediasrv.wire import stun
 from tests.unit.media.streams import VIDEO
 
 REF = StreamRef("gate-1", StreamName.MAIN)
@@ -338,6 +339,23 @@ async def test_nonsense_on_the_port_is_counted_and_hurts_nobody() -> None:
         await until(lambda: viewer.client.received.pictures == 11)
         await until(lambda: rig.service.counters.malformed > 100 and rig.service.counters.strays > 100)
         assert [info.state for info in rig.service.viewers()] == ["live"]
+
+
+async def test_an_address_belongs_to_one_viewer_and_unknown_checks_to_none() -> None:
+    async with running() as rig:
+        [viewer] = await watched(rig)
+        second = await rig.service.join(REF, an_offer(), "person-2")
+        [intruder] = [each for each in rig.service._viewers.values() if each.viewer_id == second.viewer_id]
+        ice = intruder.peer.ice
+        for name in (f"{ice.fragment}:{ice.remote_fragment}", "nobody:known"):
+            check = stun.build_binding_request(
+                os.urandom(12), name, ice.password.encode(), use_candidate=True, priority=1, tie_breaker=1
+            )
+            viewer.client.sock.send(check)
+        await until(lambda: rig.service.counters.strays == 2)
+        assert ice.paths == ()
+        viewer.client.request_keyframe()
+        await until(lambda: rig.service.counters.keyframe_requests == 1)
 
 
 async def test_one_failing_viewer_does_not_take_the_others_along() -> None:
