@@ -52,10 +52,12 @@ async def offline(settings: Settings) -> AsyncIterator[Offline]:
 
 
 def create_keys(settings: Settings) -> dict[str, str]:
-    """Makes the node key and the first identity where they are missing; their public halves."""
+    """Makes the node key and, with the role `unseal`, the identities where they are missing; their public halves."""
     settings.data_path("", "").mkdir(mode=0o700, parents=True, exist_ok=True)
     node_key = NodeKey.load_or_create(settings.data_path(settings.sealing.node_key_file, "node.key"))
     found = {"node": node_key.public.hex()}
+    if "unseal" not in settings.server.roles:
+        return found
     return found | {path.name: Identity.load_or_create(path).recipient for path in identity_files(settings)}
 
 

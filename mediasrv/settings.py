@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """`roles`: which of `record`, `unseal`, `web` this process plays."""
+    """`roles`: `record` and `web` are always played; without `unseal` the server holds no key that opens footage."""
 
     host: str = "127.0.0.1"
     port: int = 8080
@@ -275,6 +275,8 @@ def _check(settings: Settings) -> None:
         raise SettingsError("recording.part_s must lie between 0.1 and 0.5 seconds.")
     if not 0.05 <= settings.spool.sync_interval_s <= 0.35:
         raise SettingsError("spool.sync_interval_s must lie between 0.05 and 0.35 seconds.")
+    if not {"record", "web"} <= set(settings.server.roles):
+        raise SettingsError("server.roles must hold record and web; only unseal may be left out.")
     if settings.recording.object_s < 5:
         raise SettingsError("recording.object_s must be at least 5 seconds.")
     if settings.storage.bucket == settings.storage.key_bucket:

@@ -14,9 +14,9 @@ from mediasrv.settings import CameraEntry, Settings, load_cameras, load_settings
 
 def test_a_file_changes_only_what_it_names(tmp_path: Path) -> None:
     path = tmp_path / "mediasrv.toml"
-    path.write_text('[server]\nport = 9000\nroles = ["record"]\n')
+    path.write_text('[server]\nport = 9000\nroles = ["record", "web"]\n')
     settings = load_settings(path)
-    assert settings.server == dataclasses.replace(Settings().server, port=9000, roles=("record",))
+    assert settings.server == dataclasses.replace(Settings().server, port=9000, roles=("record", "web"))
     assert settings.storage == Settings().storage
 
 

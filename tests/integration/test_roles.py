@@ -1,0 +1,75 @@
+"""A server without the role `unseal` records what it cannot open; whoever holds the identity can."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from load_tests.readback import played_units
+from load_tests.seaweed import SeaweedServer
+from load_tests.server import ApiError
+from load_tests.stack import Stack, running_stack, wait_for
+from mediasrv.media.fmp4 import ReadSample, read_samples
+from mediasrv.storage.keys import Identity
+
+FARM = {"cameras": 1, "mode": "load", "audio": "pcma", "width": 640, "height": 360, "rate": 25, "gop": 1}
+OPEN_OBJECT = Path(__file__).parents[1] / "peers" / "open_object.py"
+
+
+@pytest.mark.timeout(120)
+def test_a_recorder_cannot_open_footage_and_the_identity_elsewhere_can(tmp_path: Path, s3: SeaweedServer) -> None:
+    identity_file = tmp_path / "elsewhere.key"
+    identity = Identity.load_or_create(identity_file)
+    overrides = {
+        "server": {"roles": ["record", "web"]},
+        "sealing": {"recipients": [identity.recipient]},
+        "recording": {"object_s": 5.0},
+        "storage": {"bucket": "roles-footage", "key_bucket": "roles-keys"},
+    }
+    with running_stack(tmp_path / "recorder", FARM, overrides, s3) as stack:
+        began = datetime.now(UTC) - timedelta(seconds=30)
+        stack.wait_until_recording()
+        wait_for(lambda: stack.client.get("/api/v1/status")["storage"]["objects_stored"] >= 1, 40)
+        stack.server.stop()
+        stack.server.start()
+        with pytest.raises(ApiError) as caught:
+            list(played_units(stack.client, stack.cameras[0], began, datetime.now(UTC)))
+        assert (caught.value.status, caught.value.code) == (503, "key_unavailable")
+        assert not list((stack.directory / "server" / "data").rglob("identity*"))
+        node_key = _node_key(stack)
+    tracks = _open_elsewhere(s3, identity_file, node_key, tmp_path)
+    assert len(_media_samples((tracks / "1.mp4").read_bytes())) >= 4 * 25
+
+
+def _node_key(stack: Stack) -> str:
+    return next(line.split()[1] for line in stack.server.files.command("keys", "create").splitlines() if "node" in line)
+
+
+def _open_elsewhere(s3: SeaweedServer, identity_file: Path, node_key: str, directory: Path) -> Path:
+    client = s3.client()
+    stored = next(iter(client.list_objects("roles-footage", recursive=True))).object_name
+    assert stored
+    client.fget_object("roles-footage", stored, str(directory / "object"))
+    header = (directory / "object").read_bytes()[12:]
+    key_id = json.JSONDecoder().raw_decode(header[: header.index(b"}") + 1].decode())[0]["key_id"]
+    names = [one.object_name or "" for one in client.list_objects("roles-keys", recursive=True)]
+    key = next(name for name in names if name.endswith(key_id))
+    client.fget_object("roles-keys", key, str(directory / "key"))
+    tracks = directory / "tracks"
+    tracks.mkdir()
+    arguments = [directory / "object", directory / "key", identity_file, node_key, tracks]
+    done = subprocess.run(
+        [sys.executable, OPEN_OBJECT, *arguments], capture_output=True, text=True, check=False, timeout=30
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
+    return tracks
+
+
+def _media_samples(track: bytes) -> list[ReadSample]:
+    """The samples of a track whose init segment stands first."""
+    return read_samples(track[track.index(b"moof") - 4 :])
