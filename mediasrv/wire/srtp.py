@@ -36,9 +36,7 @@ _ENCRYPTED: Final = 0x80000000
 _RTCP_SOURCES: Final = 16
 _REPLAY_WINDOW: Final = 128
 
-_SEQUENCES: Final = [i.to_bytes(2, "big") for i in range(65536)]
-_SEQUENCES_WRAPPED: Final = _SEQUENCES + _SEQUENCES[:1024]
-"""All 16-bit numbers as bytes, and a bit more, so that a run across the wrap is still one slice."""
+_BYTES: Final = [bytes((i,)) for i in range(256)]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -60,13 +58,15 @@ def derive(keys: SrtpKeys, label: int, size_bytes: int) -> bytes:
 class SrtpSender:
     """Protects the RTP packets of one source. `index` is the 48-bit packet index, ROC above the sequence number."""
 
-    __slots__ = ("_encrypt", "_head", "_marked", "_nonce_base", "_nonce_low", "_ssrc")
+    __slots__ = ("_encrypt", "_head", "_marked", "_nonce_base", "_nonce_ends", "_ssrc")
 
     def __init__(self, keys: SrtpKeys, ssrc: int, payload_type: int) -> None:
         self._encrypt = AESGCM(derive(keys, _LABEL_RTP_KEY, KEY_BYTES)).encrypt
         salt = int.from_bytes(derive(keys, _LABEL_RTP_SALT, SALT_BYTES), "big")
+        # RFC 7714, 8.1: salt xor (SSRC, ROC, sequence). Packets whose indices differ in the last byte only have
+        # nonces that do: all last bytes are made here, in the order of the index.
         self._nonce_base = salt ^ ssrc << 48
-        self._nonce_low = self._nonce_base & 0xFFFF
+        self._nonce_ends = [_BYTES[self._nonce_base & 0xFF ^ i] for i in range(256)]
         self._ssrc = ssrc.to_bytes(4, "big")
         self._head = bytes((0x80, payload_type))
         self._marked = bytes((0x80, payload_type | 0x80))
@@ -74,28 +74,24 @@ class SrtpSender:
     def protect_run(self, index: int, payloads: list[bytes], timestamp: int, marked: bool) -> bytes:
         """Datagrams of consecutive packets from `index` on, joined for one GSO send; `marked` sets the last marker bit.
 
-        At most 1024 payloads. The result is the same to the bit for the same arguments.
+        The result is the same to the bit for the same arguments.
         """
-        count = len(payloads)
-        sequence = index & 0xFFFF
-        head = self._head
+        count, low = len(payloads), index & 0xFF
+        if low + count > 256:
+            split = 256 - low
+            first = self.protect_run(index, payloads[:split], timestamp, False)
+            return first + self.protect_run(index + split, payloads[split:], timestamp, marked)
+        front = self._head + _BYTES[index >> 8 & 0xFF]
         tail = (timestamp & 0xFFFFFFFF).to_bytes(4, "big") + self._ssrc
-        headers = [head + number + tail for number in _SEQUENCES_WRAPPED[sequence : sequence + count]]
+        headers = [front + number + tail for number in _BYTES[low : low + count]]
         if marked:
             headers[-1] = self._marked + headers[-1][2:]
+        nonce = (self._nonce_base ^ index).to_bytes(12, "big")[:11]
+        nonces = [nonce + end for end in self._nonce_ends[low : low + count]]
         datagrams = [b""] * (2 * count)
         datagrams[::2] = headers
-        datagrams[1::2] = map(self._encrypt, self._nonces(index, count), payloads, headers)
+        datagrams[1::2] = map(self._encrypt, nonces, payloads, headers)
         return b"".join(datagrams)
-
-    def _nonces(self, index: int, count: int) -> list[bytes]:
-        """Nonces of RFC 7714, 8.1: salt xor (SSRC, ROC, sequence). Within one ROC only the last two bytes differ."""
-        sequence = index & 0xFFFF
-        if sequence + count > 0x10000:
-            return [(self._nonce_base ^ i).to_bytes(12, "big") for i in range(index, index + count)]
-        front = (self._nonce_base ^ index).to_bytes(12, "big")[:10]
-        low = self._nonce_low
-        return [front + _SEQUENCES[i ^ low] for i in range(sequence, sequence + count)]
 
 
 class SrtcpSender:
