@@ -5,7 +5,7 @@ import { connections } from './connections'
 import { onFirstPicture } from './first-picture'
 import type { JoinGate } from './join-gate'
 import type { StreamName } from './types'
-import { type WhepSession, joinWhep } from './whep'
+import { type WhepSession, joinWhep, takeAhead } from './whep'
 
 export type PlayerState =
   | { kind: 'connecting' }
@@ -78,8 +78,10 @@ async function playOnce(
     const first = new Promise<void>((resolve) => {
       cancelFirst = onFirstPicture(video, key, performance.now(), resolve)
     })
-    const onStream = (stream: MediaStream) => attach(video, stream)
-    session = await joinWhep({ url: whepUrl(options.camera, options.stream), audio: options.audio, signal, onStream })
+    const url = whepUrl(options.camera, options.stream)
+    session = await (takeAhead(url) ?? joinWhep(url, options.audio))
+    signal.throwIfAborted()
+    attach(video, session.stream)
     connections.peers[key] = session.peer
     void first.then(() => {
       leaveGate()
@@ -96,7 +98,6 @@ async function playOnce(
 }
 
 function attach(video: HTMLVideoElement, stream: MediaStream): void {
-  if (video.srcObject === stream) return
   video.srcObject = stream
   // autoplay of a muted video is always allowed; a refusal means that the page is going away
   void video.play().catch(() => undefined)

@@ -8,39 +8,58 @@ import { send } from './api'
 
 const POST_TIMEOUT_MS = 10_000
 const CLOSE_TIMEOUT_MS = 2000
+const AHEAD_MS = 3000
 /** Leaving one page for another, the sessions of the old one end behind the joins of the new one, which somebody waits for. */
 const CLOSE_AFTER_MS = 300
 
 export interface WhepSession {
   readonly peer: RTCPeerConnection
+  /** What arrives: video, and audio where it was asked for and the server has it. */
+  readonly stream: MediaStream
   /** Ends the session here and on the server. */
   close(): void
 }
 
-export interface WhepOptions {
-  url: string
-  audio: boolean
-  signal: AbortSignal
-  onStream: (stream: MediaStream) => void
-}
-
-/** Joins a stream. Throws ApiError with the server's reason, or the signal's reason when aborted. */
-export async function joinWhep(options: WhepOptions): Promise<WhepSession> {
-  const peer = await offeringPeer(options.audio)
-  let resource: URL | null = null
+/**
+ * Joins a stream. Throws ApiError with the server's reason. There is no giving up half way: the server would be
+ * left with a session whose Location nobody knows.
+ */
+export async function joinWhep(url: string, audio: boolean): Promise<WhepSession> {
+  const peer = await offeringPeer(audio)
+  let close = () => peer.close()
   try {
-    collectTracks(peer, options.onStream)
-    // not aborted half way: the server would be left with a session whose Location nobody knows
-    const response = await postOffer(options.url, peer)
-    resource = resourceOf(response)
-    options.signal.throwIfAborted()
+    const stream = new MediaStream()
+    peer.ontrack = (event) => stream.addTrack(event.track)
+    const response = await postOffer(url, peer)
+    close = closer(peer, resourceOf(response))
     await peer.setRemoteDescription({ type: 'answer', sdp: await response.text() })
-    options.signal.throwIfAborted()
-    return { peer, close: closer(peer, resource) }
+    return { peer, stream, close }
   } catch (error) {
-    closer(peer, resource)()
+    close()
     throw error
   }
+}
+
+let ahead: { url: string; session: Promise<WhepSession> } | null = null
+
+/** Begins to join a stream, with audio, that the page which is about to open will want: `takeAhead` hands it over. */
+export function joinAhead(url: string): void {
+  const begun = { url, session: joinWhep(url, true) }
+  ahead = begun
+  begun.session.catch(() => undefined) // who takes it over sees the error; nobody else needs to
+  setTimeout(() => {
+    if (ahead !== begun) return
+    ahead = null
+    void begun.session.then((session) => session.close()).catch(() => undefined)
+  }, AHEAD_MS)
+}
+
+/** The session that was begun for `url`, once, or null. */
+export function takeAhead(url: string): Promise<WhepSession> | null {
+  if (ahead?.url !== url) return null
+  const { session } = ahead
+  ahead = null
+  return session
 }
 
 let spare: Promise<RTCPeerConnection> | null = null
@@ -65,14 +84,6 @@ async function openPeer(audio: boolean): Promise<RTCPeerConnection> {
   if (audio) peer.addTransceiver('audio', { direction: 'recvonly' })
   await peer.setLocalDescription()
   return peer
-}
-
-function collectTracks(peer: RTCPeerConnection, onStream: (stream: MediaStream) => void): void {
-  const stream = new MediaStream()
-  peer.ontrack = (event) => {
-    stream.addTrack(event.track)
-    onStream(stream)
-  }
 }
 
 function postOffer(url: string, peer: RTCPeerConnection): Promise<Response> {
@@ -102,5 +113,9 @@ function closer(peer: RTCPeerConnection, resource: URL | null): () => void {
       .finally(() => peer.close())
   }
   open.add(endNow)
-  return () => void setTimeout(endNow, CLOSE_AFTER_MS)
+  return () => {
+    // decoding ends at once, whatever is left to say to the server
+    for (const transceiver of peer.getTransceivers()) transceiver.stop()
+    setTimeout(endNow, CLOSE_AFTER_MS)
+  }
 }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Alarm, backoffMs, sleep } from '../src/backoff'
 import { toFootage } from '../src/footage'
-import { codecTitle, formatBitrate, formatBytes, formatDuration, formatPercent } from '../src/format'
+import { codecTitle, formatBitrate, formatBytes, formatDuration, formatPercent, formatTime } from '../src/format'
 import { fitGrid } from '../src/grid'
 import { JoinGate } from '../src/join-gate'
 import { parseRoute } from '../src/router'
@@ -114,6 +114,12 @@ test('a codec has the name that people know', () => {
   assert.equal(codecTitle('h264'), 'H.264')
   assert.equal(codecTitle('PCMU'), 'G.711 µ-law')
   assert.equal(codecTitle('av1'), 'av1')
+})
+
+test('midnight is 00, not 24', () => {
+  const midnight = new Date(2026, 4, 17).getTime()
+  assert.equal(formatTime(midnight, 'en-GB'), '00:00:00')
+  assert.equal(formatTime(midnight, 'vi-VN', false), '00:00')
 })
 
 test('a day with a gap is never rounded up to all of it', () => {

@@ -2,7 +2,7 @@
 import type { ComponentChildren } from 'preact'
 import { useEffect, useState } from 'preact/hooks'
 import { connections } from '../connections'
-import { codecTitle, formatBitrate, formatDateTime, formatDuration } from '../format'
+import { codecTitle, formatBitrate, formatDateTime, formatDuration, formatNumber } from '../format'
 import { type HlsFacts, readHlsFacts } from '../hls-player'
 import { useTexts } from '../i18n'
 import type { Camera, Stream } from '../types'
@@ -95,7 +95,7 @@ function PictureFacts({ stream, figures }: { stream: Stream; figures: Figures })
       <Fact name={t('facts.audio')}>{stream.audio ? codecTitle(stream.audio.codec) : t('app.none')}</Fact>
       <Fact name={t('facts.viewers')}>{stream.viewers}</Fact>
       <Fact name={t('facts.firstPicture')} testId="first-picture">
-        {firstPictureMs === null ? DASH : `${Math.round(firstPictureMs).toLocaleString(locale)} ms`}
+        {firstPictureMs === null ? DASH : `${formatNumber(firstPictureMs, locale)} ms`}
       </Fact>
     </>
   )
@@ -111,7 +111,7 @@ function ConnectionFacts({ figures: { live } }: { figures: Figures }) {
         {live?.bufferMs !== null && live ? `${Math.round(live.bufferMs)} ms` : DASH}
       </Fact>
       <Fact name={t('facts.lost')} testId="packets-lost">
-        {live ? live.packetsLost.toLocaleString(locale) : DASH}
+        {live ? formatNumber(live.packetsLost, locale) : DASH}
       </Fact>
       <Fact name={t('facts.freezes')}>{live?.freezes ?? DASH}</Fact>
       <Fact name={t('facts.cipher')}>{live?.cipher?.replace('SRTP_', '').replaceAll('_', '-') ?? DASH}</Fact>
@@ -152,7 +152,7 @@ function CameraFacts({ camera }: { camera: Camera }) {
       <Fact name={t('facts.place')}>{camera.place}</Fact>
       {profile && <Fact name={t('facts.source')}>{`${profile.manufacturer} ${profile.model}`.trim() || DASH}</Fact>}
       {offset !== null && offset !== undefined && (
-        <Fact name={t('facts.clockOffset')}>{`${offset.toLocaleString(locale, { maximumFractionDigits: 1 })} s`}</Fact>
+        <Fact name={t('facts.clockOffset')}>{`${formatNumber(offset, locale, 1)} s`}</Fact>
       )}
       {profile?.explanation && (
         <Fact name={t('facts.explanation')}>

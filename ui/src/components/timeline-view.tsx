@@ -83,8 +83,8 @@ function useWidth(box: { current: HTMLElement | null }): number {
   useLayoutEffect(() => {
     if (!box.current) return undefined
     const observer = new ResizeObserver((entries) => setWidth(entries[0]?.contentRect.width ?? 0))
+    // the observer tells the width after layout; asking for it here would force one in the middle of a join
     observer.observe(box.current)
-    setWidth(box.current.clientWidth)
     return () => observer.disconnect()
   }, [])
   return width

@@ -4,7 +4,7 @@ import { api } from '../api'
 import { Dialog } from '../components/dialog'
 import { Notice } from '../components/feedback'
 import { Checkbox, Field, PasswordField } from '../components/fields'
-import { formatBytes } from '../format'
+import { formatBytes, formatNumber } from '../format'
 import { useTexts } from '../i18n'
 import type { Camera, CameraChanges, RetentionPolicy } from '../types'
 
@@ -102,7 +102,7 @@ interface RetentionProps {
 function Retention({ camera, form, change }: RetentionProps) {
   const { t, locale } = useTexts()
   const effective = camera.retention?.effective
-  const age = effective ? t('edit.days', { count: effective.max_age_days.toLocaleString(locale) }) : ''
+  const age = effective ? t('edit.days', { count: formatNumber(effective.max_age_days, locale, 2) }) : ''
   const size = effective && effective.max_size_bytes > 0 ? formatBytes(effective.max_size_bytes, locale) : t('edit.noLimit')
   return (
     <fieldset>

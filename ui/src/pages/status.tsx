@@ -1,6 +1,6 @@
 /** How the node is doing: whatever the server tells, sections it names first. */
 import { Loading, Notice } from '../components/feedback'
-import { formatBytes, formatDateTime, formatDuration, formatTime } from '../format'
+import { formatBytes, formatDateTime, formatDuration, formatNumber, formatTime } from '../format'
 import { knownKey, type Translator, useTexts } from '../i18n'
 import { usePolled } from '../poller'
 import { status } from '../stores'
@@ -138,7 +138,7 @@ function show(name: string, value: unknown, texts: Translator): string {
 function showNumber(name: string, value: number, locale: string): string {
   if (name.endsWith('_bytes')) return formatBytes(value, locale)
   if (name.endsWith('_s')) return formatDuration(value, locale)
-  return value.toLocaleString(locale, { maximumFractionDigits: 2 })
+  return formatNumber(value, locale, 2)
 }
 
 function itemText(item: unknown, sentence: Translator['sentence']): string {

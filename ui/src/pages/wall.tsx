@@ -1,9 +1,11 @@
 /** All cameras the account may see, live. */
 import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks'
+import { whepUrl } from '../api'
 import { cameraState, RecordingBadge, StateBadge, StreamReason } from '../components/badges'
 import { Empty, Loading, Notice } from '../components/feedback'
 import { Icon } from '../components/icon'
 import { LiveVideo } from '../components/live-video'
+import { formatDateTime } from '../format'
 import { fitGrid } from '../grid'
 import { useTexts } from '../i18n'
 import type { PlayerState } from '../live-player'
@@ -13,7 +15,7 @@ import { may, useSession } from '../session'
 import { cameras } from '../stores'
 import { tileStream } from '../tile-stream'
 import type { Camera } from '../types'
-import { prepareJoin } from '../whep'
+import { joinAhead, prepareJoin } from '../whep'
 
 const GAP_PX = 8
 const LEAST_TILE_PX = 260
@@ -67,10 +69,15 @@ export function WallPage() {
 
 /** What most likely comes next is a click on a tile. */
 function usePreparedJoin(): void {
+  const { locale } = useTexts()
   useEffect(() => {
-    const timer = setTimeout(prepareJoin, PREPARE_MS)
+    const timer = setTimeout(() => {
+      prepareJoin()
+      // makes the formatters of the clock beside the picture, which takes longer than the join
+      formatDateTime(Date.now(), locale)
+    }, PREPARE_MS)
     return () => clearTimeout(timer)
-  }, [])
+  }, [locale])
 }
 
 function matches(camera: Camera, search: string): boolean {
@@ -160,7 +167,12 @@ function Tile({ camera }: { camera: Camera }) {
   const reachable = camera.enabled && (stream.state === 'live' || stream.state === 'idle')
   return (
     <li class="tile" ref={item} data-testid="tile" data-camera={camera.id} data-stream={streamName}>
-      <a class="tile-link" href={href.camera(camera.id)} aria-label={t('wall.open', { name: camera.name })}>
+      <a
+        class="tile-link"
+        href={href.camera(camera.id)}
+        aria-label={t('wall.open', { name: camera.name })}
+        onClick={(event) => permitted && camera.enabled && joinFromClick(event, camera.id)}
+      >
         {permitted && camera.enabled && inView && (
           <LiveVideo
             camera={camera.id}
@@ -182,6 +194,12 @@ function Tile({ camera }: { camera: Camera }) {
       </a>
     </li>
   )
+}
+
+/** The click itself begins the join, before the camera's page is even made. */
+function joinFromClick(event: MouseEvent, camera: string): void {
+  const elsewhere = event.ctrlKey || event.metaKey || event.shiftKey || event.altKey
+  if (!elsewhere) joinAhead(whepUrl(camera, 'main'))
 }
 
 /** A stream pulled on demand is `idle` until we join; once it plays it is live whatever the last poll said. */
