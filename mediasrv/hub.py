@@ -80,9 +80,15 @@ class Mountpoint:
     def subscribers(self) -> int:
         return len(self._unit_sinks) + len(self._part_sinks)
 
-    def on_demand_change(self, listener: Callable[[], None]) -> None:
+    @property
+    def watched(self) -> bool:
+        """Whether somebody takes access units as they come, and so would notice any delay."""
+        return bool(self._unit_sinks)
+
+    def on_demand_change(self, listener: Callable[[], None]) -> Subscription:
         """`listener` is called whenever the number of subscribers changed (on-demand streams)."""
         self._demand_listeners.append(listener)
+        return Subscription(lambda: self._demand_listeners.remove(listener))
 
     def subscribe(self, sink: AccessUnitSink) -> Subscription:
         self._unit_sinks += (sink,)
@@ -191,7 +197,7 @@ class Mountpoint:
         self._demand_changed()
 
     def _demand_changed(self) -> None:
-        for listener in self._demand_listeners:
+        for listener in tuple(self._demand_listeners):
             listener()
 
 

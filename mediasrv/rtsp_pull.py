@@ -48,6 +48,7 @@ KEEPALIVE_SHARE: Final = 0.4
 KEEPALIVE_LEAST_S: Final = 2.0
 CHECK_S: Final = 1.0
 STAMP_US: Final = 1000
+GATHER_MOST_BYTES: Final = 32 * 1024
 """Cameras stamp a report a little before or after they send it."""
 
 _OK: Final = 200
@@ -79,6 +80,7 @@ class PullReport:
     """
 
     packets: int = 0
+    reads: int = 0
     received_bytes: int = 0
     video_units: int = 0
     audio_units: int = 0
@@ -110,6 +112,7 @@ class _Connection(asyncio.Protocol):
 
     def __init__(self, client: RtspClient, clock: Clock, response_timeout_s: float) -> None:
         self.client = client
+        self.reads = 0
         self.received_bytes = 0
         self.round_trip_s: float | None = None
         """The shortest answer so far."""
@@ -120,12 +123,14 @@ class _Connection(asyncio.Protocol):
         self._response_timeout_s = response_timeout_s
         self._transport: asyncio.Transport | None = None
         self._answers: dict[Request, asyncio.Future[ResponseReceived]] = {}
+        self._wakes_from = 1
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        """Hot: about 75 calls per camera-second."""
+        """Hot: about 75 calls per camera-second while somebody watches, a third of that otherwise."""
+        self.reads += 1
         self.received_bytes += len(data)
         try:
             events = self.client.receive(data, self._clock.monotonic())
@@ -155,6 +160,12 @@ class _Connection(asyncio.Protocol):
     def abort(self) -> None:
         if self._transport is not None:
             self._transport.abort()
+
+    def wake_from(self, size_bytes: int) -> None:
+        """From how many bytes waiting in the kernel on `data_received` is called (SO_RCVLOWAT, socket(7))."""
+        if size_bytes != self._wakes_from and self._transport is not None and not self._transport.is_closing():
+            self._wakes_from = size_bytes
+            self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size_bytes)
 
     def send(self, method: str, url: str, headers: Sequence[tuple[str, str]] = ()) -> Request:
         request = self.client.request(method, url, self._clock.monotonic(), headers)
@@ -213,6 +224,9 @@ class RtspPull:
         self.stop_reason = "server_down"
         self._source = source
         self._ref = mountpoint.ref
+        self._mountpoint = mountpoint
+        self._bytes_per_s = 0.0
+        self._gathers_us = 0
         self._clock = clock
         self._settings = settings
         self._intake = Intake(mountpoint, new_session, settings.access_unit_bytes)
@@ -233,6 +247,7 @@ class RtspPull:
         offset_us, uncertainty_us = self._camera_offset or (None, None)
         return PullReport(
             packets=sum(track.packets for track in tracks),
+            reads=connection.reads if connection else 0,
             received_bytes=connection.received_bytes if connection else 0,
             video_units=intake.video_units,
             audio_units=intake.audio_units,
@@ -255,6 +270,7 @@ class RtspPull:
         addresses = await resolve_allowed(host, port, self._settings)
         connection = self._connection = await self._connect(addresses, port)
         reason = "camera_failed"
+        demand = self._mountpoint.on_demand_change(lambda: self._gather(connection))
         try:
             await self._play(connection)
             await self._watch(connection)
@@ -268,6 +284,7 @@ class RtspPull:
             reason = error.code
             raise CameraError(error.sentence, code=error.code) from error
         finally:
+            demand.close()
             self._intake.end(reason)
             await self._leave(connection)
 
@@ -358,17 +375,28 @@ class RtspPull:
         """Keeps the session alive and looks at the clocks once a second, until the connection ends."""
         keepalive_s = max(KEEPALIVE_LEAST_S, KEEPALIVE_SHARE * self._client.timeout_s)
         checked_at = playing_at = kept_at = self._clock.monotonic()
+        received_bytes = connection.received_bytes
         while connection.failure is None:
             await asyncio.wait((connection.ended,), timeout=CHECK_S)
+            if connection.failure is not None:
+                break
             now = self._clock.monotonic()
             self._intake.check_clock(self._clock.wall_us(), now)
             if now - checked_at < 2 * CHECK_S:  # else this process stood still, and what came meanwhile is still unread
                 self._check_stall(now, playing_at)
-            checked_at = now
+            self._bytes_per_s = (connection.received_bytes - received_bytes) / (now - checked_at)
+            received_bytes, checked_at = connection.received_bytes, now
+            self._gather(connection)
             if now - kept_at >= keepalive_s:
                 kept_at = now
                 connection.send(self._keepalive_method, self._control_url)
         raise connection.failure
+
+    def _gather(self, connection: _Connection) -> None:
+        """A picture and the sound around it come in several writes: who only records can have them in one wake."""
+        share_s = 0.0 if self._mountpoint.watched else self._settings.gather_s
+        self._gathers_us = round(share_s * SECOND_US)
+        connection.wake_from(min(max(1, int(self._bytes_per_s * share_s)), GATHER_MOST_BYTES))
 
     def _check_stall(self, now: float, playing_at: float) -> None:
         silent_s = now - (self._intake.last_picture_at or playing_at)
@@ -378,6 +406,7 @@ class RtspPull:
     async def _leave(self, connection: _Connection) -> None:
         """Frees the camera's session: many allow only a few, and keep a dead one for minutes."""
         self._client.detach()
+        connection.wake_from(1)  # the answer to TEARDOWN is small, and no media will follow it
         try:
             if connection.failure is None and self._client.session_id:
                 async with asyncio.timeout(TEARDOWN_S):
@@ -401,7 +430,7 @@ class RtspPull:
                 # The report is as old as its way here: somewhere between nothing and the shortest round trip.
                 trip_s = self._connection.round_trip_s if self._connection else None
                 half_us = round((trip_s or 0.0) * SECOND_US / 2)
-                self._camera_offset = (ntp_to_us(packet.ntp) + half_us - wall_us, half_us + STAMP_US)
+                self._camera_offset = (ntp_to_us(packet.ntp) + half_us - wall_us, half_us + STAMP_US + self._gathers_us)
                 self._intake.note_camera_clock(*self._camera_offset)
         return stop
 

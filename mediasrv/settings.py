@@ -95,7 +95,10 @@ class SealingSettings:
 
 @dataclass(frozen=True, slots=True)
 class PullSettings:
-    """How cameras are pulled. Connections go only to `allowed_networks`, checked on the resolved address."""
+    """How cameras are pulled. Connections go only to `allowed_networks`, checked on the resolved address.
+
+    While nobody watches a stream by WebRTC, what arrives within `gather_s` is read in one go; 0: always at once.
+    """
 
     allowed_networks: tuple[str, ...] = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
     connect_timeout_s: float = 5.0
@@ -105,6 +108,7 @@ class PullSettings:
     backoff_most_s: float = 30.0
     stagger_s: float = 0.02
     linger_s: float = 20.0
+    gather_s: float = 0.05
     receive_buffer_bytes: int = 262_144
     access_unit_bytes: int = 4 * 1024 * 1024
 

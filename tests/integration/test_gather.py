@@ -1,0 +1,73 @@
+"""An unwatched stream wakes the server rarely and loses nothing; a watched one is read as it comes."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+
+from load_tests.camera_farm.counters import read_counters
+from load_tests.camera_farm.process import FarmProcess
+from mediasrv.hub import Mountpoint
+from mediasrv.media.access_unit import AccessUnit, Part, Session, TrackKind
+from mediasrv.media.fmp4 import read_samples
+from mediasrv.rtsp_pull import RtspPull, RtspSource
+from tests.integration.pull_rig import REF, SETTINGS, SystemClock, until
+
+MEASURED_S = 2.0
+
+
+class Recording:
+    """Takes parts, as the recorder does."""
+
+    def __init__(self) -> None:
+        self.parts: list[Part] = []
+
+    def on_part(self, part: Part) -> None:
+        self.parts.append(part)
+
+    def on_session_ended(self, session: Session, reason: str) -> None:
+        pass
+
+
+class Watching:
+    """Takes access units, as WebRTC does."""
+
+    def on_access_unit(self, unit: AccessUnit) -> None:
+        pass
+
+    def on_session_ended(self, session: Session, reason: str) -> None:
+        pass
+
+
+async def reads_per_s(pull: RtspPull) -> float:
+    before = pull.report.reads
+    await asyncio.sleep(MEASURED_S)  # the measured time
+    return (pull.report.reads - before) / MEASURED_S
+
+
+async def test_reads_follow_who_watches_and_no_access_unit_is_lost() -> None:
+    async with FarmProcess(cameras=1, mode="load", audio="pcma", rate=25, bitrate=2050, gop=1) as farm:
+        mountpoint, recording, clock = Mountpoint(REF, 0.48), Recording(), SystemClock()
+        source = RtspSource(farm.url("cam-1"), farm.username, farm.password)
+        pull = RtspPull(
+            source, mountpoint, lambda: Session("one", REF, 1, clock.wall_us(), clock.monotonic()), clock, SETTINGS
+        )
+        mountpoint.subscribe_parts(recording)
+        task = asyncio.create_task(pull.run())
+        try:
+            await until(lambda: pull._gathers_us > 0 and mountpoint.live)
+            unwatched = await reads_per_s(pull)
+            viewer = mountpoint.subscribe(Watching())
+            watched = await reads_per_s(pull)
+            viewer.close()
+            unwatched_again = await reads_per_s(pull)
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+    assert watched > 40
+    assert max(unwatched, unwatched_again) < 0.6 * watched
+    video = [part for part in recording.parts if part.format.kind is TrackKind.VIDEO]
+    counters = [read_counters(sample.payload) for part in video for sample in read_samples(part.fragment)]
+    numbers = [counter.counter for counter in counters if counter]
+    assert len(numbers) == len(counters) > 100
+    assert all(later == earlier + 1 for earlier, later in itertools.pairwise(numbers))
