@@ -14,6 +14,7 @@ from tests.browser.screen import camera_video, moves, open_camera, peer_stats, p
 
 JOINS = 7
 WATCHED_S = 10.0
+LOOKED_S = 2.0
 
 
 async def test_webrtc_plays_without_loss_or_freeze_under_aes_gcm(wall: Page, server: Stack) -> None:
@@ -41,8 +42,9 @@ async def test_the_first_picture_comes_within_300_ms_of_the_click(wall: Page, se
 
 
 async def _wall_plays(wall: Page, server: Stack) -> None:
-    """What a person clicks on is a tile that plays."""
+    """What a person clicks on is a tile that plays, after a look at it."""
     await expect(wall.locator("[data-testid=tile] video[data-player=playing]")).to_have_count(len(server.cameras))
+    await asyncio.sleep(LOOKED_S)
 
 
 async def _click_to_picture_ms(video: Locator) -> float:

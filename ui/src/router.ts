@@ -45,13 +45,19 @@ function parseAt(query: string): number | null {
   return Number.isFinite(ms) ? ms : null
 }
 
+/** `before` where both are the same, so that nothing renders again. */
+function same(before: Route, now: Route): Route {
+  return JSON.stringify(before) === JSON.stringify(now) ? before : now
+}
+
 /** The current route; the component renders again when it changes. */
 export function useRoute(): Route {
   const read = () => parseRoute(location.pathname, location.hash)
   const [route, change] = useState(read)
   useEffect(() => {
-    const update = () => change(read())
+    const update = () => change((before) => same(before, read()))
     addEventListener('hashchange', update)
+    update() // it may have changed since the render
     return () => removeEventListener('hashchange', update)
   }, [])
   return route

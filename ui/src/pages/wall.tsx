@@ -22,7 +22,7 @@ const LEAST_TILE_PX = 260
 /** A tile scrolled out of view keeps its stream this long, so that scrolling back and forth costs no joins. */
 const LINGER_MS = 5000
 /** After the tiles have had their turn. */
-const PREPARE_MS = 1000
+const PREPARE_MS = 500
 
 export function WallPage() {
   const { t, explain } = useTexts()
