@@ -9,6 +9,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8080
 CAMERAS ?= 4
+# Most of these tests wait for something; those in the browser measure, and so run alone.
+PARALLEL ?= -n 3 --dist loadfile
 DETACH ?= 0
 
 .PHONY: help
@@ -36,7 +38,8 @@ demo-stop: ## Stop a detached demo
 
 .PHONY: test
 test: setup test-tools ## Run every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest tests/browser
+	$(BIN)/python -m pytest $(PARALLEL) tests/unit tests/integration tests/peers
 
 .PHONY: test-tools
 test-tools: $(VENV)/.ready
@@ -48,7 +51,7 @@ test-unit: $(VENV)/.ready ## Run the unit tests: no socket, no waiting
 
 .PHONY: test-integration
 test-integration: setup test-tools ## Run the tests against real S3, cameras and peers
-	$(BIN)/python -m pytest tests/integration tests/peers
+	$(BIN)/python -m pytest $(PARALLEL) tests/integration tests/peers
 
 .PHONY: test-browser
 test-browser: setup test-tools ## Run the tests in Chromium

@@ -18,10 +18,8 @@ from urllib.parse import quote, urljoin
 from load_tests.camera_farm.counters import Counter, read_counters, verify
 from load_tests.camera_farm.process import expected_counters
 from load_tests.server import ApiClient
-from mediasrv.clock import to_us
 from mediasrv.media.fmp4 import ReadSample, read_samples
 
-_DATE_TIME: Final = re.compile(r"#EXT-X-PROGRAM-DATE-TIME:(\S+)")
 _VIDEO_ENTRY: Final = re.compile(r"^[^#]*video\.m3u8\S*$", re.MULTILINE)
 
 
@@ -35,7 +33,11 @@ class PlayedUnit:
 
 @dataclass(slots=True)
 class Account:
-    """What became of the access units that the cameras sent. `ok` when nothing is wrong."""
+    """What became of the access units that the cameras sent. `ok` when nothing is wrong.
+
+    `sent` and `missing` reach to the last one kept of each session: what a broken connection took with it is
+    `tail`, the largest number of access units that the farm had sent after that.
+    """
 
     sent: int = 0
     kept: int = 0
@@ -44,13 +46,16 @@ class Account:
     out_of_order: int = 0
     badly_signed: int = 0
     unmarked: int = 0
+    tail: int = 0
 
     @property
     def ok(self) -> bool:
         return not (self.missing or self.doubled or self.out_of_order or self.badly_signed or self.unmarked)
 
     def __add__(self, other: Account) -> Account:
-        return Account(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
+        total = Account(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
+        total.tail = max(self.tail, other.tail)
+        return total
 
 
 def played_units(client: ApiClient, camera_id: str, start: datetime, end: datetime) -> Iterator[PlayedUnit]:
@@ -77,14 +82,8 @@ def _played_samples(client: ApiClient, camera_id: str, start: datetime, end: dat
             yield from read_samples(client.fetch(urljoin(playlist_url, line)))
 
 
-def account_for(
-    units: Iterator[PlayedUnit], sessions: list[dict[str, Any]], key: bytes, *, until: dict[str, int] | None = None
-) -> Account:
-    """Holds what was played against the farm's log of one stream.
-
-    `sessions` are the farm's; of each the units from its first keyframe on are expected. `until` bounds
-    what is expected of a run: the last counter that has to be there.
-    """
+def account_for(units: Iterator[PlayedUnit], sessions: list[dict[str, Any]], key: bytes) -> Account:
+    """Holds what was played against the farm's log of one stream: from the first keyframe of each session on."""
     account = Account()
     played: dict[str, list[int]] = {}
     for unit in units:
@@ -95,29 +94,23 @@ def account_for(
         else:
             played.setdefault(unit.counter.run, []).append(unit.counter.counter)
     for log in sessions:
-        _account_session(account, log, played, until)
+        _account_session(account, log, played)
     return account
 
 
-def _account_session(
-    account: Account, log: dict[str, Any], played: dict[str, list[int]], until: dict[str, int] | None
-) -> None:
-    run = log["run"]
-    bound = (until or {}).get(run, log["last"])
-    expected = [counter for counter in expected_counters(log) if counter <= bound]
-    first, last = log["first"], log["last"]
+def _account_session(account: Account, log: dict[str, Any], played: dict[str, list[int]]) -> None:
+    run, first, last = log["run"], log["first"], log["last"]
     mine = [counter for counter in played.get(run, []) if first is not None and first <= counter <= last]
     kept = set(mine)
+    everything = expected_counters(log)
+    reached = max(kept, default=-1)
+    expected = [counter for counter in everything if counter <= reached]
     account.sent += len(expected)
     account.kept += len(kept)
+    account.tail = max(account.tail, len(everything) - len(expected))
     account.missing += [(run, counter) for counter in expected if counter not in kept]
     account.doubled += [(run, counter) for counter, times in Counted(mine).items() if times > 1]
     account.out_of_order += sum(later <= earlier for earlier, later in pairwise(mine))
-
-
-def program_times_us(playlist: str) -> list[int]:
-    """The PROGRAM-DATE-TIMEs of a media playlist."""
-    return [to_us(datetime.fromisoformat(text)) for text in _DATE_TIME.findall(playlist)]
 
 
 def _iso(at: datetime) -> str:

@@ -37,14 +37,13 @@ def test_every_access_unit_of_three_minutes_comes_back_once_in_order_and_signed(
     camera_id = server.cameras[-1]
     covered_from = wait_for(lambda: _recorded_since(server, camera_id, WATCHED_S), 240, lambda: "3 minutes of footage")
     end = datetime.now(UTC)
-    sessions = server.farm.sessions(camera_id)
-    units = list(played_units(server.client, camera_id, covered_from - timedelta(seconds=5), end))
-    last = max(unit.counter.counter for unit in units if unit.counter)
-    account = account_for(iter(units), sessions, server.farm.key, until={sessions[-1]["run"]: last})
+    units = played_units(server.client, camera_id, covered_from - timedelta(seconds=5), end)
+    # Other tests may have cut the camera off before: this one is about the session that goes on.
+    account = account_for(units, server.farm.sessions(camera_id)[-1:], server.farm.key)
     assert account.ok, account
     assert account.kept >= WATCHED_S * 25 * 0.98
     # Nothing at the end is missing either: what playback ends with is at most the open part and one tick old.
-    assert sessions[-1]["last"] - last <= 25 * 1.5
+    assert account.tail <= 25 * 1.5
 
 
 def _recorded_since(stack: Stack, camera_id: str, seconds: float) -> datetime | None:

@@ -46,6 +46,7 @@ def test_storage_that_dies_is_named_and_caught_up_with_when_it_is_back(tmp_path:
                 units = played_units(stack.client, camera_id, began, end)
                 account = account_for(units, stack.farm.sessions(camera_id), stack.farm.key)
                 assert account.ok, account
+                assert account.tail <= 25  # an abrupt end of the connection may take what was not read yet
                 assert account.kept > 100
         finally:
             again.stop()
