@@ -49,3 +49,24 @@ async def test_both_languages_are_there_and_the_choice_is_remembered(wall: Page)
     await expect(wall.locator("html")).to_have_attribute("lang", "en")
     await wall.get_by_test_id("language").click()
     await expect(wall.get_by_test_id("summary")).to_contain_text(re.compile(r"\d trực tiếp"))
+
+
+async def test_an_invitation_wants_a_long_password_twice(page: Page) -> None:
+    await _accept(page, "short", "short")
+    await expect(page.get_by_role("alert")).to_contain_text("Mật khẩu cần ít nhất 12 ký tự.")
+    await _accept(page, "long enough to keep", "long enough to forget")
+    await expect(page.get_by_role("alert")).to_contain_text("Hai mật khẩu không giống nhau.")
+
+
+async def test_an_invitation_that_nobody_made_is_refused_with_a_sentence(page: Page) -> None:
+    await _accept(page, "long enough to keep", "long enough to keep")
+    await expect(page.get_by_role("alert")).not_to_be_empty()
+    await expect(page.get_by_test_id("invite")).to_be_visible()
+
+
+async def _accept(page: Page, password: str, repeated: str) -> None:
+    await page.goto("/invite/no-such-invitation")
+    await page.locator("input[name=username]").fill("first")
+    await page.locator("input[name=password]").fill(password)
+    await page.locator("input[name=repeat]").fill(repeated)
+    await page.locator("button[type=submit]").click()

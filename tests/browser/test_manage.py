@@ -36,6 +36,23 @@ async def _check(wall: Page, server: Stack, password: str) -> None:
     await dialog.get_by_test_id("check").click()
 
 
+async def test_a_camera_is_added_and_removed_again(wall: Page, server: Stack) -> None:
+    before = set(server.client.cameras())
+    await _check(wall, server, password=server.farm.addresses()[0].password)
+    dialog = wall.get_by_test_id("add-dialog")
+    await expect(dialog.get_by_test_id("add-checked")).to_be_visible()
+    await dialog.locator("input[name=name]").fill("Cổng phụ")
+    await dialog.locator("input[name=record]").uncheck()
+    await dialog.get_by_test_id("add").click()
+    row = wall.get_by_test_id("cameras").locator("tr", has_text="Cổng phụ")
+    await expect(row).to_be_visible()
+    assert len(set(server.client.cameras()) - before) == 1
+    await row.get_by_test_id("remove").click()
+    await wall.get_by_test_id("confirm-remove").click()
+    await expect(row).to_have_count(0)
+    assert set(server.client.cameras()) == before
+
+
 async def test_the_table_tells_state_recording_and_what_was_picked(wall: Page, server: Stack) -> None:
     await wall.goto("/#/cameras")
     for camera_id in server.cameras:
