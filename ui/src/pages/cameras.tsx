@@ -123,7 +123,8 @@ function CameraRow({ camera, onOpen }: { camera: Camera; onOpen: (open: Open) =>
               type="button"
               class="button button-icon button-danger-quiet"
               data-testid="remove"
-              title={t('cameras.remove')}
+              title={t(camera.origin === 'file' ? 'cameras.fromFile' : 'cameras.remove')}
+              disabled={camera.origin === 'file'}
               aria-label={`${t('cameras.remove')}: ${camera.name}`}
               onClick={() => onOpen({ kind: 'remove', camera })}
             >

@@ -46,38 +46,11 @@ export function EditCamera({ camera, onClose }: { camera: Camera; onClose: () =>
   return (
     <Dialog title={t('edit.title', { name: camera.name })} onClose={onClose} testId="edit-dialog">
       <form class="form" onSubmit={(event) => void save(event)} noValidate>
-        <Field label={t('add.name')} name="name" value={form.name} onInput={(name) => change({ name })} autoFocus />
-        <div class="form-row">
-          <Checkbox
-            label={t('edit.enabled')}
-            name="enabled"
-            checked={form.enabled}
-            onChange={(enabled) => change({ enabled })}
-          />
-          <Checkbox
-            label={t('edit.record')}
-            name="record"
-            checked={form.record}
-            onChange={(record) => change({ record })}
-          />
-        </div>
-        <div class="form-row">
-          <Field
-            label={t('add.username')}
-            name="username"
-            value={form.username}
-            onInput={(username) => change({ username })}
-            hint={t('edit.keepPassword')}
-          />
-          <PasswordField
-            label={t('edit.newPassword')}
-            name="password"
-            value={form.password}
-            onInput={(password) => change({ password })}
-            autoComplete="new-password"
-            hint={t('edit.keepPassword')}
-          />
-        </div>
+        {camera.origin === 'file' ? (
+          <Notice kind="info">{t('edit.fromFile')}</Notice>
+        ) : (
+          <CameraFields form={form} change={change} />
+        )}
         <Retention camera={camera} form={form} change={change} />
         {problem && <Notice kind="bad">{problem}</Notice>}
         <div class="dialog-actions">
@@ -93,10 +66,53 @@ export function EditCamera({ camera, onClose }: { camera: Camera; onClose: () =>
   )
 }
 
-interface RetentionProps {
-  camera: Camera
+interface FieldsProps {
   form: Form
   change: (changes: Partial<Form>) => void
+}
+
+function CameraFields({ form, change }: FieldsProps) {
+  const { t } = useTexts()
+  return (
+    <>
+      <Field label={t('add.name')} name="name" value={form.name} onInput={(name) => change({ name })} autoFocus />
+      <div class="form-row">
+        <Checkbox
+          label={t('edit.enabled')}
+          name="enabled"
+          checked={form.enabled}
+          onChange={(enabled) => change({ enabled })}
+        />
+        <Checkbox
+          label={t('edit.record')}
+          name="record"
+          checked={form.record}
+          onChange={(record) => change({ record })}
+        />
+      </div>
+      <div class="form-row">
+        <Field
+          label={t('add.username')}
+          name="username"
+          value={form.username}
+          onInput={(username) => change({ username })}
+          hint={t('edit.keepPassword')}
+        />
+        <PasswordField
+          label={t('edit.newPassword')}
+          name="password"
+          value={form.password}
+          onInput={(password) => change({ password })}
+          autoComplete="new-password"
+          hint={t('edit.keepPassword')}
+        />
+      </div>
+    </>
+  )
+}
+
+interface RetentionProps extends FieldsProps {
+  camera: Camera
 }
 
 function Retention({ camera, form, change }: RetentionProps) {
