@@ -21,6 +21,7 @@ import { type View, dayOf, spanAt } from '../timeline'
 import type { Camera } from '../types'
 
 const NOTE_MS = 6000
+const SETTLE_MS = 400
 /** A click this close to now means live. */
 const LIVE_EDGE_MS = 3000
 
@@ -51,7 +52,8 @@ function Viewer({ camera, linkedMs }: { camera: Camera; linkedMs: number | null 
   const nowMs = useNow()
   const canFootage = camera.permissions.includes('footage.view')
   const canLive = camera.permissions.includes('live.view')
-  const data = useDayFootage(camera.id, day, canFootage)
+  const settled = useSettled(video)
+  const data = useDayFootage(camera.id, day, canFootage && settled)
   const transport: Transport = source?.kind ?? 'recorded'
   const figures = useFigures(camera.id, transport, video)
 
@@ -97,8 +99,10 @@ function Viewer({ camera, linkedMs }: { camera: Camera; linkedMs: number | null 
         goTo={goTo}
         onClock={onClock}
       />
-      <Facts camera={camera} transport={transport} figures={figures} />
-      {canFootage ? (
+      {settled ? <Facts camera={camera} transport={transport} figures={figures} /> : <aside class="panel facts" />}
+      {!settled ? (
+        <section class="panel timeline-panel" />
+      ) : canFootage ? (
         <TimelinePanel
           day={day}
           onDay={setDay}
@@ -115,6 +119,22 @@ function Viewer({ camera, linkedMs }: { camera: Camera; linkedMs: number | null 
       )}
     </div>
   )
+}
+
+/** True from the first picture on, or soon after: the picture comes first, and what stands around it does not hold it up. */
+function useSettled(video: HTMLVideoElement | null): boolean {
+  const [settled, setSettled] = useState(false)
+  useEffect(() => {
+    if (settled) return undefined
+    const settle = () => setSettled(true)
+    const timer = setTimeout(settle, SETTLE_MS)
+    video?.addEventListener('playing', settle)
+    return () => {
+      clearTimeout(timer)
+      video?.removeEventListener('playing', settle)
+    }
+  }, [video, settled])
+  return settled
 }
 
 function useNow(): number {
