@@ -345,7 +345,7 @@ class Cameras:
     def _stream_view(self, camera: _Camera, stream: StreamName) -> StreamView:
         recording = self._drivers.recording.view(camera.ref(stream))
         supervisor = camera.supervisors.get(stream)
-        if supervisor is None:
+        if supervisor is None or (camera.profile is not None and camera.profile.pick(stream) is None):
             return StreamView("off", None, 0, None, None, 0, recording)
         live = supervisor.state == "live"
         report = supervisor.puller.report if supervisor.puller else None

@@ -303,6 +303,11 @@ async def test_a_removed_camera_is_gone_and_its_stream_with_it(world: World) -> 
     assert world.hub.get(StreamRef("gate", StreamName.MAIN)) is None
 
 
+async def test_a_stream_that_the_camera_does_not_offer_is_off(world: World) -> None:
+    await world.cameras.add(NewCamera("rtsp://10.0.0.6/only", camera_id="nvr-1"), by="admin")
+    assert stream(world, "nvr-1", StreamName.SUB).state == "off"
+
+
 async def test_bad_and_doubled_ids_are_refused(world: World) -> None:
     with pytest.raises(InvalidRequest):
         await world.cameras.add(NewCamera("10.0.0.5", camera_id="Not An Id"), by="admin")
