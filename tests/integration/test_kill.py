@@ -96,7 +96,8 @@ def _check_time_line(stack: Stack, camera_id: str, began: datetime, lives: int) 
     found = stack.client.get(f"/api/v1/cameras/{camera_id}/timeline?{query}")
     assert {gap["cause"] for gap in found["gaps"]} <= CAUSES
     assert lives > KILLS // 2
-    assert sum(gap["cause"] == "server_down" for gap in found["gaps"]) == lives - 1
+    # One between any two lives with footage; a life that left none may stand between two more of them.
+    assert lives - 1 <= sum(gap["cause"] == "server_down" for gap in found["gaps"]) <= KILLS
     spans = sorted(
         (datetime.fromisoformat(one["start"]), datetime.fromisoformat(one["end"]) if one["end"] else now)
         for one in found["coverage"] + found["gaps"]
