@@ -32,6 +32,7 @@ from mediasrv.hub import Hub, Mountpoint
 from mediasrv.media.access_unit import Session, StreamRef
 from mediasrv.offline import Offline, identity_files, offline
 from mediasrv.playback import Playback
+from mediasrv.pulling.gather import Gatherer
 from mediasrv.reasons import reason
 from mediasrv.recorder import NodeContext, Recorder
 from mediasrv.retention import RetentionTask
@@ -196,10 +197,11 @@ class _Server:
 
     def _drivers(self, clock: SystemClock) -> CameraDrivers:
         settings = self._settings
+        gatherer = Gatherer(settings.pull.gather_s)
 
         def pull(url: str, login: Login, mountpoint: Mountpoint, new_session: Callable[[], Session]) -> RtspPull:
             source = RtspSource(url, login.username, login.password)
-            return RtspPull(source, mountpoint, new_session, clock, settings.pull)
+            return RtspPull(source, mountpoint, new_session, clock, settings.pull, gatherer)
 
         async def read_device(address: str, login: Login) -> Profile:
             networks = settings.pull.allowed_networks

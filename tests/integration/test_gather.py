@@ -10,6 +10,7 @@ from load_tests.camera_farm.process import FarmProcess
 from mediasrv.hub import Mountpoint
 from mediasrv.media.access_unit import AccessUnit, Part, Session, TrackKind
 from mediasrv.media.fmp4 import read_samples
+from mediasrv.pulling.gather import Gatherer
 from mediasrv.rtsp_pull import RtspPull, RtspSource
 from tests.integration.pull_rig import REF, SETTINGS, SystemClock, until
 
@@ -50,12 +51,17 @@ async def test_reads_follow_who_watches_and_no_access_unit_is_lost() -> None:
         mountpoint, recording, clock = Mountpoint(REF, 0.48), Recording(), SystemClock()
         source = RtspSource(farm.url("cam-1"), farm.username, farm.password)
         pull = RtspPull(
-            source, mountpoint, lambda: Session("one", REF, 1, clock.wall_us(), clock.monotonic()), clock, SETTINGS
+            source,
+            mountpoint,
+            lambda: Session("one", REF, 1, clock.wall_us(), clock.monotonic()),
+            clock,
+            SETTINGS,
+            Gatherer(SETTINGS.gather_s),
         )
         mountpoint.subscribe_parts(recording)
         task = asyncio.create_task(pull.run())
         try:
-            await until(lambda: pull._gathers_us > 0 and mountpoint.live)
+            await until(lambda: mountpoint.live)
             unwatched = await reads_per_s(pull)
             viewer = mountpoint.subscribe(Watching())
             watched = await reads_per_s(pull)
