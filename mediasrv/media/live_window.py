@@ -357,7 +357,7 @@ def _up_to_ms(seconds: float) -> float:
 
 
 def _bits(segment: _Segment) -> int:
-    return 8 * sum(len(part.fragment) for run in segment.runs.values() for part in run.parts)
+    return 8 * sum(part.size_bytes for run in segment.runs.values() for part in run.parts)
 
 
 def _not_found() -> NotFound:

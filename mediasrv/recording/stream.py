@@ -217,7 +217,7 @@ class StreamRecorder:
         if target.formats.get(kind) is not part.format:
             self._seal(target, Descriptor.of_init(part), init_segment(part.format))
             target.formats[kind] = part.format
-        self._seal(target, Descriptor.of_part(part, DISCONTINUITY if self._discontinuity else 0), part.fragment)
+        self._seal(target, Descriptor.of_part(part, DISCONTINUITY if self._discontinuity else 0), b"".join(part.pieces))
         self._discontinuity = False
 
     def _seal(self, target: _OpenObject, descriptor: Descriptor, plain: bytes) -> None:
