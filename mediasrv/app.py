@@ -197,7 +197,7 @@ class _Server:
 
     def _drivers(self, clock: SystemClock) -> CameraDrivers:
         settings = self._settings
-        gatherer = Gatherer(settings.pull.gather_s)
+        gatherer = Gatherer(settings.pull.gather_s, after=self.spool.flush_soon)
 
         def pull(url: str, login: Login, mountpoint: Mountpoint, new_session: Callable[[], Session]) -> RtspPull:
             source = RtspSource(url, login.username, login.password)

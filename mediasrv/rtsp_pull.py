@@ -20,6 +20,7 @@ from mediasrv.clock import Clock
 from mediasrv.errors import CameraError, ProtocolError
 from mediasrv.hub import Mountpoint
 from mediasrv.media.access_unit import AudioFormat, Session, VideoFormat
+from mediasrv.media.camera_clock import CameraClock
 from mediasrv.media.intake import SECOND_US, Intake
 from mediasrv.media.rtp import NO_RTP, split_parameter_sets
 from mediasrv.pulling.connection import RtspConnection
@@ -125,14 +126,13 @@ class RtspPull:
         self._notes: list[str] = []
         self._keepalive_method = "GET_PARAMETER"
         self._control_url = source.url
-        self._camera_offset: tuple[int, int] | None = None
+        self._camera_clock = CameraClock()
 
     @property
     def report(self) -> PullReport:
         """A snapshot, made when it is asked for."""
         intake, client, connection = self._intake, self._client, self._connection
         tracks = [track for track in (intake.video, intake.audio) if track is not None]
-        offset_us, uncertainty_us = self._camera_offset or (None, None)
         return PullReport(
             packets=sum(track.packets for track in tracks),
             reads=connection.reads if connection else 0,
@@ -144,8 +144,8 @@ class RtspPull:
             lost_packets=sum(track.lost_packets for track in tracks),
             damaged=intake.video.damaged_units if intake.video else 0,
             resyncs=client.resyncs,
-            camera_offset_us=offset_us,
-            camera_uncertainty_us=uncertainty_us,
+            camera_offset_us=self._camera_clock.offset_us,
+            camera_uncertainty_us=self._camera_clock.uncertainty_us,
             video_format=intake.video_format,
             audio_format=intake.audio_format,
             peer=self._peer,
@@ -271,10 +271,9 @@ class RtspPull:
         raise connection.failure or CameraError("The connection to the camera was lost.", code="camera_lost")
 
     def _check_later(self, connection: RtspConnection, watch: _Watch) -> None:
-        # On the gatherer's beat: a wake that happens anyway costs less than one more.
         loop = asyncio.get_running_loop()
-        beat_s = self._gatherer.interval_s
-        watch.timer = loop.call_at((loop.time() + CHECK_S) // beat_s * beat_s, self._check, connection, watch)
+        due = self._gatherer.next_beat(loop.time() + CHECK_S)
+        watch.timer = loop.call_at(due, self._check, connection, watch)
 
     def _check(self, connection: RtspConnection, watch: _Watch) -> None:
         now = self._clock.monotonic()
@@ -294,10 +293,6 @@ class RtspPull:
     def _gather(self, connection: RtspConnection) -> None:
         """Who only records can have the pictures of many cameras in one wake; who watches live cannot wait."""
         connection.gather(None if self._mountpoint.watched else self._gatherer)
-
-    @property
-    def _gathers_us(self) -> int:
-        return 0 if self._mountpoint.watched else round(self._gatherer.interval_s * SECOND_US)
 
     async def _leave(self, connection: RtspConnection) -> None:
         """Frees the camera's session: many allow only a few, and keep a dead one for minutes."""
@@ -323,11 +318,12 @@ class RtspPull:
         wall_us = self._intake.wall_us(now)
         for packet in packets:
             if isinstance(packet, SenderReport) and packet.ntp and wall_us is not None:
-                # The report is as old as its way here: somewhere between nothing and the shortest round trip.
-                trip_s = self._connection.round_trip_s if self._connection else None
-                half_us = round((trip_s or 0.0) * SECOND_US / 2)
-                self._camera_offset = (ntp_to_us(packet.ntp) + half_us - wall_us, half_us + STAMP_US + self._gathers_us)
-                self._intake.note_camera_clock(*self._camera_offset)
+                # It is as old as its way here, at most the shortest round trip, and as it waited to be read.
+                trip_s = (self._connection.round_trip_s if self._connection else None) or 0.0
+                age_us = (trip_s + (0.0 if self._mountpoint.watched else self._gatherer.interval_s)) * SECOND_US
+                offset_us = ntp_to_us(packet.ntp) - wall_us
+                self._camera_clock.observe(now, offset_us - STAMP_US, offset_us + age_us + STAMP_US)
+                self._intake.note_camera_clock(self._camera_clock)
         return stop
 
 

@@ -97,7 +97,7 @@ class SealingSettings:
 class PullSettings:
     """How cameras are pulled. Connections go only to `allowed_networks`, checked on the resolved address.
 
-    While nobody watches a stream by WebRTC, what arrives within `gather_s` is read in one go; 0: always at once.
+    While nobody watches a stream by WebRTC, what arrives within `gather_s` is read in one go.
     """
 
     allowed_networks: tuple[str, ...] = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
@@ -108,7 +108,7 @@ class PullSettings:
     backoff_most_s: float = 30.0
     stagger_s: float = 0.02
     linger_s: float = 20.0
-    gather_s: float = 0.05
+    gather_s: float = 0.2
     receive_buffer_bytes: int = 262_144
     access_unit_bytes: int = 4 * 1024 * 1024
 
@@ -279,6 +279,8 @@ def _check(settings: Settings) -> None:
         raise SettingsError("recording.part_s must lie between 0.1 and 0.5 seconds.")
     if not 0.05 <= settings.spool.sync_interval_s <= 0.35:
         raise SettingsError("spool.sync_interval_s must lie between 0.05 and 0.35 seconds.")
+    if not 0.01 <= settings.pull.gather_s <= 0.25:
+        raise SettingsError("pull.gather_s must lie between 0.01 and 0.25 seconds.")
     if not {"record", "web"} <= set(settings.server.roles):
         raise SettingsError("server.roles must hold record and web; only unseal may be left out.")
     if settings.recording.object_s < 5:

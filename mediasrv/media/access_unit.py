@@ -89,7 +89,7 @@ Format = VideoFormat | AudioFormat
 class SessionCounts:
     """What the puller learns while a session runs, and the recorder writes down.
 
-    `camera_offset_us` is camera time minus server time by the last RTCP sender report, true to within
+    `camera_offset_us` is camera time minus server time by the RTCP sender reports so far, true to within
     `camera_uncertainty_us`; None before the first.
     """
 

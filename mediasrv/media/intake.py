@@ -14,6 +14,7 @@ from typing import Final, Protocol
 
 from mediasrv.errors import CameraError, ProtocolError
 from mediasrv.media.access_unit import VIDEO_CLOCK_RATE, AccessUnit, AudioFormat, Session, VideoFormat
+from mediasrv.media.camera_clock import CameraClock
 from mediasrv.media.nal import parse_sps, video_format
 from mediasrv.media.rtp import Deliver, Depacketizer, H264Depacketizer, ParameterSets
 from mediasrv.media.timeline import SessionTimeline, TrackTimeline
@@ -105,11 +106,11 @@ class Intake:
         if self.video is not None:
             self.video.disturb(now)
 
-    def note_camera_clock(self, offset_us: int, uncertainty_us: int) -> None:
+    def note_camera_clock(self, clock: CameraClock) -> None:
         """The camera's clock against the server's, by a sender report."""
         if self._session is not None:
-            self._session.counts.camera_offset_us = offset_us
-            self._session.counts.camera_uncertainty_us = uncertainty_us
+            self._session.counts.camera_offset_us = clock.offset_us
+            self._session.counts.camera_uncertainty_us = clock.uncertainty_us
 
     def wall_us(self, now: float) -> int | None:
         """Server wall time at `now` by the session's own pair of clocks; None outside a session."""

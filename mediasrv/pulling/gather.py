@@ -1,8 +1,8 @@
-"""Reads the streams that nobody watches live many at a time, on a timer, instead of waking for each of them.
+"""Reads the streams that nobody watches live together, on one beat, instead of waking for each packet of each.
 
-What a wake of the process costs (leaving the idle state, caches gone cold, a system call to learn what arrived) is
-more than what parsing a picture costs, and a recorder does not mind if a picture is read 50 ms after it came. So each
-reader has a turn once an interval, and the turns of many share one wake (docs/adr/007-read-many-streams-at-once.md).
+What a wake of the process costs (a system call to learn what arrived, caches and branch predictors gone cold) is more
+than what parsing a picture costs, and a recorder does not mind when a picture is read 0.2 s after it came
+(docs/adr/007-one-beat-for-unwatched-streams.md).
 """
 
 from __future__ import annotations
@@ -11,63 +11,52 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-TURNS: Final = 4
-"""Wakes an interval at most: reading hundreds of streams in one go would keep viewers waiting."""
-
-A_TURN: Final = 20
-"""Readers that share a turn before another one is opened."""
+SLICE: Final = 20
+"""Readers that are called in one go. Whoever is watched live is served between two slices: some 5 ms."""
 
 Reader = Callable[[], None]
-"""Reads what has arrived, never blocks, never raises."""
+"""Reads what has arrived; never blocks, never raises."""
 
 
 class Gatherer:
-    """Calls each of its readers once every `interval_s`. For the event loop's thread only."""
+    """Calls each of its readers once every `interval_s`, then `after`. For the event loop's thread only."""
 
-    def __init__(self, interval_s: float) -> None:
+    def __init__(self, interval_s: float, after: Callable[[], None] | None = None) -> None:
         self.interval_s = interval_s
-        self._turns = [_Turn(number * interval_s / TURNS, interval_s) for number in range(TURNS)]
-
-    def add(self, reader: Reader) -> None:
-        """`reader` must not be here already."""
-        turn = next((turn for turn in self._turns if len(turn.readers) < A_TURN), None)
-        (turn or min(self._turns, key=lambda turn: len(turn.readers))).add(reader)
-
-    def remove(self, reader: Reader) -> None:
-        """One that is not here is no error."""
-        for turn in self._turns:
-            turn.remove(reader)
-
-
-class _Turn:
-    """Readers that are called at the same moment: `offset_s` after each whole interval of the loop's clock."""
-
-    __slots__ = ("_interval_s", "_loop", "_offset_s", "_timer", "readers")
-
-    def __init__(self, offset_s: float, interval_s: float) -> None:
-        self.readers: tuple[Reader, ...] = ()
-        self._offset_s = offset_s
-        self._interval_s = interval_s
+        self._after = after
+        self._readers: dict[Reader, None] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, reader: Reader) -> None:
-        self.readers += (reader,)
+        """Twice does no harm."""
+        self._readers[reader] = None
         if self._timer is None:
             self._schedule()
 
     def remove(self, reader: Reader) -> None:
-        self.readers = tuple(other for other in self.readers if other != reader)
-        if not self.readers and self._timer is not None:
+        """One that is not here is no error."""
+        self._readers.pop(reader, None)
+        if not self._readers and self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
+    def next_beat(self, at: float) -> float:
+        """The first beat at or after `at` (the loop's time): what is done then costs no wake of its own."""
+        return -(-at // self.interval_s) * self.interval_s
+
     def _schedule(self) -> None:
         loop = asyncio.get_running_loop()
-        passed = (loop.time() - self._offset_s) // self._interval_s
-        self._timer = loop.call_at((passed + 1) * self._interval_s + self._offset_s, self._read)
+        self._timer = loop.call_at(self.next_beat(loop.time() + self.interval_s / 2), self._beat)
 
-    def _read(self) -> None:
-        for reader in self.readers:
-            reader()
-        if self.readers:
-            self._schedule()
+    def _beat(self) -> None:
+        self._schedule()
+        self._read(tuple(self._readers), 0)
+
+    def _read(self, readers: tuple[Reader, ...], start: int) -> None:
+        for reader in readers[start : start + SLICE]:
+            if reader in self._readers:
+                reader()
+        if start + SLICE < len(readers):
+            asyncio.get_running_loop().call_soon(self._read, readers, start + SLICE)
+        elif self._after is not None:
+            self._after()

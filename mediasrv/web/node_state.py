@@ -19,7 +19,7 @@ from mediasrv.retention import RetentionState
 from mediasrv.storage.spool import SpoolCondition, SpoolState
 from mediasrv.web.metrics import Metric, counter, gauge
 
-_STEP_S: Final = 0.05
+_STEP_S: Final = 0.1
 _WINDOW: Final = 1200
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 

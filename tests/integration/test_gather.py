@@ -71,7 +71,7 @@ async def test_reads_follow_who_watches_and_no_access_unit_is_lost() -> None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
     assert watched > 40
-    assert max(unwatched, unwatched_again) < 0.6 * watched
+    assert max(unwatched, unwatched_again) <= 1.2 / SETTINGS.gather_s
     video = [part for part in recording.parts if part.format.kind is TrackKind.VIDEO]
     counters = [read_counters(sample.payload) for part in video for sample in read_samples(part.fragment)]
     numbers = [counter.counter for counter in counters if counter]
