@@ -6,7 +6,7 @@ and is handed out before the video part, so that whoever cuts segments there can
 Only GOPs shorter than half a part share one.
 
 The duration of an access unit is the distance to the next one (docs/time.md, 4); the newest one
-therefore waits, in `pending`, for its successor.
+therefore waits for its successor.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Segmenter:
             self._session = unit.session
         if unit.format.kind is TrackKind.VIDEO:
             self._push_video(unit, parts)
-        elif self._video.pending is not None or self._is_audio_only(unit):
+        elif self._video.units or self._is_audio_only(unit):
             self._audio.push(unit, False, parts)
             self._video.close_if_stale(unit.arrived_us - self._stale_us, parts)
         return parts
@@ -69,7 +69,7 @@ class Segmenter:
         return parts
 
     def _push_video(self, unit: AccessUnit, parts: list[Part]) -> None:
-        if self._video.pending is None and not unit.keyframe:
+        if not self._video.units and not unit.keyframe:
             return
         cut = unit.keyframe and not self._video.is_short_gop(unit)
         if cut and unit.dts >= self._next_segment_dts:
@@ -101,66 +101,62 @@ def parts_before(units: Iterable[AccessUnit], dts: int, part_s: float) -> list[P
 class _OpenPart:
     """The part of one track that is being filled: its access units, the newest of which still has no duration."""
 
-    __slots__ = ("_last_duration", "_limit", "_part_s", "_sequence", "_units")
+    __slots__ = ("_last_duration", "_limit", "_part_s", "_sequence", "units")
 
     def __init__(self, part_s: float) -> None:
         self._part_s = part_s
         self._limit = 0.0
-        self._units: list[AccessUnit] = []
+        self.units: list[AccessUnit] = []
         self._last_duration = 0
         self._sequence = 0
 
     @property
-    def pending(self) -> AccessUnit | None:
-        return self._units[-1] if self._units else None
-
-    @property
     def open_from(self) -> int | None:
-        return self._units[0].dts if self._units else None
+        return self.units[0].dts if self.units else None
 
     def is_short_gop(self, keyframe: AccessUnit) -> bool:
         """Whether what is open holds nothing but GOPs, so short that it need not end before this keyframe."""
-        if not self._units or not self._units[0].keyframe:
+        if not self.units or not self.units[0].keyframe:
             return False
-        return keyframe.dts - self._units[0].dts < self._part_s * keyframe.format.clock_rate / 2
+        return keyframe.dts - self.units[0].dts < self._part_s * keyframe.format.clock_rate / 2
 
     def push(self, unit: AccessUnit, cut: bool, parts: list[Part]) -> None:
         """`unit` gives the pending one its duration; `cut` says that a new part has to begin with it. Hot."""
-        if self._units:
-            pending, dts = self._units[-1], unit.dts
+        if self.units:
+            pending, dts = self.units[-1], unit.dts
             duration = dts - pending.dts
-            if dts - self._units[0].dts > self._limit:
+            if dts - self.units[0].dts > self._limit:
                 self.close(parts)
             # The next access unit will most likely last as long as this one: a part that has no room for it is
             # complete now, one access unit sooner than certainty would have it.
-            if cut or dts - self._units[0].dts + duration > self._limit or unit.format is not pending.format:
-                self._close(self._units, dts, parts)
-                self._units = []
+            if cut or dts - self.units[0].dts + duration > self._limit or unit.format is not pending.format:
+                self._close(self.units, dts, parts)
+                self.units = []
             self._last_duration = duration
-        if not self._units:
+        if not self.units:
             self._limit = self._part_s * unit.format.clock_rate
-        self._units.append(unit)
+        self.units.append(unit)
 
     def close(self, parts: list[Part]) -> None:
         """Ends the part, if anything is in it; the pending access unit begins the next one."""
-        if len(self._units) > 1:
-            pending = self._units.pop()
-            self._close(self._units, pending.dts, parts)
-            self._units = [pending]
+        if len(self.units) > 1:
+            pending = self.units.pop()
+            self._close(self.units, pending.dts, parts)
+            self.units = [pending]
 
     def close_if_stale(self, before_us: int, parts: list[Part]) -> None:
-        if len(self._units) > 1 and self._units[0].arrived_us < before_us:
+        if len(self.units) > 1 and self.units[0].arrived_us < before_us:
             self.close(parts)
 
     def finish(self, parts: list[Part]) -> None:
         """The end of the session: the newest access unit lasts as long as the one before."""
-        if self._units:
-            last = self._units[-1]
+        if self.units:
+            last = self.units[-1]
             end = last.dts + (self._last_duration or _lone_duration(last))
-            if end - self._units[0].dts > self._limit:
+            if end - self.units[0].dts > self._limit:
                 self.close(parts)
-            self._close(self._units, end, parts)
-            self._units = []
+            self._close(self.units, end, parts)
+            self.units = []
         self._last_duration = 0
 
     def _close(self, units: Sequence[AccessUnit], end_dts: int, parts: list[Part]) -> None:

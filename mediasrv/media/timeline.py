@@ -95,7 +95,14 @@ class TrackTimeline:
         if self._rtp_timestamp is None:
             self._begin(arrival)
         else:
-            self._advance(((rtp_timestamp - self._rtp_timestamp + 0x8000_0000) & 0xFFFF_FFFF) - 0x8000_0000, arrival)
+            waited_s = arrival - self._arrival
+            self._interval += (waited_s - self._interval) * _PULL
+            step = (rtp_timestamp - self._rtp_timestamp) & 0xFFFF_FFFF
+            step_s = step / self._rate
+            if step < 0x8000_0000 and -JUMP_S <= step_s - waited_s <= JUMP_S:
+                self._presented += step
+            else:
+                self._advance_oddly(((step + 0x8000_0000) & 0xFFFF_FFFF) - 0x8000_0000, waited_s, arrival)
         self._rtp_timestamp = rtp_timestamp
         presented = self._presented
         position = self._order.decode_position(presented) if self._reordered else presented
@@ -120,17 +127,9 @@ class TrackTimeline:
         self._presented = self._order.restart(round(arrival * self._rate))
         self._drift.restart_bucket(arrival)
 
-    def _advance(self, step: int, arrival: float) -> None:
+    def _advance_oddly(self, step: int, waited_s: float, arrival: float) -> None:
         """Moves media time on by a difference of timestamps, or to the arrival if that is a jump."""
-        waited_s = arrival - self._arrival
-        self._interval += (waited_s - self._interval) * _PULL
         step_s = step / self._rate
-        if step < 0 or not -JUMP_S <= step_s - waited_s <= JUMP_S:
-            self._advance_oddly(step, step_s, waited_s, arrival)
-        else:
-            self._presented += step
-
-    def _advance_oddly(self, step: int, step_s: float, waited_s: float, arrival: float) -> None:
         # A leap of media time that only makes up for a delay before it is no jump: the network caught up.
         ahead_s = self._presented / self._rate + step_s + self._offset - arrival
         if step_s < -_REORDER_S or (step_s - waited_s > JUMP_S and ahead_s > JUMP_S):
