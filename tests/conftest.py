@@ -26,3 +26,4 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with running_stack(Path(tmp_path_factory.mktemp("stack")), {**FARM, "gop": 2}) as stack:
         stack.wait_until_recording()
         yield stack
+        assert stack.server.stop() == 0, "after all that was done with it the server does not end when it is asked to"

@@ -14,7 +14,7 @@ import pytest
 
 from mediasrv.cameras import Cameras
 from mediasrv.cameras.drivers import CameraDrivers, Login
-from mediasrv.cameras.supervisor import Backoff
+from mediasrv.cameras.supervisor import Backoff, StreamSupervisor
 from mediasrv.cameras.views import CameraChanges, NewCamera, Pick, Profile, RecordingView
 from mediasrv.catalogue import Catalogue
 from mediasrv.catalogue.migrate import upgrade
@@ -244,6 +244,35 @@ async def test_a_viewer_holds_the_substream_beyond_its_linger(world: World) -> N
     assert stream(world, "gate", StreamName.SUB).state == "live"
     subscription.close()
     await until(lambda: stream(world, "gate", StreamName.SUB).state == "idle")
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_viewer_that_leaves_while_the_pull_is_ended_does_not_hold_it_up(turns: int) -> None:
+    """A server that stops sends its viewers away in about the turn of the loop in which it ends its pulls."""
+    mountpoint = Mountpoint(StreamRef("gate", StreamName.MAIN), 0.48)
+    connected, sink = asyncio.Event(), SimpleNamespace(on_access_unit=None, on_session_ended=None)
+
+    async def connect(_: Mountpoint) -> Any:
+        return SimpleNamespace(run=pull, stop_reason="")
+
+    async def pull() -> None:
+        connected.set()
+        await asyncio.Event().wait()
+
+    clock, settings = SystemClock(), PullSettings()
+    supervisor = StreamSupervisor(
+        mountpoint, connect, on_demand=False, failed=lambda *_: None, clock=clock, settings=settings
+    )
+    subscription = mountpoint.subscribe(sink)
+    run = asyncio.create_task(supervisor.run())
+    await connected.wait()
+    await asyncio.sleep(0)
+    run.cancel()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    subscription.close()
+    done, _ = await asyncio.wait({run}, timeout=5)
+    assert done
 
 
 async def test_ensure_says_why_a_stream_cannot_be_had(world: World) -> None:
