@@ -6,16 +6,20 @@ import asyncio
 import dataclasses
 import json
 import random
+import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from load_tests.seaweed import SeaweedServer
+from load_tests.stack import wait_for
 from mediasrv.clock import SECOND_US
 from mediasrv.media.access_unit import Session
 from mediasrv.settings import SpoolSettings, StorageSettings
@@ -27,6 +31,8 @@ KILLS = 20
 LOST_US = 1_000_000
 LOST_UNITS = 1
 """Of 125 pictures that are fed at once: the last one waits for its successor."""
+ONE_KEY_S = 24 * 3600
+"""A new key would have to be catalogued before the object that it seals is stored."""
 NEVER = SpoolSettings(sync_interval_s=3600.0)
 """Nothing becomes durable but by `flush`, so that a test says when."""
 
@@ -52,27 +58,44 @@ async def test_what_was_durable_survives_twenty_kills_and_nothing_is_doubled(
         await running.all_stored()
         kept = check_units(Counter(map(run_and_number, await running.read_back())), runs)
         await check_time_line(running, kept)
+        await check_footers(running)
         listed = sorted([item.key async for item in running.store.list()])
         assert listed == sorted(row.object_key for row in await running.rows())
 
 
-def record_and_kill(directory: Path, storage: StorageSettings, number: int, dice: random.Random) -> Run:
-    command = [sys.executable, "-m", "tests.integration.kill_child", str(directory), str(number)]
-    arguments = json.dumps(dataclasses.asdict(storage))
-    child = subprocess.Popen([*command, arguments], stdout=subprocess.PIPE, text=True)
-    assert child.stdout is not None
-    try:
-        started_us = int(child.stdout.readline().split()[1])
-        first = child.stdout.readline()
-        time.sleep(dice.uniform(0.0, 1.5))  # the random point: the very time is what is tried
-    finally:
-        child.kill()
+class Child:
+    """A recorder in a process of its own, as of `__init__` with durable footage."""
+
+    def __init__(self, directory: Path, storage: StorageSettings, number: int, key_period_s: int = 2) -> None:
+        settings = json.dumps(dataclasses.asdict(storage))
+        arguments = (str(directory), str(number), settings, str(key_period_s))
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.integration.kill_child", *arguments], stdout=subprocess.PIPE, text=True
+        )
+        assert self._process.stdout is not None
+        self._started_us = int(self._process.stdout.readline().split()[1])
+        self._first = self._process.stdout.readline()
+
+    def __enter__(self) -> Child:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        with self._process:  # which waits and closes its pipe
+            pass
+
+    def kill(self) -> Run:
+        self._process.kill()
         killed_us = time.time_ns() // 1000
-    # A line that was cut off by the kill was not said.
-    said = (first + child.stdout.read()).rpartition("\n")[0].splitlines()
-    child.stdout.close()
-    child.wait()
-    return Run(started_us, int(said[-1].split()[1]), killed_us)
+        # A line that was cut off by the kill was not said.
+        said = (self._first + self._process.communicate()[0]).rpartition("\n")[0].splitlines()
+        return Run(self._started_us, int(said[-1].split()[1]), killed_us)
+
+
+def record_and_kill(directory: Path, storage: StorageSettings, number: int, dice: random.Random) -> Run:
+    with Child(directory, storage, number) as child:
+        time.sleep(dice.uniform(0.0, 1.5))  # the random point: the very time is what is tried
+        return child.kill()
 
 
 def check_units(read: Counter[tuple[int, int]], runs: list[Run]) -> list[tuple[int, int]]:
@@ -87,6 +110,16 @@ def check_units(read: Counter[tuple[int, int]], runs: list[Run]) -> list[tuple[i
         assert run.killed_us - ended_us <= LOST_US
         spans.append((run.started_us, ended_us))
     return spans
+
+
+async def check_footers(running: Running) -> None:
+    """What was being recorded when the kill came says so; all before it ended as it should."""
+    by_session: dict[str, list[str]] = {}
+    for row in await running.rows():
+        by_session.setdefault(row.session_id, []).append(row.ended)
+    assert len(by_session) == KILLS
+    for footers in by_session.values():
+        assert footers == ["closed"] * (len(footers) - 1) + ["recovered"]
 
 
 async def check_time_line(running: Running, kept: list[tuple[int, int]]) -> None:
@@ -110,6 +143,34 @@ async def check_time_line(running: Running, kept: list[tuple[int, int]]) -> None
 
 
 # --- moments that random kills seldom hit --------------------------------------------------------
+
+
+async def test_an_object_that_was_stored_and_not_yet_catalogued_is_neither_lost_nor_doubled(
+    tmp_path: Path, storage: StorageSettings, s3: SeaweedServer
+) -> None:
+    run = record_and_kill_before_a_row(tmp_path, storage, s3)
+    async with home(tmp_path, storage).opened() as running:
+        await running.all_stored()
+        check_units(Counter(map(run_and_number, await running.read_back())), [run])
+        listed = sorted([item.key async for item in running.store.list()])
+        assert listed == sorted(row.object_key for row in await running.rows())
+
+
+def record_and_kill_before_a_row(directory: Path, storage: StorageSettings, s3: SeaweedServer) -> Run:
+    """The kill comes when an object is in the bucket and a locked catalogue has not taken its row."""
+    bucket = s3.client()
+
+    def stored() -> int:
+        return len(list(bucket.list_objects(storage.bucket, recursive=True)))
+
+    with Child(directory, storage, 0, ONE_KEY_S) as child:
+        wait_for(stored, 20, step_s=0.01)
+        with closing(sqlite3.connect(directory / "catalogue.db", isolation_level=None)) as blocker:
+            blocker.execute("BEGIN IMMEDIATE")
+            before = stored()
+            wait_for(lambda: stored() > before, 20, step_s=0.01)
+            time.sleep(0.5)  # ten syncs of the spool: what it released too early would be gone for good
+            return child.kill()
 
 
 @pytest.mark.parametrize("seen_alive", [False, True])
