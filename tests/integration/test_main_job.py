@@ -6,9 +6,7 @@ import json
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 
@@ -19,22 +17,10 @@ from load_tests.server import ApiClient, ApiError
 from load_tests.stack import Stack, wait_for
 from mediasrv.media.nal import NAL_IDR, NAL_PPS, NAL_SLICE, NAL_SPS, iter_avcc, nal_type
 from tests.integration.s3 import find_plain
+from tests.integration.timeline import Gap, time_line
 
 WATCHED_S = 180.0
 OBJECT_MAGIC = b"MSRVOBJ1"
-
-
-def iso(at: datetime) -> str:
-    return quote(at.isoformat())
-
-
-def timeline(stack: Stack, camera_id: str, start: datetime, end: datetime) -> dict[str, Any]:
-    found: dict[str, Any] = stack.client.get(f"/api/v1/cameras/{camera_id}/timeline?start={iso(start)}&end={iso(end)}")
-    return found
-
-
-def when(text: str) -> datetime:
-    return datetime.fromisoformat(text)
 
 
 def test_access_units_before_the_first_keyframe_are_a_gap_with_its_cause(server: Stack) -> None:
@@ -42,13 +28,11 @@ def test_access_units_before_the_first_keyframe_are_a_gap_with_its_cause(server:
     server.farm.fault(camera_id, "drop")
     before = datetime.now(UTC)
 
-    def closed_gaps() -> list[dict[str, Any]]:
-        found = timeline(server, camera_id, before, datetime.now(UTC))["gaps"]
-        return [gap for gap in found if gap["end"] is not None and when(gap["start"]) >= before - timedelta(seconds=1)]
+    def gaps() -> list[Gap]:
+        return [gap for gap in time_line(server.client, camera_id, before).gaps if not gap.is_open]
 
-    gaps = wait_for(lambda: [g for g in closed_gaps() if g["cause"] == "waiting_keyframe"] and closed_gaps(), 30)
-    assert {gap["cause"] for gap in gaps} <= {"camera_lost", "waiting_keyframe"}
-    assert all(gap["sentence"] and gap["sentence_vi"] for gap in gaps)
+    wait_for(lambda: "waiting_keyframe" in [gap.cause for gap in gaps()], 30)
+    assert {gap.cause for gap in gaps()} == {"camera_lost", "waiting_keyframe"}
     session = server.farm.sessions(camera_id)[-1]
     wait_for(lambda: _counted_before_keyframe(server, camera_id) == session["first_keyframe"] - session["first"], 10)
 
@@ -136,21 +120,16 @@ def test_every_access_unit_of_three_minutes_comes_back_once_in_order_and_signed(
 
 
 def _recorded_since(stack: Stack, camera_id: str, seconds: float) -> datetime | None:
-    now = datetime.now(UTC)
-    spans = timeline(stack, camera_id, now - timedelta(hours=1), now)["coverage"]
-    long_enough = [span for span in spans if when(span["end"]) - when(span["start"]) >= timedelta(seconds=seconds)]
-    return when(long_enough[-1]["start"]) if long_enough else None
+    spans = time_line(stack.client, camera_id).coverage
+    long_enough = [start for start, end in spans if end - start >= timedelta(seconds=seconds)]
+    return long_enough[-1] if long_enough else None
 
 
 def test_coverage_and_gaps_leave_no_hole_and_do_not_overlap(server: Stack) -> None:
-    camera_id = server.cameras[0]
-    now = datetime.now(UTC)
-    found = timeline(server, camera_id, now - timedelta(hours=1), now)
-    spans = sorted(
-        (when(one["start"]), when(one["end"] or now.isoformat())) for one in found["coverage"] + found["gaps"]
-    )
-    for (_, earlier_end), (later_start, _) in pairwise(spans):
-        assert abs(later_start - earlier_end) <= timedelta(milliseconds=60), (earlier_end, later_start)
+    found = time_line(server.client, server.cameras[0])
+    assert len(found.coverage) >= 2
+    assert found.gaps
+    found.check_whole(timedelta(milliseconds=60))
 
 
 def test_nothing_of_the_stream_lies_plain_on_any_disk(server: Stack) -> None:
