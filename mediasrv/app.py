@@ -38,6 +38,7 @@ from mediasrv.recorder import NodeContext, Recorder
 from mediasrv.retention import RetentionTask
 from mediasrv.rtsp_pull import RtspPull, RtspSource
 from mediasrv.security.credentials import CredentialVault
+from mediasrv.security.head_witness import HeadWitness
 from mediasrv.settings import Settings, load_cameras, read_secret
 from mediasrv.storage.footage import Footage, KeyRing
 from mediasrv.storage.keys import Identity, NodeKey
@@ -133,6 +134,15 @@ class _Server:
             clock,
             settings.retention,
         )
+        self.witness = HeadWitness(
+            base.catalogue,
+            store,
+            settings.server.node_name,
+            node.key.sign,
+            clock,
+            settings.security.head_interval_s,
+            settings.storage,
+        )
         self.state = NodeState(self._node_parts(), clock)
         self.services = Services(
             settings=settings,
@@ -154,7 +164,7 @@ class _Server:
         await self._prepare()
         app = build_app(self.services)
         viewing = (self.cameras.run, self.webrtc.run, self.hls.run, app[VIEWERS].run, self.state.loop.run)
-        async with _running(self.recorder.run, self._node.ownership.run, self._keep_buckets):
+        async with _running(self.recorder.run, self._node.ownership.run, self._keep_buckets, self.witness.run):
             async with _running(*viewing, self.retention.run):
                 runner = await listen(app, self._settings.server.host, self._settings.server.port, 1.0)
                 try:
@@ -166,6 +176,7 @@ class _Server:
                     await runner.cleanup()
             # The cameras have ended their sessions: what they sent last is in the recorder's hands.
             await self.recorder.flush()
+            await self.witness.copy_last()
         await self.spool.close()
         self.footage.close()
 
@@ -226,6 +237,7 @@ class _Server:
             spool=lambda: self.spool.state,
             upload=lambda: self.recorder.status.uploads,
             retention=lambda: self.retention.state,
+            witness=lambda: self.witness.state,
         )
 
 

@@ -99,6 +99,10 @@ _SENTENCES: Final[dict[str, tuple[str, str]]] = {
     "storage_timeout": ("The object store does not answer in time.", "Kho lưu trữ không trả lời kịp thời."),
     "storage_full": ("The object store is out of space.", "Kho lưu trữ đã hết chỗ."),
     "storage_failed": ("The object store answers with errors.", "Kho lưu trữ trả lời lỗi."),
+    "access_log_broken": (
+        "The access log was tampered with: run mediasrv check.",
+        "Nhật ký truy cập đã bị sửa: hãy chạy mediasrv check.",
+    ),
     "catalogue_failed": ("The catalogue does not take entries now.", "Danh mục hiện không ghi được."),
     "credentials_unreadable": (
         "The camera's stored credentials cannot be opened with this node's key: enter them again.",

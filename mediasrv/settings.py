@@ -10,17 +10,21 @@ from __future__ import annotations
 import dataclasses
 import ipaddress
 import os
+import re
 import tomllib
 import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from mediasrv.errors import SettingsError
 
 T = TypeVar("T")
+
+_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
+"""Of a cell or node: part of the keys of objects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +159,10 @@ class HlsSettings:
 
 @dataclass(frozen=True, slots=True)
 class SecuritySettings:
-    """argon2id costs follow RFC 9106, 4 (second recommended option)."""
+    """argon2id costs follow RFC 9106, 4 (second recommended option).
+
+    `head_interval_s` bounds how old the copy of the access log's head in the footage bucket is.
+    """
 
     session_s: int = 12 * 3600
     login_attempts: int = 10
@@ -165,6 +172,7 @@ class SecuritySettings:
     argon2_parallelism: int = 4
     cookie_secure: bool = False
     invite_s: int = 24 * 3600
+    head_interval_s: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,9 +280,7 @@ def _parse_value(hint: Any, value: Any, where: str) -> Any:
 
 
 def _check(settings: Settings) -> None:
-    unknown = set(settings.server.roles) - {"record", "unseal", "web"}
-    if unknown:
-        raise SettingsError(f"server.roles knows record, unseal and web, not {', '.join(sorted(unknown))}.")
+    _check_server(settings.server)
     if not 0.1 <= settings.recording.part_s <= 0.5:
         raise SettingsError("recording.part_s must lie between 0.1 and 0.5 seconds.")
     if not 0.05 <= settings.spool.sync_interval_s <= 0.35:
@@ -283,6 +289,8 @@ def _check(settings: Settings) -> None:
         raise SettingsError("pull.gather_s must lie between 0.01 and 0.25 seconds.")
     if not {"record", "web"} <= set(settings.server.roles):
         raise SettingsError("server.roles must hold record and web; only unseal may be left out.")
+    if settings.security.head_interval_s < 1:
+        raise SettingsError("security.head_interval_s must be at least 1 second.")
     if settings.recording.object_s < 5:
         raise SettingsError("recording.object_s must be at least 5 seconds.")
     if settings.storage.bucket == settings.storage.key_bucket:
@@ -294,6 +302,17 @@ def _check(settings: Settings) -> None:
             )
     for network in settings.pull.allowed_networks:
         _check_network(network)
+
+
+def _check_server(server: ServerSettings) -> None:
+    unknown = set(server.roles) - {"record", "unseal", "web"}
+    if unknown:
+        raise SettingsError(f"server.roles knows record, unseal and web, not {', '.join(sorted(unknown))}.")
+    if not {"record", "web"} <= set(server.roles):
+        raise SettingsError("server.roles must hold record and web; only unseal may be left out.")
+    for name in ("cell", "node_name"):
+        if _NAME.fullmatch(getattr(server, name)) is None:
+            raise SettingsError(f"server.{name} must be 1 to 64 of a-z, 0-9 and inner hyphens.")
 
 
 def _check_network(network: str) -> None:

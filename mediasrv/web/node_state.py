@@ -16,6 +16,7 @@ from mediasrv.cameras.views import CameraView
 from mediasrv.clock import Clock, from_us
 from mediasrv.reasons import Reason, reason
 from mediasrv.retention import RetentionState
+from mediasrv.security.head_witness import WitnessState
 from mediasrv.storage.spool import SpoolCondition, SpoolState
 from mediasrv.web.metrics import Metric, counter, gauge
 
@@ -48,6 +49,7 @@ class NodeParts:
     spool: Callable[[], SpoolState] | None
     upload: Callable[[], Upload] | None
     retention: Callable[[], RetentionState] | None
+    witness: Callable[[], WitnessState]
 
 
 class LoopWatch:
@@ -89,6 +91,7 @@ class NodeState:
             "spool": self._spool(),
             "storage": self._storage(),
             "retention": self._retention(),
+            "access_log": self._access_log(),
         }
         return {name: section for name, section in sections.items() if section is not None}
 
@@ -104,6 +107,8 @@ class NodeState:
             upload = self._parts.upload()
             yield gauge("mediasrv_uploads_waiting", "Recording objects not yet stored.", upload.waiting)
             yield counter("mediasrv_objects_stored_total", "Recording objects stored and catalogued.", upload.stored)
+        broken = self._parts.witness().broken is not None
+        yield gauge("mediasrv_access_log_broken", "1 where the access log was tampered with.", broken)
 
     def _troubles(self) -> Iterable[Reason]:
         if self._parts.spool is not None:
@@ -170,6 +175,16 @@ class NodeState:
         state = self._parts.retention()
         last = _iso(state.last_round_us) if state.last_round_us else None
         return {"condition": str(state.condition), "reason": state.code or None, "last_round_at": last}
+
+    def _access_log(self) -> dict[str, Any]:
+        state = self._parts.witness()
+        code = "access_log_broken" if state.broken else state.reason_code
+        return {
+            "condition": "broken" if state.broken else "failing" if code else "ok",
+            "reason": reason(code).sentence if code else None,
+            "copied_entry": state.copied.entry if state.copied else None,
+            "copied_at": _iso(state.copied_us) if state.copied else None,
+        }
 
 
 def _iso(wall_us: int) -> str:

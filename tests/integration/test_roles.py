@@ -61,7 +61,7 @@ def _node_key(stack: Stack) -> str:
 def _fetch_object_and_key(s3: SeaweedServer, directory: Path) -> KeyRecord:
     """The first object and the record of its key, as `object` and `key`."""
     client = s3.client()
-    stored = next(iter(client.list_objects("roles-footage", recursive=True))).object_name
+    stored = next(iter(client.list_objects("roles-footage", "cell-1/", recursive=True))).object_name
     assert stored
     client.fget_object("roles-footage", stored, str(directory / "object"))
     body = (directory / "object").read_bytes()
