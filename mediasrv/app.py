@@ -118,7 +118,14 @@ class _Server:
         )
         vault = CredentialVault(node.key.derive(_VAULT))
         self.cameras = Cameras(
-            self.hub, base.catalogue, vault, self._drivers(clock), clock, settings.pull, settings.server.cell
+            self.hub,
+            base.catalogue,
+            base.access_log,
+            vault,
+            self._drivers(clock),
+            clock,
+            settings.pull,
+            settings.server.cell,
         )
         self.webrtc = WebRtcService(self.hub, settings.webrtc, clock, self.cameras.ensure)
         self.hls = HlsService(self.hub, settings.hls, clock, self.cameras.ensure)

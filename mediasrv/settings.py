@@ -287,8 +287,6 @@ def _check(settings: Settings) -> None:
         raise SettingsError("spool.sync_interval_s must lie between 0.05 and 0.35 seconds.")
     if not 0.01 <= settings.pull.gather_s <= 0.25:
         raise SettingsError("pull.gather_s must lie between 0.01 and 0.25 seconds.")
-    if not {"record", "web"} <= set(settings.server.roles):
-        raise SettingsError("server.roles must hold record and web; only unseal may be left out.")
     if settings.security.head_interval_s < 1:
         raise SettingsError("security.head_interval_s must be at least 1 second.")
     if settings.recording.object_s < 5:

@@ -121,6 +121,8 @@ def read_head(connection: Connection, until_us: int | None = None) -> Head:
 def append_events(connection: Connection, events: list[Event], now_us: int) -> Head:
     """Appends in the caller's transaction; the new head. IntegrityError where another process was faster."""
     head = read_head(connection)
+    if not events:
+        return head
     rows = []
     for event in events:
         row = _row(head, event, now_us)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from mediasrv.media.access_unit import StreamName, StreamRef
+from mediasrv.security.accounts import COMMAND_LINE
 from mediasrv.security.sessions import token_id
 from mediasrv.web.application import VIEWERS
 from tests.integration.web.site import Site
@@ -55,7 +56,7 @@ async def test_whatever_is_revoked_ends_a_webrtc_viewer_within_five_seconds(site
     elif how == "expiry":
         world.clock.advance(60)
     else:
-        await world.cameras.remove(NORTH)
+        await world.cameras.remove(NORTH, COMMAND_LINE)
     world.clock.advance(4)
     await site.app[VIEWERS].end_revoked()
     assert [viewer.ref.camera_id for viewer in world.live.present.values()] == [SOUTH]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from mediasrv.security.accounts import COMMAND_LINE
 from mediasrv.security.policy import ROLES, Permission
 from mediasrv.web.application import ROUTES
 from mediasrv.web.routing import ANY_ACCOUNT, PUBLIC, Route, Scope
@@ -105,7 +106,7 @@ async def test_health_is_public_and_metrics_are_for_loopback_or_a_permission(sit
 
 async def test_a_camera_out_of_service_is_gone_but_its_footage_is_not(site: Site) -> None:
     token = await site.world.account("lan", "viewer", "auditor")
-    await site.world.cameras.remove(NORTH)
+    await site.world.cameras.remove(NORTH, COMMAND_LINE)
     site.world.clock.advance(5)
     assert await site.problem("GET", f"/hls/{NORTH}/index.m3u8", token) == (404, "camera_not_found")
     assert (await site.call("GET", f"/playback/{NORTH}/index.m3u8?{SPAN}", token))[0] == 200
