@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import gc
 import logging
 import signal
@@ -20,7 +19,7 @@ from mediasrv import onvif
 from mediasrv.cameras import Cameras
 from mediasrv.cameras.drivers import CameraDrivers, Login
 from mediasrv.cameras.supervisor import Backoff
-from mediasrv.cameras.views import Pick, Profile, RecordingView
+from mediasrv.cameras.views import Profile, RecordingView
 from mediasrv.catalogue import Catalogue
 from mediasrv.catalogue.ownership import FileLockOwnership
 from mediasrv.catalogue.recordings import CatalogueKeys
@@ -249,16 +248,13 @@ class _Server:
 
 
 def _profile(device: onvif.OnvifDevice, picked: onvif.PickedStreams) -> Profile:
-    def pick(profile: onvif.OnvifProfile) -> Pick:
-        return Pick(**dataclasses.asdict(profile))
-
     return Profile(
         manufacturer=device.manufacturer,
         model=device.model,
         firmware=device.firmware,
         clock_offset_s=device.clock_offset_s,
-        main=pick(picked.main),
-        sub=pick(picked.sub) if picked.sub else None,
+        main=picked.main,
+        sub=picked.sub,
         explanation=picked.explanation,
         explanation_vi=picked.explanation_vi,
     )

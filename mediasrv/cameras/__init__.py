@@ -19,13 +19,14 @@ from sqlalchemy import Connection
 
 from mediasrv.cameras.drivers import CameraDrivers, Login, Puller
 from mediasrv.cameras.supervisor import StreamSupervisor
-from mediasrv.cameras.views import CameraChanges, CameraView, NewCamera, Pick, Profile, StreamView
+from mediasrv.cameras.views import CameraChanges, CameraView, NewCamera, Profile, StreamView
 from mediasrv.catalogue import Catalogue
 from mediasrv.catalogue import cameras as rows
 from mediasrv.clock import Clock
 from mediasrv.errors import CameraError, Conflict, InvalidRequest, NotFound, Unavailable
 from mediasrv.hub import Hub, Mountpoint
 from mediasrv.media.access_unit import Session, StreamName, StreamRef, VideoFormat, is_camera_id
+from mediasrv.media.profile import MediaProfile
 from mediasrv.reasons import reason
 from mediasrv.security.access_log import AccessLog, append_events
 from mediasrv.security.accounts import Actor
@@ -93,10 +94,11 @@ class Cameras:
         """Supervises until cancelled. The cameras of the catalogue start one after the other, `stagger_s` apart."""
         async with asyncio.TaskGroup() as group:
             self._group = group
-            for number, row in enumerate(await self._catalogue.read(rows.list_cameras)):
-                camera = self._cameras[row["camera_id"]] = _Camera(row)
-                if row["enabled"]:
-                    await self._start(camera, number * self._settings.stagger_s)
+            async with self._changing:  # a camera that is added meanwhile must not be found once more
+                for number, row in enumerate(await self._catalogue.read(rows.list_cameras)):
+                    camera = self._cameras[row["camera_id"]] = _Camera(row)
+                    if row["enabled"]:
+                        await self._start(camera, number * self._settings.stagger_s)
             try:
                 await asyncio.Event().wait()
             finally:
@@ -137,16 +139,7 @@ class Cameras:
             return await self._drivers.read_device(wish.address, login)
         main = await self._check_url(wish.address, login)
         sub = await self._check_url(wish.sub_address, login) if wish.sub_address else None
-        return Profile(
-            "",
-            "",
-            "",
-            None,
-            main,
-            sub,
-            "A plain RTSP address: pulled as given.",
-            "Địa chỉ RTSP: dùng nguyên như đã nhập.",
-        )
+        return _as_given(main, sub)
 
     async def add(self, wish: NewCamera, by: Actor) -> CameraView:
         """Probes, keeps and starts a camera. Raises Conflict, CameraError.
@@ -323,7 +316,7 @@ class Cameras:
         if camera.row["record"] and ref.stream is StreamName.MAIN:
             self._drivers.recording.note_outage(ref, self._clock.wall_us(), error.code)
 
-    async def _check_url(self, url: str, login: Login) -> Pick:
+    async def _check_url(self, url: str, login: Login) -> MediaProfile:
         """Pulls a plain URL until its format is known, into a mountpoint that nobody else sees."""
         mountpoint = Mountpoint(StreamRef("probe", StreamName.MAIN), 0.48)
         puller = self._drivers.pull(
@@ -341,7 +334,7 @@ class Cameras:
                 await asyncio.wait({pull}, timeout=0.02)
             if pull.done():
                 pull.result()
-            return _pick_of(url, mountpoint, puller)
+            return _found_at(url, mountpoint, puller)
         finally:
             pull.cancel()
             await asyncio.gather(pull, return_exceptions=True)
@@ -400,18 +393,18 @@ def _offers_sub(profile: Profile | None) -> bool:
 
 
 def _plain_profile(main_url: str, sub_url: str | None) -> Profile:
-    main = Pick("", "main", "", 0, 0, 0.0, 0, "", main_url)
+    main = MediaProfile("", "main", "", 0, 0, 0.0, 0, "", main_url)
     return _as_given(main, dataclasses.replace(main, name="sub", url=sub_url) if sub_url else None)
 
 
-def _as_given(main: Pick, sub: Pick | None) -> Profile:
+def _as_given(main: MediaProfile, sub: MediaProfile | None) -> Profile:
     english = "A plain RTSP address: pulled as given."
     return Profile("", "", "", None, main, sub, english, "Địa chỉ RTSP: dùng nguyên như đã nhập.")
 
 
-def _pick_of(url: str, mountpoint: Mountpoint, puller: Puller) -> Pick:
-    video = mountpoint.gop[0].format
+def _found_at(url: str, mountpoint: Mountpoint, puller: Puller) -> MediaProfile:
+    video, audio = mountpoint.gop[0].format, puller.report.audio_format
     if not isinstance(video, VideoFormat):
         raise CameraError("The stream holds no video.", code="codec_unsupported")
-    audio = puller.report.audio_format
-    return Pick("", "", video.codec.value, video.width, video.height, 0.0, 0, audio.codec.value if audio else "", url)
+    audio_name = audio.codec.value if audio else ""
+    return MediaProfile("", "", video.codec.value, video.width, video.height, 0.0, 0, audio_name, url)

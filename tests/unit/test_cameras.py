@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from mediasrv.cameras import Cameras
 from mediasrv.cameras.drivers import CameraDrivers, Login
 from mediasrv.cameras.supervisor import Backoff, StreamSupervisor
-from mediasrv.cameras.views import CameraChanges, NewCamera, Pick, Profile, RecordingView
+from mediasrv.cameras.views import CameraChanges, NewCamera, Profile, RecordingView
 from mediasrv.catalogue import Catalogue
 from mediasrv.catalogue import cameras as rows
 from mediasrv.catalogue.migrate import upgrade
@@ -24,6 +24,7 @@ from mediasrv.clock import SystemClock
 from mediasrv.errors import CameraError, Conflict, InvalidRequest, NotFound, Unavailable
 from mediasrv.hub import Hub, Mountpoint
 from mediasrv.media.access_unit import AccessUnit, Codec, Session, StreamName, StreamRef, VideoFormat
+from mediasrv.media.profile import MediaProfile
 from mediasrv.security.access_log import AccessLog, Entry, read_entries
 from mediasrv.security.accounts import Actor
 from mediasrv.security.credentials import CredentialVault
@@ -126,7 +127,7 @@ class World:
         self.readings += 1
         if self.device_failure is not None:
             raise self.device_failure
-        main = Pick("p1", "main", "h264", 640, 360, 15.0, 500, "pcma", f"rtsp://{address}/main")
+        main = MediaProfile("p1", "main", "h264", 640, 360, 15.0, 500, "pcma", f"rtsp://{address}/main")
         sub = dataclasses.replace(main, token="p2", name="sub", url=f"rtsp://{address}/sub")
         return Profile("Maker", "Model", "1.0", 0.0, main, sub, "Picked.", "Đã chọn.")
 
@@ -349,6 +350,35 @@ async def test_bad_and_doubled_ids_are_refused(world: World) -> None:
     await world.cameras.add(NewCamera("10.0.0.5", camera_id="gate"), by=ADMIN)
     with pytest.raises(Conflict):
         await world.cameras.add(NewCamera("10.0.0.5", camera_id="gate"), by=ADMIN)
+
+
+async def test_a_camera_that_is_added_while_the_others_start_is_pulled_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"sqlite:///{tmp_path}/catalogue.db"
+    await asyncio.to_thread(upgrade, url)
+    world, go_on, loaded = World(url), asyncio.Event(), asyncio.Event()
+    read = world.catalogue.read
+
+    async def slow(query: Any, *args: Any) -> Any:
+        if query is not rows.list_cameras:
+            return await read(query, *args)
+        await go_on.wait()
+        found = await read(query, *args)
+        loaded.set()
+        return found
+
+    monkeypatch.setattr(world.catalogue, "read", slow)
+    async with supervised(world.cameras):
+        adding = asyncio.create_task(world.cameras.add(NewCamera("10.0.0.5", camera_id="gate"), ADMIN))
+        await asyncio.wait({adding}, timeout=0.1)
+        go_on.set()
+        await asyncio.gather(adding, loaded.wait())
+        await until(lambda: stream(world, "gate").state == "live")
+        await world.cameras.remove("gate", ADMIN)
+        assert sum(world.running.values()) == 0
+    world.catalogue.close()
+    assert world.most_at_once == 1
 
 
 # --- the access log ------------------------------------------------------------------------------

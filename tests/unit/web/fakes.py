@@ -13,7 +13,6 @@ from mediasrv.cameras.views import (
     CameraChanges,
     CameraView,
     NewCamera,
-    Pick,
     Profile,
     RecordingView,
     StreamView,
@@ -24,6 +23,7 @@ from mediasrv.catalogue.migrate import upgrade
 from mediasrv.catalogue.places import add_place
 from mediasrv.errors import CameraError, NotFound
 from mediasrv.media.access_unit import StreamName, StreamRef, TrackKind
+from mediasrv.media.profile import MediaProfile
 from mediasrv.reasons import Reason, reason
 from mediasrv.security.access_log import AccessLog, Entry, read_entries
 from mediasrv.security.accounts import Accounts, Actor
@@ -84,7 +84,7 @@ PROFILE = Profile(
     "M1",
     "1.0",
     0.1,
-    Pick("t", "main", "h264", 1280, 720, 25.0, 2000, "pcma", "rtsp://192.0.2.1/a"),
+    MediaProfile("t", "main", "h264", 1280, 720, 25.0, 2000, "pcma", "rtsp://192.0.2.1/a"),
     None,
     "",
     "",

@@ -10,7 +10,7 @@ import { useTexts } from '../i18n'
 import { usePolled } from '../poller'
 import { href } from '../router'
 import { cameras } from '../stores'
-import type { Camera, Pick } from '../types'
+import type { Camera, MediaProfile } from '../types'
 import { AddCamera } from './add-camera'
 import { EditCamera } from './edit-camera'
 
@@ -150,7 +150,7 @@ function Picked({ camera }: { camera: Camera }) {
   )
 }
 
-export function PickLine({ label, pick }: { label: string; pick: Pick }) {
+export function PickLine({ label, pick }: { label: string; pick: MediaProfile }) {
   const parts = [
     pick.width > 0 ? `${pick.width} × ${pick.height}` : null,
     codecTitle(pick.codec),
