@@ -72,6 +72,10 @@ _SENTENCES: Final[dict[str, tuple[str, str]]] = {
     ),
     "format_changed": ("The camera changed its picture format.", "Camera đã đổi định dạng hình."),
     "clock_step": ("The server's clock was set.", "Đồng hồ máy chủ đã được chỉnh."),
+    "clock_jumped": (
+        "The server's clock has jumped: nothing is deleted until it is believed.",
+        "Đồng hồ máy chủ vừa nhảy: tạm ngừng xóa cho đến khi tin được giờ.",
+    ),
     "connecting": ("Connecting to the camera.", "Đang kết nối tới camera."),
     "waiting_keyframe": (
         "Connected, waiting for the first keyframe.",

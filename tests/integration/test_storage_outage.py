@@ -29,7 +29,7 @@ def test_storage_that_dies_is_named_and_caught_up_with_when_it_is_back(tmp_path:
         wait_for(lambda: storage(stack)["objects_stored"] >= 2, 40, stack.server.log_tail)
         stack.s3.kill()
         wait_for(lambda: storage(stack)["condition"] == "failing" and storage(stack)["uploads_waiting"] >= 2, 40)
-        assert storage(stack)["reason"].endswith(".")
+        assert storage(stack)["reason"]["sentence_vi"].endswith(".")
         mains = [camera["streams"]["main"] for camera in stack.client.cameras().values()]
         assert all(main["state"] == "live" and main["recording"]["state"] == "recording" for main in mains)
         assert all(main["recording"]["reason"]["sentence_vi"] for main in mains)
