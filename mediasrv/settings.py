@@ -101,7 +101,8 @@ class SealingSettings:
 class PullSettings:
     """How cameras are pulled. Connections go only to `allowed_networks`, checked on the resolved address.
 
-    While nobody watches a stream by WebRTC, what arrives within `gather_s` is read in one go.
+    While nobody watches a stream by WebRTC, what arrives within `gather_s` is read in one go. The default is no
+    multiple of a usual picture interval: so pictures wait for different whiles, and the shortest wait shows.
     """
 
     allowed_networks: tuple[str, ...] = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
@@ -112,7 +113,7 @@ class PullSettings:
     backoff_most_s: float = 30.0
     stagger_s: float = 0.02
     linger_s: float = 20.0
-    gather_s: float = 0.2
+    gather_s: float = 0.197
     receive_buffer_bytes: int = 262_144
     access_unit_bytes: int = 4 * 1024 * 1024
 
