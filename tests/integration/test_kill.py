@@ -7,7 +7,6 @@ what each life was sent.
 from __future__ import annotations
 
 import random
-import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from load_tests.readback import played_units
 from load_tests.seaweed import SeaweedServer
 from load_tests.stack import Stack, running_stack, wait_for
 from mediasrv.clock import from_us
+from tests.integration.consistency import check_all_stored
 from tests.integration.timeline import time_line
 
 KILLS = 20
@@ -51,11 +51,7 @@ def test_twenty_kills_lose_nothing_durable_and_explain_the_rest(tmp_path: Path, 
         print(f"received but lost, at worst: {max(life.lost for life in lives[:-1]).total_seconds():.2f} s")
         gaps = check_time_line(stack, lives)
         assert gaps == ["connecting", *["server_down"] * KILLS]
-        # What each life left in the spool has a footer by now and is stored: there waits what this life records.
-        wait_for(lambda: _until(stack, "stored_until") >= promised[-1], 20, stack.server.log_tail)
-        report = stack.server.files.command("check")
-        assert "0 findings" in report, report
-        assert int(re.search(r"(\d+) in the spool", report)[1]) <= 2, report  # type: ignore[index]
+        check_all_stored(stack)
 
 
 @pytest.mark.timeout(120)
@@ -97,7 +93,7 @@ def _record_and_kill(stack: Stack, number: int, seconds: float) -> datetime:
     """One life with footage of its own. Until when the server had said it is locally durable, just before the kill."""
     _record(stack, number)
     time.sleep(seconds)  # the random point: the very time is what is tried
-    durable_until = _until(stack, "durable_until")
+    durable_until = _durable_until(stack)
     stack.server.kill()
     return durable_until
 
@@ -109,7 +105,7 @@ def _record(stack: Stack, number: int) -> None:
 
     def recorded() -> bool:
         sessions = _sessions(stack)
-        durable_until = _until(stack, "durable_until") if len(sessions) == number else datetime.min.replace(tzinfo=UTC)
+        durable_until = _durable_until(stack) if len(sessions) == number else datetime.min.replace(tzinfo=UTC)
         # What is durable may be of an earlier life: the spool goes on storing it.
         if not sessions or durable_until <= from_us(sessions[-1]["started_us"]):
             return False
@@ -133,9 +129,8 @@ def _kill_early(stack: Stack, number: int, sent: str) -> None:
     stack.server.kill()
 
 
-def _until(stack: Stack, what: str) -> datetime:
-    """`durable_until` or `stored_until` of the camera."""
-    text = stack.client.cameras()[stack.cameras[0]]["streams"]["main"]["recording"][what]
+def _durable_until(stack: Stack) -> datetime:
+    text = stack.client.cameras()[stack.cameras[0]]["streams"]["main"]["recording"]["durable_until"]
     return datetime.fromisoformat(text) if text else datetime.min.replace(tzinfo=UTC)
 
 
