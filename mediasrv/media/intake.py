@@ -134,13 +134,16 @@ class Intake:
         self.begin()
 
     def _on_damage(self, now: float) -> None:
-        """The RTP stream goes on, and the next session with it: it begins where the damage was, though read later."""
+        """The RTP stream goes on, and the next session with it: it begins behind the picture that is lost, which would
+        have come one interval after the last good one and have lasted for another, even if it is read later.
+        """
         air = self._on_air
         if air is None:
             return  # before its first keyframe a session has nothing that damage could reach
-        late_s = min(max(0.0, now - air.video_line.arrived_s), MOST_LATE_S)
+        line = air.video_line
+        late_s = min(max(0.0, now - line.arrived_s - 2 * line.interval_s), MOST_LATE_S)
         self.end("stream_damaged")
-        self._damaged_line = air.video_line
+        self._damaged_line = line
         self._start(late_s)
 
     def _start(self, late_s: float) -> None:

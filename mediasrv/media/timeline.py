@@ -126,6 +126,11 @@ class TrackTimeline:
         """When the newest access unit arrived, smoothed, on the monotonic clock."""
         return self._started_monotonic + (self._arrived_us - self._started_us) / 1e6
 
+    @property
+    def interval_s(self) -> float:
+        """From one access unit to the next, on average."""
+        return self._interval
+
     def expected_s(self, rtp_timestamp: int) -> float | None:
         """When an access unit with this timestamp arrives, unless something delays it; None where nothing can tell."""
         if self._rtp_timestamp is None or not self.reliable:

@@ -80,7 +80,8 @@ class Tried:
         return wait_for(lambda: main if condition(main := self.main) else None, 20, lambda: str(self.main)) or {}
 
     def until_recorded(self) -> None:
-        """Until a second of what is sent from now on is durable."""
+        """Until it is live and a second of what is sent from then on is durable."""
+        self.until(lambda main: main["state"] == "live")
         until = datetime.now(UTC) + timedelta(seconds=1)
         self.until(lambda main: main["state"] == "live" and _durable_until(main) >= until)
 
