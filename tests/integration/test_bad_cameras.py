@@ -11,15 +11,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
 from load_tests.readback import Account, account_for, played_units
 from load_tests.server import ApiError
 from load_tests.stack import Stack, running_stack, wait_for
+from mediasrv.media.access_unit import VideoFormat
+from mediasrv.media.fmp4 import read_format, read_samples
+from mediasrv.media.nal import NAL_SPS, iter_avcc, nal_type, parse_sps
 from tests.integration.bad_rtsp import CLIP, GOP, OTHER_CLIP, RATE, BadCamera, Fault
 from tests.integration.beside import Beside, loop_beside
 from tests.integration.timeline import TimeLine, time_line
+from tests.vod import read_playlist
 
 FARM = {"cameras": 1, "mode": "load", "audio": "none", "width": 640, "height": 360, "rate": 25, "gop": 1}
 OVERRIDES = {
@@ -185,8 +190,23 @@ def test_a_change_of_resolution_is_no_trouble_at_all(stack: Stack, beside: Besid
         account = bad.account()
         assert account.ok, account
         assert account.tail == 0
+        assert {promised for promised, _ in shown_widths(bad)} == {CLIP[0], OTHER_CLIP[0]}
+        assert all(real <= {promised} for promised, real in shown_widths(bad))
         assert bad.camera.accepted == 3  # the trial, and those before and after the test made it change
         assert set(bad.time_line.causes) <= {"connecting", "camera_lost", "waiting_keyframe"}
+
+
+def shown_widths(bad: Tried) -> list[tuple[int, set[int]]]:
+    """Of each segment that playback gives: the width that its init segment promises, and those that are in it."""
+    base, fetch = f"/playback/{bad.camera_id}/", bad.stack.client.fetch
+    query = urlencode({"start": bad.began.isoformat(), "end": datetime.now(UTC).isoformat(), "stream": "main"})
+    found = []
+    for one in read_playlist(fetch(f"{base}video.m3u8?{query}").decode()).segments:
+        promised = read_format(fetch(f"{base}{one.init_uri}"))
+        assert isinstance(promised, VideoFormat)
+        nals = [nal for sample in read_samples(fetch(base + one.uri)) for nal in iter_avcc(sample.payload)]
+        found.append((promised.width, {parse_sps(bytes(nal)).width for nal in nals if nal_type(nal) == NAL_SPS}))
+    return found
 
 
 @pytest.mark.parametrize(
