@@ -184,7 +184,7 @@ def test_a_packet_cut_short_costs_the_pictures_until_the_next_keyframe_and_is_a_
 def test_a_change_of_resolution_is_no_trouble_at_all(stack: Stack, beside: Beside) -> None:
     with tried(stack, beside, "resolution") as bad:
         assert bad.main["video"]["width"] == CLIP[0]
-        bad.change(Fault(change_after=2 * GOP))
+        bad.change(Fault(change_after=GOP))  # in the middle of a part, too
         bad.until(lambda main: main["state"] == "live" and main["video"]["width"] == OTHER_CLIP[0])
         bad.until_recorded()
         account = bad.account()
