@@ -95,7 +95,7 @@ class Intake:
         """PLAY was answered, or a picture came before the answer did. Twice does no harm."""
         if self._session is None:
             self._damaged_line = None
-            self._start(0.0)
+            self._start(self._new_session())
 
     def end(self, reason: str) -> None:
         """`reason` is a reason code of docs/reasons.md. Without a session nothing happens."""
@@ -144,18 +144,20 @@ class Intake:
         late_s = min(max(0.0, now - line.arrived_s - 2 * line.interval_s), MOST_LATE_S)
         self.end("stream_damaged")
         self._damaged_line = line
-        self._start(late_s)
-
-    def _start(self, late_s: float) -> None:
         session = self._new_session()
-        self._session = replace(
-            session,
-            started_us=session.started_us - round(late_s * SECOND_US),
-            started_monotonic=session.started_monotonic - late_s,
+        self._start(
+            replace(
+                session,
+                started_us=session.started_us - round(late_s * SECOND_US),
+                started_monotonic=session.started_monotonic - late_s,
+            )
         )
+
+    def _start(self, session: Session) -> None:
+        self._session = session
         self.units_before_keyframe = 0
         self.first_keyframe_us = None
-        self._publisher.start_session(self._session)
+        self._publisher.start_session(session)
 
     def _on_picture(self, timestamp: int, keyframe: bool, payload: bytes, now: float) -> None:
         self.last_picture_at = now
