@@ -51,7 +51,7 @@ def test_a_recorder_cannot_open_footage_and_the_identity_elsewhere_can(tmp_path:
     assert find_plain(needles, tmp_path / "recorder") == []
     assert not list((tmp_path / "recorder").rglob("identity*"))
     tracks = _open_elsewhere(identity_file, node_key, tmp_path)
-    assert len(_media_samples((tracks / "1.mp4").read_bytes())) >= 4 * 25
+    assert len(_media_samples((tracks / "1.mp4").read_bytes())) >= 25  # a GOP at least
 
 
 def _node_key(stack: Stack) -> str:
