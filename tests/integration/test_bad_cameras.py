@@ -30,7 +30,7 @@ FARM = {"cameras": 1, "mode": "load", "audio": "none", "width": 640, "height": 3
 OVERRIDES = {
     "pull": {
         "allowed_networks": ["127.0.0.0/8"],
-        "stall_timeout_s": 1.0,
+        "stall_timeout_s": 2.0,
         "response_timeout_s": 1.0,
         "backoff_first_s": 0.6,
         "backoff_most_s": 0.8,
