@@ -62,7 +62,7 @@ class RtspSource:
 class PullReport:
     """How a pull stands. Counters run over the connection; those of the keyframe over the current session.
 
-    `camera_offset_us` is the camera's clock minus the server's, by its last RTCP sender report, true to within
+    `camera_offset_us` is the camera's clock minus the server's, by its RTCP sender reports so far, true to within
     `camera_uncertainty_us`; None before the first. `peer` is the address and port that was connected to. `notes` are
     plain sentences about what was left out.
     """
@@ -123,7 +123,6 @@ class RtspPull:
         self._authenticator = Authenticator(source.username, source.password)
         self._client = RtspClient(self._authenticator, self._intake.disturb, settings.receive_buffer_bytes)
         self._connection: RtspConnection | None = None
-        self._peer = ""
         self._notes: list[str] = []
         self._keepalive_method = "GET_PARAMETER"
         self._control_url = source.url
@@ -149,7 +148,7 @@ class RtspPull:
             camera_uncertainty_us=self._camera_clock.uncertainty_us,
             video_format=intake.video_format,
             audio_format=intake.audio_format,
-            peer=self._peer,
+            peer=connection.peer if connection else "",
             notes=tuple(self._notes),
         )
 
@@ -189,7 +188,6 @@ class RtspPull:
                 failure = _connect_failure(error, self._settings.connect_timeout_s)
                 failure.__cause__ = error
                 continue
-            self._peer = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
             return connection
         raise failure
 
@@ -206,7 +204,7 @@ class RtspPull:
         self._control_url = resolve_control(base, description.control)
         await self._request(connection, "PLAY", self._control_url, [("Range", "npt=0.000-")])
         self._intake.begin()
-        log.info("%s: playing from %s", self._ref, self._peer)
+        log.info("%s: playing from %s", self._ref, connection.peer)
 
     async def _describe(self, connection: RtspConnection) -> tuple[SessionDescription, str]:
         """What the stream holds, and the URL that its control attributes are relative to (RFC 2326, C.1.1)."""
@@ -274,7 +272,7 @@ class RtspPull:
     def _check_later(self, connection: RtspConnection, watch: _Watch) -> None:
         loop = asyncio.get_running_loop()
         due = self._gatherer.next_beat(loop.time() + CHECK_S)
-        watch.timer = loop.call_at(due, self._check, connection, watch)
+        watch.timer = loop.call_at(due, connection.guard, lambda: self._check(connection, watch))
 
     def _check(self, connection: RtspConnection, watch: _Watch) -> None:
         now = self._clock.monotonic()

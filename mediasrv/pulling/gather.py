@@ -26,11 +26,12 @@ class Gatherer:
         self._after = after
         self._readers: dict[Reader, None] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._reading = False
 
     def add(self, reader: Reader) -> None:
         """Twice does no harm."""
         self._readers[reader] = None
-        if self._timer is None:
+        if self._timer is None and not self._reading:
             self._schedule()
 
     def remove(self, reader: Reader) -> None:
@@ -49,7 +50,7 @@ class Gatherer:
         self._timer = loop.call_at(self.next_beat(loop.time() + self.interval_s / 2), self._beat)
 
     def _beat(self) -> None:
-        self._schedule()
+        self._timer, self._reading = None, True
         self._read(tuple(self._readers), 0)
 
     def _read(self, readers: tuple[Reader, ...], start: int) -> None:
@@ -58,5 +59,13 @@ class Gatherer:
                 reader()
         if start + SLICE < len(readers):
             asyncio.get_running_loop().call_soon(self._read, readers, start + SLICE)
-        elif self._after is not None:
+        else:
+            self._end_beat()
+
+    def _end_beat(self) -> None:
+        # Only now the next one: on a machine that is behind, beats must not pile up.
+        self._reading = False
+        if self._readers:
+            self._schedule()
+        if self._after is not None:
             self._after()

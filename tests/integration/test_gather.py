@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Sequence
 
 from load_tests.camera_farm.counters import read_counters
 from load_tests.camera_farm.process import FarmProcess
 from mediasrv.hub import Mountpoint
 from mediasrv.media.access_unit import AccessUnit, Part, Session, TrackKind
 from mediasrv.media.fmp4 import read_samples
+from mediasrv.pulling.connection import READ_BYTES, RtspConnection
 from mediasrv.pulling.gather import Gatherer
 from mediasrv.rtsp_pull import RtspPull, RtspSource
+from mediasrv.wire.rtsp import Event
 from tests.integration.pull_rig import REF, SETTINGS, SystemClock, until
 
 MEASURED_S = 2.0
@@ -38,6 +41,54 @@ class Watching:
 
     def on_session_ended(self, session: Session, reason: str) -> None:
         pass
+
+
+class Taking:
+    """The protocol core of a connection: counts bytes, and may be surprised by them."""
+
+    has_data_to_send = False
+
+    def __init__(self, *, surprised: bool = False) -> None:
+        self.received_bytes = 0
+        self.surprised = surprised
+
+    def receive(self, data: bytes, now: float) -> Sequence[Event]:
+        if self.surprised:
+            raise ValueError("what nobody expected")
+        self.received_bytes += len(data)
+        return ()
+
+
+async def connect(address: tuple[str, int], core: Taking) -> RtspConnection:
+    connection = RtspConnection(core, SystemClock(), 1.0)  # type: ignore[arg-type]
+    await connection.open(*address)
+    return connection
+
+
+async def test_a_beat_takes_all_that_has_come_and_a_surprise_costs_only_its_own_connection() -> None:
+    sent = bytes(3 * READ_BYTES + 1)
+    writers: list[asyncio.StreamWriter] = []
+    server = await asyncio.start_server(lambda _, writer: writers.append(writer), "127.0.0.1", 0)
+    beats: list[int] = []
+    gatherer = Gatherer(0.1, after=lambda: beats.append(good.received_bytes))
+    bad, good = Taking(surprised=True), Taking()
+    async with server:
+        address = server.sockets[0].getsockname()[:2]
+        first, second = await connect(address, bad), await connect(address, good)
+        first.gather(gatherer)
+        second.gather(gatherer)
+        await until(lambda: len(writers) == 2)
+        for writer in writers:
+            writer.write(sent)
+        await until(lambda: first.failure is not None and good.received_bytes == len(sent))
+        assert first.failure is not None
+        assert (first.failure.code, second.failure) == ("camera_failed", None)
+        assert max(later - earlier for earlier, later in itertools.pairwise([0, *beats])) > READ_BYTES
+        for connection in (first, second):
+            connection.abort()
+        for writer in writers:
+            writer.close()
+        await until(lambda: first.closed.is_set() and second.closed.is_set())
 
 
 async def reads_per_s(pull: RtspPull) -> float:

@@ -88,6 +88,23 @@ def test_many_readers_leave_room_for_others_in_between(loop: Loop) -> None:
     assert said == [*map(str, range(2 * SLICE + 1)), "after"]
 
 
+def test_a_beat_that_takes_longer_than_it_should_is_not_overtaken_by_the_next(loop: Loop) -> None:
+    gatherer = Gatherer(0.2)
+    for _ in range(SLICE + 1):
+        gatherer.add(lambda: None)
+    loop.advance()
+    late: Callable[[], None] = lambda: None  # noqa: E731 - its identity matters
+    gatherer.add(late)
+    gatherer.remove(late)
+    gatherer.add(late)
+    assert loop.waiting == 0
+    loop.now += 0.5
+    loop.step()
+    assert loop.waiting == 1
+    loop.advance()
+    assert loop.now == pytest.approx(100.8)
+
+
 def test_who_has_left_is_not_read_any_more_not_even_in_a_beat_that_has_begun(loop: Loop) -> None:
     said: list[str] = []
     gatherer = Gatherer(0.2)
