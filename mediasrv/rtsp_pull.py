@@ -313,7 +313,8 @@ class RtspPull:
         finally:
             connection.abort()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(connection.closed.wait(), TEARDOWN_S)
+                async with asyncio.timeout(TEARDOWN_S):
+                    await connection.closed.wait()
 
     def _on_rtcp(self, data: bytes, start: int, stop: int, now: float) -> int:
         """Keeps the offset of the camera's clock by its sender reports (RFC 3550, 6.4.1)."""
