@@ -188,12 +188,12 @@ def test_a_change_of_resolution_is_no_trouble_at_all(stack: Stack, beside: Besid
         bad.change(Fault(change_after=GOP))  # in the middle of a part, too
         bad.until(lambda main: main["state"] == "live" and main["video"]["width"] == OTHER_CLIP[0])
         bad.until_recorded()
+        assert bad.camera.accepted == 3  # the trial, and those before and after the test made it change
         account = bad.account()
         assert account.ok, account
         assert account.tail == 0
         assert {promised for promised, _ in shown_widths(bad)} == {CLIP[0], OTHER_CLIP[0]}
         assert all(real <= {promised} for promised, real in shown_widths(bad))
-        assert bad.camera.accepted == 3  # the trial, and those before and after the test made it change
         assert set(bad.time_line.causes) <= {"connecting", "camera_lost", "waiting_keyframe"}
 
 

@@ -117,6 +117,9 @@ def test_storage_that_fails_is_named_and_caught_up_with(store: FailingStore, fau
 
 
 def test_answers_that_get_lost_store_nothing_twice(store: FailingStore) -> None:
+    store.end_objects()
+    wait_for(lambda: store.storage["objects_stored"] >= 2, 20)  # so their keys are stored, and objects only are to come
+    wait_for(lambda: all(main["recording"]["state"] == "recording" for main in store.mains()), 10)
     stored = store.storage["objects_stored"]
     store.fail(Fault.LOSE_ANSWER)
     store.end_objects()
