@@ -16,6 +16,7 @@ from urllib.parse import urlencode
 import pytest
 
 from load_tests.readback import Account, account_for, played_units
+from load_tests.seaweed import SeaweedServer
 from load_tests.server import ApiError
 from load_tests.stack import Stack, running_stack, wait_for
 from mediasrv.media.access_unit import VideoFormat
@@ -27,14 +28,15 @@ from tests.integration.timeline import TimeLine, time_line
 from tests.vod import read_playlist
 
 FARM = {"cameras": 1, "mode": "load", "audio": "none", "width": 640, "height": 360, "rate": 25, "gop": 1}
-OVERRIDES = {
+OVERRIDES: dict[str, dict[str, Any]] = {
+    "storage": {"bucket": "bad-cameras-footage", "key_bucket": "bad-cameras-keys"},
     "pull": {
         "allowed_networks": ["127.0.0.0/8"],
         "stall_timeout_s": 2.0,
         "response_timeout_s": 1.0,
         "backoff_first_s": 0.6,
         "backoff_most_s": 0.8,
-    }
+    },
 }
 KEY = b"a key of cameras"
 UNIT = timedelta(seconds=1 / RATE)
@@ -47,9 +49,9 @@ H265 = Fault(sdp=b"v=0\r\nm=video 0 RTP/AVP 98\r\na=rtpmap:98 H265/90000\r\na=co
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack(tmp_path_factory: pytest.TempPathFactory, s3: SeaweedServer) -> Iterator[Stack]:
     """A server with one camera that behaves, and room for bad ones."""
-    with running_stack(Path(tmp_path_factory.mktemp("bad-cameras")), FARM, OVERRIDES) as stack:
+    with running_stack(Path(tmp_path_factory.mktemp("bad-cameras")), FARM, OVERRIDES, s3) as stack:
         stack.wait_until_recording()
         yield stack
         # One bad camera never disturbs another.
