@@ -58,9 +58,11 @@ class Sealed:
         return self.header + b"".join(self.parts) + self.footer
 
 
-def seal_object(header: ObjectHeader = HEADER, node: NodeKey = NODE, count: int = 5) -> Sealed:
+def seal_object(
+    header: ObjectHeader = HEADER, node: NodeKey = NODE, count: int = 5, plain: list[bytes] | None = None
+) -> Sealed:
     sealer = ObjectSealer(header, DATA_KEY)
-    sealed = [sealer.seal(*pair) for pair in zip(descriptors(count), plain_parts(count), strict=True)]
+    sealed = [sealer.seal(*pair) for pair in zip(descriptors(count), plain or plain_parts(count), strict=True)]
     index = [(len(data), descriptor, data[-16:]) for _, descriptor, data in sealed]
     head = header.build()
     footer = build_footer(head, index, Ended.CLOSED, header.key_id, node)

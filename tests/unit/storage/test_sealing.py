@@ -88,6 +88,11 @@ def swapped(sealed: Sealed) -> bytes:
     return sealed.body
 
 
+def swapped_with_one_of_its_length(_: Sealed) -> bytes:
+    """Each is whole where the other was, under a footer that fits."""
+    return swapped(seal_object(plain=[b"plain part %d" % number for number in range(5)]))
+
+
 def part_altered(sealed: Sealed) -> bytes:
     sealed.parts[2] = bytes((sealed.parts[2][0] ^ 1,)) + sealed.parts[2][1:]
     return sealed.body
@@ -137,6 +142,7 @@ def of_an_unknown_node(sealed: Sealed) -> bytes:
 
 TAMPERINGS: list[tuple[Callable[[Sealed], bytes], str]] = [
     (swapped, "part_altered"),
+    (swapped_with_one_of_its_length, "part_altered"),
     (part_altered, "part_not_opened"),
     (part_missing, "object_truncated"),
     (of_another_object, "part_altered"),
