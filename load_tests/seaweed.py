@@ -100,12 +100,12 @@ def start_seaweed(data_dir: Path, port: int = 0, keys: tuple[str, str] | None = 
 
 @contextlib.contextmanager
 def seaweed(data_dir: Path) -> Iterator[SeaweedServer]:
-    """A server for the length of a `with` block."""
+    """A server for the length of a `with` block. Nobody needs what it keeps after that, so it gets no orderly end."""
     server = start_seaweed(data_dir)
     try:
         yield server
     finally:
-        server.stop()
+        server.kill()
 
 
 @contextlib.asynccontextmanager

@@ -164,7 +164,7 @@ def test_a_store_that_dies_is_outlived_across_a_restart_of_the_server_too(tmp_pa
             wait_for(lambda: _status(stack, "storage")["objects_stored"] >= 4, 60, stack.server.log_tail)
             check_nothing_lost(stack)
         finally:
-            again.stop()
+            again.kill()
 
 
 def _status(stack: Stack, part: str) -> dict[str, Any]:
