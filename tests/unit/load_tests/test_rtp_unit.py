@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from load_tests.camera_farm.rtp_unit import PAYLOAD_BYTES, Track, audio_packet, pack_unit, sender_report
+from load_tests.camera_farm.tracks.rtp_unit import PAYLOAD_BYTES, Track, audio_packet, pack_unit, sender_report
 
 SPS, PPS, SEI = b"\x67\x42\xc0\x1e", b"\x68\xce\x38\x80", b"\x06\x05\x01\x00\x80"
 SLICE = b"\x65" + bytes(range(256)) * 20
