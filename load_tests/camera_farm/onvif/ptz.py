@@ -15,7 +15,8 @@ from load_tests.camera_farm.ptz import AXES, Position
 
 _LONGEST_MOVE_S: Final = 10.0
 _MOST_PRESETS: Final = 100
-_SPACE: Final = "http://www.onvif.org/ver10/tptz/PanTiltSpaces/PositionGenericSpace"
+_SPACES: Final = "http://www.onvif.org/ver10/tptz"
+_POSITION: Final = f"{_SPACES}/PanTiltSpaces/PositionGenericSpace"
 _ATTRIBUTES: Final = {"pan": ("PanTilt", "x"), "tilt": ("PanTilt", "y"), "zoom": ("Zoom", "x")}
 
 
@@ -45,7 +46,8 @@ class PtzService:
 
     def _nodes(self, _call: Call) -> str:
         node = (
-            '<tptz:PTZNode token="ptz-node"><tt:Name>ptz</tt:Name><tt:SupportedPTZSpaces/>'
+            '<tptz:PTZNode token="ptz-node"><tt:Name>ptz</tt:Name>'
+            f"<tt:SupportedPTZSpaces>{_spaces()}</tt:SupportedPTZSpaces>"
             f"<tt:MaximumNumberOfPresets>{_MOST_PRESETS}</tt:MaximumNumberOfPresets><tt:HomeSupported>false</tt:HomeSupported>"
             "</tptz:PTZNode>"
         )
@@ -150,8 +152,24 @@ def _position(call: Call, name: str) -> Position:
     return found
 
 
+def _spaces() -> str:
+    """The generic spaces in which it is moved (ONVIF PTZ, 5.8)."""
+    kinds = (("Absolute", "Position"), ("Relative", "Translation"), ("Continuous", "Velocity"))
+    signed, shares = "<tt:Min>-1</tt:Min><tt:Max>1</tt:Max>", "<tt:Min>0</tt:Min><tt:Max>1</tt:Max>"
+    found = []
+    for move, space in kinds:
+        zoom = shares if move == "Absolute" else signed
+        found.append(
+            f"<tt:{move}PanTilt{space}Space><tt:URI>{_SPACES}/PanTiltSpaces/{space}GenericSpace</tt:URI>"
+            f"<tt:XRange>{signed}</tt:XRange><tt:YRange>{signed}</tt:YRange></tt:{move}PanTilt{space}Space>"
+            f"<tt:{move}Zoom{space}Space><tt:URI>{_SPACES}/ZoomSpaces/{space}GenericSpace</tt:URI>"
+            f"<tt:XRange>{zoom}</tt:XRange></tt:{move}Zoom{space}Space>"
+        )
+    return "".join(found)
+
+
 def _vector(position: Position) -> str:
     return (
-        f'<tt:PanTilt x="{position["pan"]:.4f}" y="{position["tilt"]:.4f}" space="{_SPACE}"/>'
+        f'<tt:PanTilt x="{position["pan"]:.4f}" y="{position["tilt"]:.4f}" space="{_POSITION}"/>'
         f'<tt:Zoom x="{position["zoom"]:.4f}"/>'
     )

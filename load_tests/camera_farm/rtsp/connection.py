@@ -25,6 +25,7 @@ class RtspConnection(asyncio.Protocol):
         self._heard = time.monotonic()
         self._timers: set[asyncio.TimerHandle] = set()
         self._requests = 0
+        self._accepted = True
         self.is_silent = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -37,8 +38,12 @@ class RtspConnection(asyncio.Protocol):
         delay_s = self._camera.troubles.accept_delay_s
         if delay_s:
             # The kernel took the connection; the camera's program comes to it later.
-            self._transport.pause_reading()
-            self._timers.add(asyncio.get_running_loop().call_later(delay_s, self._transport.resume_reading))
+            self._accepted = False
+            self._timers.add(asyncio.get_running_loop().call_later(delay_s, self._accept))
+
+    def _accept(self) -> None:
+        self._accepted = True
+        self.data_received(b"")
 
     def connection_lost(self, error: Exception | None) -> None:
         self._connections.discard(self)
@@ -68,7 +73,7 @@ class RtspConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._hear()
         self._received += data
-        while (size := self._one_message()) > 0:
+        while self._accepted and (size := self._one_message()) > 0:
             del self._received[:size]
 
     def _one_message(self) -> int:
