@@ -213,6 +213,12 @@ class SimulatedCamera:
             self.certificate = make_certificate(self.camera_id, self.place.host, self.plan.certificate)
             self.certificate.load_into(self._tls)
 
+    def trouble_lines(self, **values: float) -> None:
+        """See LineTroubles.set."""
+        self.troubles.line.set(**values)
+        for session in self.sessions:
+            session.look_at_lines()
+
     def set_drift(self, ppm: float) -> None:
         self.clock.set_drift(ppm, self._loop.time())
         for stream in self.streams.values():

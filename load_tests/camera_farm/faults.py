@@ -121,20 +121,20 @@ def _lose(camera: SimulatedCamera, options: Options) -> None:
 @_fault("loss", lasting=True)
 def _loss(camera: SimulatedCamera, options: Options) -> None:
     """A `share` (0.01) of all packets is lost, over UDP and TCP."""
-    camera.troubles.line.set(loss=float(options.get("share", 0.01)) if _is_on(options) else 0.0)
+    camera.trouble_lines(loss=float(options.get("share", 0.01)) if _is_on(options) else 0.0)
 
 
 @_fault("reorder", lasting=True)
 def _reorder(camera: SimulatedCamera, options: Options) -> None:
     """A `share` (0.05) of all packets comes `by` (3) packets late; over UDP only."""
     share = float(options.get("share", 0.05)) if _is_on(options) else 0.0
-    camera.troubles.line.set(reorder=share, reorder_by=int(options.get("by", 3)))
+    camera.trouble_lines(reorder=share, reorder_by=int(options.get("by", 3)))
 
 
 @_fault("duplicate", lasting=True)
 def _duplicate(camera: SimulatedCamera, options: Options) -> None:
     """A `share` (0.01) of all packets comes twice; over UDP only."""
-    camera.troubles.line.set(duplicates=float(options.get("share", 0.01)) if _is_on(options) else 0.0)
+    camera.trouble_lines(duplicates=float(options.get("share", 0.01)) if _is_on(options) else 0.0)
 
 
 # --- time ----------------------------------------------------------------------------------------------

@@ -171,10 +171,9 @@ class StreamOnAir:
         self._timers["audio"] = self._loop.call_at(at, self._send_audio, audio, index)
 
     def _send_audio(self, audio: AudioSource, index: int) -> None:
-        media_s = index * audio.frame_samples / audio.clock_rate
-        payload, marker = audio.frame(index), audio.format.marker
+        payload, samples, marker = audio.frame(index), index * audio.frame_samples, audio.marker
         for session in self.sessions.values():
-            session.send_audio(payload, index, media_s, marker)
+            session.send_audio(payload, index, samples, marker)
         self._send_audio_at(audio, index + 1)
 
     def _send_scene(self) -> None:

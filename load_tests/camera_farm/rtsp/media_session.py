@@ -8,7 +8,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Final
 
-from load_tests.camera_farm.rtsp.line import Line
+from load_tests.camera_farm.rtsp.carriers import Carrier
+from load_tests.camera_farm.rtsp.line import Line, LineTroubles
 from load_tests.camera_farm.tracks.rtp_unit import MARKER, RtpUnit, Track, one_packet, sender_report
 
 WRITE_BUFFER_BYTES: Final = 4 * 1024 * 1024
@@ -70,34 +71,35 @@ class SentLog:
             self.left_out.append([counter, counter])
 
 
-@dataclass(slots=True)
-class SessionTrack:
+class SessionTrack(Line):
     """One track of a session, from SETUP on; media flows once it is `playing`, and while it is not `held`."""
 
-    rtp: Track
-    line: Line
-    transport: str
-    playing: bool = False
-    held: bool = False
+    __slots__ = ("held", "playing", "rtp", "transport")
 
-    def is_full(self) -> bool:
-        """The client takes less than it is sent: whole units are left out."""
-        return self.line.carrier.backlog_bytes() > WRITE_BUFFER_BYTES
+    def __init__(self, rtp: Track, carrier: Carrier, troubles: LineTroubles, transport: str) -> None:
+        super().__init__(carrier, troubles, ordered=transport != "udp")
+        self.rtp, self.transport = rtp, transport
+        self.playing = self.held = False
 
 
 class MediaSession:
     """Sends units to one client. Calls come from the stream that is on air; nothing here waits."""
 
+    __slots__ = ("_abort", "_audio", "_held", "_video", "log", "lose_packets", "session_id", "tracks")
+
     def __init__(self, session_id: str, log: SentLog, abort: Callable[[], None]) -> None:
         self.session_id = session_id
         self.log = log
         self.tracks: dict[str, SessionTrack] = {}
+        self._video: SessionTrack | None = None
+        self._audio: SessionTrack | None = None
         self._held: frozenset[str] = frozenset()
         self.lose_packets = 0
         self._abort = abort
 
     def add(self, kind: str, track: SessionTrack) -> None:
         self.tracks[kind] = track
+        self._video, self._audio = self.tracks.get("video"), self.tracks.get("audio")
         track.held = kind in self._held
         self.log.transport = track.transport
 
@@ -108,37 +110,43 @@ class MediaSession:
             track.held = kind in self._held
 
     def send_video(self, unit: RtpUnit, sei: bytes, counter: int, media_s: float, spread_s: float) -> None:
-        track = self.tracks.get("video")
+        track = self._video
         if track is None or not track.playing:
             return
-        if track.held or track.is_full():
+        if track.held or track.backlog_bytes() > WRITE_BUFFER_BYTES:
             self.log.leave_out(counter)
             return
         rtp, skip = track.rtp, self.lose_packets
         data = unit.packets(sei, rtp, rtp.timestamp(media_s), skip)
-        lost = track.line.send(data, spread_s) + skip
-        if lost:
+        if track.clear and not (spread_s or skip):
+            track.carry(data)
+        elif lost := track.send(data, spread_s) + skip:
             self.lose_packets = 0
             self.log.lost_packets += lost
             self.log.damaged.append(counter)
         self.log.sent_video(counter, unit.keyframe, len(data))
 
-    def send_audio(self, payload: bytes, counter: int, media_s: float, marker: int) -> None:
-        track = self.tracks.get("audio")
-        if track is None or not track.playing or track.held or track.is_full():
+    def send_audio(self, payload: bytes, counter: int, samples: int, marker: int) -> None:
+        """`samples` were before it on the stream's media clock."""
+        track = self._audio
+        if track is None or not track.playing or track.held or track.backlog_bytes() > WRITE_BUFFER_BYTES:
             return
-        data = one_packet(payload, track.rtp, track.rtp.timestamp(media_s), marker)
-        self.log.lost_packets += track.line.send(data)
+        rtp = track.rtp
+        data = one_packet(payload, rtp, (rtp.first_timestamp + samples) & 0xFFFFFFFF, marker)
+        if track.clear:
+            track.carry(data)
+        else:
+            self.log.lost_packets += track.send(data)
         self.log.sent_audio(counter, len(data))
 
     def send_metadata(self, payloads: list[bytes], media_s: float) -> None:
         track = self.tracks.get("metadata")
-        if track is None or not track.playing or track.held or track.is_full():
+        if track is None or not track.playing or track.held or track.backlog_bytes() > WRITE_BUFFER_BYTES:
             return
         rtp, timestamp = track.rtp, track.rtp.timestamp(media_s)
         data = b"".join(one_packet(payload, rtp, timestamp) for payload in payloads[:-1])
         data += one_packet(payloads[-1], rtp, timestamp, MARKER)
-        self.log.lost_packets += track.line.send(data)
+        self.log.lost_packets += track.send(data)
         self.log.metadata_count += 1
         self.log.bytes += len(data)
 
@@ -147,12 +155,17 @@ class MediaSession:
         for track in self.tracks.values():
             if track.playing and not track.held:
                 report = sender_report(track.rtp, wall_s + _NTP_EPOCH_S, track.rtp.timestamp(media_s))
-                track.line.carrier.send_report(report)
+                track.carrier.send_report(report)
 
     def send_junk(self, size_bytes: int) -> None:
         """Bytes that are no packet, between two packets."""
         for track in list(self.tracks.values())[:1]:
-            track.line.junk(os.urandom(size_bytes).replace(b"$", b"#"))
+            track.junk(os.urandom(size_bytes).replace(b"$", b"#"))
+
+    def look_at_lines(self) -> None:
+        """The troubles of its lines have changed."""
+        for track in self.tracks.values():
+            track.look()
 
     def jump(self, by_s: float) -> None:
         """RTP time leaps; sequence numbers go on."""
@@ -176,7 +189,7 @@ class MediaSession:
 
     def close(self) -> None:
         for track in self.tracks.values():
-            track.line.close()
+            track.close()
 
 
 def new_track(channel: int, payload_type: int, clock_rate: int) -> Track:

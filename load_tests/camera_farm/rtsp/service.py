@@ -14,7 +14,6 @@ from load_tests.camera_farm.counts import CallCounts
 from load_tests.camera_farm.http_auth import Authenticator
 from load_tests.camera_farm.on_air import StreamOnAir
 from load_tests.camera_farm.rtsp.carriers import Carrier, InterleavedCarrier, UdpCarrier
-from load_tests.camera_farm.rtsp.line import Line
 from load_tests.camera_farm.rtsp.media_session import (
     KINDS,
     MediaSession,
@@ -228,14 +227,13 @@ class RtspService:
         kind = KINDS[number]
         former = session.tracks.get(kind)
         if former is not None:
-            former.line.close()
+            former.close()
         rtp = new_track(channel, *_rtp_form(stream, kind))
         wrap = self._camera.troubles.wrap
         if wrap is not None:
             wrap_soon(rtp, stream.media_s(), *wrap)
-        ordered = isinstance(carrier, InterleavedCarrier)
-        transport = ("tls" if self._tls else "tcp") if ordered else "udp"
-        track = SessionTrack(rtp, Line(carrier, self._camera.troubles.line, ordered=ordered), transport)
+        transport = "udp" if isinstance(carrier, UdpCarrier) else "tls" if self._tls else "tcp"
+        track = SessionTrack(rtp, carrier, self._camera.troubles.line, transport)
         session.add(kind, track)
         return track
 
@@ -271,6 +269,7 @@ class RtspService:
         fresh = [kind for kind in kinds if not session.tracks[kind].playing]
         for kind in fresh:
             session.tracks[kind].playing = True
+        session.look_at_lines()
         if session.session_id not in stream.sessions:
             stream.attach(session)
         if "metadata" in fresh:

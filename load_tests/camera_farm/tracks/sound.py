@@ -70,6 +70,7 @@ class AudioSource:
         self.kind = kind
         self.format = AUDIO_FORMATS[kind]
         self.clock_rate, self.frame_samples = self.format.clock_rate, self.format.frame_samples
+        self.marker = self.format.marker
         self._camera_number = camera_number
         self._counted = counted and kind in (AudioKind.PCMA, AudioKind.PCMU)
         frames = self.format.frames(4.0, 220 + 55 * (camera_number % 8))

@@ -43,11 +43,20 @@ def line(*, ordered: bool = False, **troubles: float) -> tuple[Line, Kept, LineT
     return Line(kept, found, ordered=ordered), kept, found
 
 
-def test_a_good_line_hands_on_what_it_is_given_in_one_piece() -> None:
-    one, kept, _ = line()
-    data = framed(range(9))
-    assert one.send(data) == 0
-    assert kept.calls[0] is data
+def test_a_line_is_clear_until_there_is_trouble_and_again_once_all_that_was_late_has_come() -> None:
+    one, kept, troubles = line()
+    assert one.clear
+    one.carry(framed(range(1)))
+    troubles.set(reorder=1.0, reorder_by=2)
+    one.look()
+    assert not one.clear
+    assert one.send(framed(range(1, 2))) == 0
+    troubles.set(reorder=0.0)
+    one.look()
+    assert not one.clear
+    one.send(framed(range(2, 6)))
+    assert one.clear
+    assert kept.numbers == [0, 2, 3, 1, 4, 5]
 
 
 @given(share=st.floats(0.01, 1))
@@ -64,6 +73,7 @@ def test_late_packets_all_come_once_the_trouble_is_over(share: float, by: int) -
     for start in range(0, 100, 10):
         one.send(framed(range(start, start + 10)))
     troubles.set(reorder=0.0)
+    one.look()
     one.send(framed(range(100, 200)))
     assert sorted(kept.numbers) == list(range(200))
 
@@ -72,6 +82,7 @@ def test_a_late_packet_is_overtaken_by_as_many_as_were_asked_for() -> None:
     one, kept, troubles = line(reorder=1.0, reorder_by=3)
     one.send(framed(range(1)))
     troubles.set(reorder=0.0)
+    one.look()
     one.send(framed(range(1, 9)))
     assert kept.numbers == [1, 2, 3, 0, 4, 5, 6, 7, 8]
 

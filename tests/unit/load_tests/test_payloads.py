@@ -14,19 +14,19 @@ MOST = 60
 
 def reassembled(payloads: list[bytes], codec: VideoCodec) -> list[bytes]:
     """RFC 6184, 5.6-5.8 and RFC 7798, 4.4; raises AssertionError for what they forbid."""
-    header_bytes = 1 if codec is VideoCodec.H264 else 2
+    header_bytes, aggregate, fragments = (1, 24, 28) if codec is VideoCodec.H264 else (2, 48, 49)
     nals: list[bytes] = []
     fragment = b""
     for payload in payloads:
         kind = payload[0] & 31 if codec is VideoCodec.H264 else payload[0] >> 1 & 63
-        if kind in (24, 48):
+        if kind == aggregate:
             at = header_bytes
             while at < len(payload):
                 size = int.from_bytes(payload[at : at + 2], "big")
                 nals.append(payload[at + 2 : at + 2 + size])
                 at += 2 + size
             assert at == len(payload)
-        elif kind in (28, 49):
+        elif kind == fragments:
             edge = payload[header_bytes]
             inner = edge & 31 if codec is VideoCodec.H264 else edge & 63
             assert edge & 0xC0 != 0xC0
