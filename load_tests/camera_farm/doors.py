@@ -50,7 +50,10 @@ class CameraDoors:
         self._plugs: list[socket.socket] = []
 
     async def open(self) -> None:
+        """A camera that is back knows nothing of connections that led nowhere: they break."""
         self._unplug()
+        for connection in tuple(self.connections):
+            connection.abort()
         self.ports.rtsp = await self._listen(self.ports.rtsp, None)
         if self._tls is not None:
             self.ports.rtsps = await self._listen(self.ports.rtsps, self._tls)

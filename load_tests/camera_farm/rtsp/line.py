@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from load_tests.camera_farm.rtsp.carriers import Carrier
-from load_tests.camera_farm.tracks.rtp_unit import split_frames
+from load_tests.camera_farm.tracks.rtp_unit import PAYLOAD_BYTES, split_frames
 
 _SPREAD_OVER: Final = 0.9
 """A picture's packets are out before the next picture is due."""
@@ -102,8 +102,13 @@ class Line:
         self._timers.add(handle)
 
     def junk(self, data: bytes) -> None:
-        """Bytes that are no packet; as a datagram where packets are datagrams."""
-        self.carry(data if self._ordered else b"$\x00" + len(data).to_bytes(2, "big") + data)
+        """Bytes that are no packet; as datagrams where packets are datagrams."""
+        if self._ordered:
+            self.carry(data)
+            return
+        for at in range(0, len(data), PAYLOAD_BYTES):
+            piece = data[at : at + PAYLOAD_BYTES]
+            self.carry(b"$\x00" + len(piece).to_bytes(2, "big") + piece)
 
     def close(self) -> None:
         for timer in self._timers:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from load_tests.camera_farm.tracks.payloads import packetise
@@ -66,6 +66,7 @@ def test_h264_units_survive_the_journey(nals: list[bytes]) -> None:
 
 
 @given(st.lists(h265_nals(), min_size=1, max_size=8))
+@example([b"\x03\x41" + bytes(200)])  # layer 40, in fragments
 def test_h265_units_survive_the_journey(nals: list[bytes]) -> None:
     payloads = packetise(nals, VideoCodec.H265, MOST)
     assert reassembled(payloads, VideoCodec.H265) == nals
