@@ -60,7 +60,7 @@ def prepare_clips(mode: str, plan: CameraPlan) -> None:
 
 
 class SimulatedCamera:
-    """Online or offline; what is chosen anew at a power cycle is not kept: subscriptions, sessions, connections."""
+    """Loses at a power cycle what cameras lose: connections, sessions, subscriptions; keeps presets and its time."""
 
     def __init__(self, place: Place, plan: CameraPlan, ports: Ports) -> None:
         self.place, self._ports = place, ports

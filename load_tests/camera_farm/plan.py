@@ -298,9 +298,9 @@ def words(text: str, known: Sequence[str]) -> tuple[str, ...]:
 def _farm_plan(options: argparse.Namespace) -> FarmPlan:
     changes: dict[int, dict[str, str]] = {number: {} for number in range(1, options.cameras + 1)}
     for text in options.overrides:
-        selector, _, words = text.partition(":")
+        selector, _, wishes = text.partition(":")
         for number in cameras_named(selector, options.cameras):
-            changes[number] |= pairs_of(words)
+            changes[number] |= pairs_of(wishes)
 
     def replan(number: int, further: Mapping[str, str]) -> CameraPlan:
         changes[number] |= further

@@ -124,8 +124,7 @@ class UdpTrack:
         self.rtp: list[bytes] = []
         self.rtcp: list[bytes] = []
         self.arrived: list[float] = []
-        self._sockets = [_bound(0)]
-        self._sockets.append(_bound(self.port + 1))
+        self._sockets = _bound_pair()
         self._loop = asyncio.get_running_loop()
         for one, kept in zip(self._sockets, (self.rtp, self.rtcp), strict=True):
             self._loop.add_reader(one, self._read, one, kept)
@@ -162,10 +161,24 @@ class UdpTrack:
 
 def _bound(port: int) -> socket.socket:
     one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        one.bind(("127.0.0.1", port))
+    except OSError:
+        one.close()
+        raise
     one.setblocking(False)
     one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 21)
-    one.bind(("127.0.0.1", port))
     return one
+
+
+def _bound_pair() -> list[socket.socket]:
+    """On neighbouring ports."""
+    while True:
+        first = _bound(0)
+        try:
+            return [first, _bound(first.getsockname()[1] + 1)]
+        except OSError:
+            first.close()  # the next port is taken
 
 
 @contextlib.asynccontextmanager
