@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -39,7 +40,19 @@ class Line:
     `clear` whoever has a unit calls `carry` itself.
     """
 
-    __slots__ = ("_late", "_ordered", "_timers", "_troubles", "backlog_bytes", "carrier", "carry", "clear")
+    __slots__ = (
+        "_late",
+        "_next_at",
+        "_ordered",
+        "_step_s",
+        "_timer",
+        "_troubles",
+        "_waiting",
+        "backlog_bytes",
+        "carrier",
+        "carry",
+        "clear",
+    )
 
     def __init__(self, carrier: Carrier, troubles: LineTroubles, *, ordered: bool) -> None:
         self.carrier = carrier
@@ -47,7 +60,9 @@ class Line:
         self._troubles = troubles
         self._ordered = ordered
         self._late: list[tuple[int, bytes]] = []
-        self._timers: set[asyncio.TimerHandle] = set()
+        self._waiting: deque[bytes] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._step_s = self._next_at = 0.0
         self.look()
 
     def look(self) -> None:
@@ -86,20 +101,25 @@ class Line:
         return due
 
     def _spread(self, packets: list[bytes], over_s: float) -> None:
-        step_s = over_s / max(1, len(packets))
-        for index, packet in enumerate(packets):
-            if index:
-                self._later(index * step_s, packet)
-            else:
-                self.carry(packet)
+        # Where the loop was late a packet of the picture before may still wait: none may overtake it.
+        self._flush()
+        self._waiting.extend(packets)
+        self._step_s = over_s / max(1, len(packets))
+        self._next_at = asyncio.get_running_loop().time()
+        self._send_next()
 
-    def _later(self, delay_s: float, packet: bytes) -> None:
-        def send() -> None:
-            self._timers.discard(handle)
-            self.carry(packet)
+    def _send_next(self) -> None:
+        if self._waiting:
+            self.carry(self._waiting.popleft())
+            self._next_at += self._step_s
+            self._timer = asyncio.get_running_loop().call_at(self._next_at, self._send_next)
 
-        handle = asyncio.get_running_loop().call_later(delay_s, send)
-        self._timers.add(handle)
+    def _flush(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._waiting:
+            self.carry(b"".join(self._waiting))
+            self._waiting.clear()
 
     def junk(self, data: bytes) -> None:
         """Bytes that are no packet; as datagrams where packets are datagrams."""
@@ -111,7 +131,6 @@ class Line:
             self.carry(b"$\x00" + len(piece).to_bytes(2, "big") + piece)
 
     def close(self) -> None:
-        for timer in self._timers:
-            timer.cancel()
-        self._timers.clear()
+        if self._timer is not None:
+            self._timer.cancel()
         self.carrier.close()

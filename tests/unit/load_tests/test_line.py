@@ -91,3 +91,12 @@ def test_a_connection_keeps_order_and_repeats_nothing() -> None:
     one, kept, _ = line(ordered=True, reorder=0.9, duplicates=0.9)
     one.send(framed(range(100)))
     assert kept.numbers == list(range(100))
+
+
+async def test_packets_that_still_wait_go_before_those_of_the_next_picture() -> None:
+    one, kept, _ = line(ordered=True)
+    one.send(framed(range(5)), spread_s=60.0)
+    assert kept.numbers == [0]
+    one.send(framed(range(5, 9)), spread_s=60.0)
+    assert kept.numbers == [0, 1, 2, 3, 4, 5]
+    one.close()
