@@ -70,8 +70,8 @@ types: $(VENV)/.ready ## Static types
 
 .PHONY: bench
 bench: setup ## Measure what docs/figures.md quotes
-	$(BIN)/python -m load_tests record --cameras 60 --seconds 30 --json
-	$(BIN)/python -m load_tests fanout --viewers 100 --seconds 15 --json
+	$(BIN)/python -m load_tests record --cameras 60 --seconds 30 --against ffmpeg --json
+	$(BIN)/python -m load_tests fanout --viewers 100 --seconds 15 --against libsrtp --json
 
 .PHONY: lock
 lock: $(VENV)/.ready ## Pin dependencies anew

@@ -32,7 +32,7 @@ def main(argv: Sequence[str]) -> int:
     result = measure(options.viewers, options.seconds)
     if options.against:
         reference = measure(options.viewers, options.seconds, "--reference")
-        result["reference"] = {name: round(value, 3) for name, value in reference.items()}
+        result["reference"] = reference
         result["ratio"] = result["ms_cpu_per_viewer_s"] / reference["ms_cpu_per_viewer_s"]
     if not options.json:
         print(f"{options.viewers} viewers: {result['ms_cpu_per_viewer_s']:.2f} ms of CPU per viewer-second")

@@ -68,5 +68,10 @@ def machine() -> str:
 
 def print_json(result: Mapping[str, Any]) -> None:
     """The last line of every load test."""
-    rounded = {name: round(value, 3) if isinstance(value, float) else value for name, value in result.items()}
-    print(json.dumps(rounded), flush=True)
+    print(json.dumps(_rounded(result)), flush=True)
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _rounded(inner) for name, inner in value.items()}
+    return round(value, 3) if isinstance(value, float) else value

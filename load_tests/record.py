@@ -3,7 +3,8 @@
 `python -m load_tests record --cameras 60 --seconds 30 --json`. CPU is that of the server's process over the
 window; the window opens once every camera has been recording for longer than a recording object runs, so
 that uploads are in it as in everyday life, and LL-HLS windows are kept for every camera. Afterwards all
-footage is read back and every access unit that the cameras sent is accounted for.
+footage is read back and every access unit that the cameras sent is accounted for. `--against ffmpeg` then
+measures how much ffmpeg needs to pull the same cameras.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from typing import Any, Final
 
 from load_tests.measure import Usage, machine, print_json, rss_bytes, usage_of
 from load_tests.readback import Account, account_for, played_units
+from load_tests.reference import measure_ffmpeg
 from load_tests.stack import Stack, running_stack, wait_for
 
 SHAPE: Final = {"width": 1280, "height": 720, "rate": 25, "bitrate": 2050, "gop": 2}
 STORED_S: Final = 120.0
+REFERENCE_S: Final = 15.0
 _HLS_EVERY_S: Final = 10.0
 
 
@@ -34,13 +37,17 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--warm-up", type=float, default=70, help="seconds of recording before the window opens")
     parser.add_argument("--no-hls", action="store_true", help="keep no LL-HLS windows")
     parser.add_argument("--skip-readback", action="store_true", help="do not account for the access units")
+    parser.add_argument("--against", choices=["ffmpeg"], help="a reference run in the same minute")
     parser.add_argument("--json", action="store_true", help="print nothing but the result")
     options = parser.parse_args(argv)
     say: Callable[[str], None] = (lambda text: None) if options.json else print
-    with tempfile.TemporaryDirectory(prefix="mediasrv-record-") as directory:
-        farm = {"cameras": options.cameras, "mode": "load", "audio": "pcma", **SHAPE}
-        with running_stack(Path(directory), farm) as stack:
-            result, account = _measure(stack, options, say)
+    farm = {"cameras": options.cameras, "mode": "load", "audio": "pcma", **SHAPE}
+    with tempfile.TemporaryDirectory(prefix="mediasrv-record-") as name, running_stack(Path(name), farm) as stack:
+        result, account = _measure(stack, options, say)
+    if options.against:
+        say("measuring the reference")
+        result["reference"] = reference = measure_ffmpeg(farm, min(options.seconds, REFERENCE_S))
+        result["ratio"] = result["ms_cpu_per_camera_s"] / reference["ms_cpu_per_camera_s"]
     print_json(result)
     return 0 if options.skip_readback or (account.ok and account.tail <= SHAPE["rate"]) else 1
 

@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
+from urllib.parse import quote
 
 from load_tests.camera_farm.process import option_flags
 from load_tests.seaweed import SeaweedServer, seaweed
@@ -57,6 +58,12 @@ class CameraFarm:
     def camera(self, camera_id: str) -> dict[str, Any]:
         state: dict[str, Any] = self._call(f"/cameras/{camera_id}")
         return state
+
+    def url(self, camera_id: str, stream: str = "main") -> str:
+        """The RTSP URL of a stream, login and all."""
+        address = next(one["urls"][stream] for one in self.cameras if one["id"] == camera_id)
+        username, password = (quote(word, safe="") for word in self._logins[camera_id])
+        return str(address).replace("rtsp://", f"rtsp://{username}:{password}@", 1)
 
     def sessions(self, camera_id: str, stream: str = "main") -> list[dict[str, Any]]:
         """The farm's log of RTSP sessions with one stream."""

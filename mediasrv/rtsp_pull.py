@@ -1,6 +1,6 @@
 """Pulls one camera's stream over RTSP into its mountpoint: once, over one TCP connection, until it ends.
 
-`_Connection` is the asyncio shell around `wire.rtsp`; packets go from there straight to the depacketizers of
+`pulling.connection` is the asyncio shell around `wire.rtsp`; packets go from there straight to the depacketizers of
 `media.intake`, which publishes. `RtspPull` goes through the steps: resolve, connect, describe, set up, play, watch,
 leave. `RtspPull.run` ends by raising CameraError with a code of docs/reasons.md; when to try again is its caller's.
 """
@@ -13,29 +13,23 @@ import logging
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Final, NoReturn, cast
+from typing import Final, NoReturn
 from urllib.parse import urlsplit
 
 from mediasrv.clock import Clock
-from mediasrv.errors import CameraError, MediasrvError, ProtocolError
+from mediasrv.errors import CameraError, ProtocolError
 from mediasrv.hub import Mountpoint
-from mediasrv.media.access_unit import VIDEO_CLOCK_RATE, AudioFormat, Codec, Session, VideoFormat
+from mediasrv.media.access_unit import AudioFormat, Session, VideoFormat
+from mediasrv.media.camera_clock import CameraClock
 from mediasrv.media.intake import SECOND_US, Intake
-from mediasrv.media.rtp import NO_RTP, AacDepacketizer, Deliver, Depacketizer, G711Depacketizer, split_parameter_sets
+from mediasrv.media.rtp import NO_RTP, split_parameter_sets
+from mediasrv.pulling.connection import RtspConnection
+from mediasrv.pulling.gather import Gatherer
+from mediasrv.pulling.tracks import AudioTrack, choose_audio, choose_video
 from mediasrv.settings import PullSettings
 from mediasrv.wire.addresses import is_allowed
 from mediasrv.wire.rtcp import SenderReport, ntp_to_us, parse_compound
-from mediasrv.wire.rtsp import (
-    EndRequested,
-    Event,
-    Request,
-    ResponseReceived,
-    RtspClient,
-    Sink,
-    interleaved_channels,
-    resolve_control,
-)
+from mediasrv.wire.rtsp import ResponseReceived, RtspClient, Sink, interleaved_channels, resolve_control
 from mediasrv.wire.rtsp_auth import Authenticator
 from mediasrv.wire.sdp import MediaDescription, SessionDescription, parse_sdp, sprop_parameter_sets
 
@@ -48,17 +42,11 @@ KEEPALIVE_SHARE: Final = 0.4
 KEEPALIVE_LEAST_S: Final = 2.0
 CHECK_S: Final = 1.0
 STAMP_US: Final = 1000
-GATHER_MOST_BYTES: Final = 32 * 1024
 """Cameras stamp a report a little before or after they send it."""
 
 _OK: Final = 200
 _UNAUTHORIZED: Final = 401
 _NOT_FOUND: Final = frozenset((404, 410, 454))
-_SESSION_NOT_FOUND: Final = 454
-_G711: Final = {"PCMA": Codec.PCMA, "PCMU": Codec.PCMU}
-_AAC_MODES: Final = {"aac-hbr": (13, 3), "aac-lbr": (6, 2)}
-"""Widths of size and index in an AU header (RFC 3640, 3.3.5 and 3.3.6)."""
-_AAC_CHANNELS: Final = {1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 6: 6, 7: 8}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,117 +85,18 @@ class PullReport:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class AudioTrack:
-    """An audio track that can be kept: its description, its format, and what makes its depacketizer."""
+@dataclass(slots=True)
+class _Watch:
+    """When a playing session was looked at last; monotonic seconds."""
 
-    media: MediaDescription
-    format: AudioFormat
-    make: Callable[[Deliver], Depacketizer]
+    playing_at: float
+    keepalive_s: float
+    checked_at: float = field(init=False)
+    kept_at: float = field(init=False)
+    timer: asyncio.TimerHandle | None = None
 
-
-class _Connection(asyncio.Protocol):
-    """The asyncio shell around the RTSP client core. `ended` is done once `failure` is known, `closed` set once the
-    socket is gone."""
-
-    def __init__(self, client: RtspClient, clock: Clock, response_timeout_s: float) -> None:
-        self.client = client
-        self.reads = 0
-        self.received_bytes = 0
-        self.round_trip_s: float | None = None
-        """The shortest answer so far."""
-        self.failure: CameraError | None = None
-        self.ended = asyncio.get_running_loop().create_future()
-        self.closed = asyncio.Event()
-        self._clock = clock
-        self._response_timeout_s = response_timeout_s
-        self._transport: asyncio.Transport | None = None
-        self._answers: dict[Request, asyncio.Future[ResponseReceived]] = {}
-        self._wakes_from = 1
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-
-    def data_received(self, data: bytes) -> None:
-        """Hot: about 75 calls per camera-second while somebody watches, a third of that otherwise."""
-        self.reads += 1
-        self.received_bytes += len(data)
-        try:
-            events = self.client.receive(data, self._clock.monotonic())
-        except MediasrvError as error:
-            self.fail(error)
-            return
-        for event in events:
-            self._handle(event)
-        self._flush()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.fail(CameraError("The connection to the camera was lost.", code="camera_lost"))
-        self.closed.set()
-
-    def fail(self, error: MediasrvError) -> None:
-        """Ends the connection for this reason; the first one counts."""
-        if self.failure is None:
-            self.failure = error if isinstance(error, CameraError) else CameraError(error.sentence, code=error.code)
-            self.failure.__cause__ = error if self.failure is not error else None
-        if not self.ended.done():
-            self.ended.set_result(None)
-        for answer in self._answers.values():
-            if not answer.done():
-                answer.set_exception(self.failure)
-        self.abort()
-
-    def abort(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
-
-    def wake_from(self, size_bytes: int) -> None:
-        """From how many bytes waiting in the kernel on `data_received` is called (SO_RCVLOWAT, socket(7))."""
-        if size_bytes != self._wakes_from and self._transport is not None and not self._transport.is_closing():
-            self._wakes_from = size_bytes
-            self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size_bytes)
-
-    def send(self, method: str, url: str, headers: Sequence[tuple[str, str]] = ()) -> Request:
-        request = self.client.request(method, url, self._clock.monotonic(), headers)
-        self._flush()
-        return request
-
-    async def ask(self, method: str, url: str, headers: Sequence[tuple[str, str]] = ()) -> ResponseReceived:
-        """The answer to a request, whatever its status. Raises CameraError where none comes in time or ever."""
-        if self.failure is not None:
-            raise self.failure
-        request = self.send(method, url, headers)
-        answer: asyncio.Future[ResponseReceived] = asyncio.get_running_loop().create_future()
-        self._answers[request] = answer
-        try:
-            async with asyncio.timeout(self._response_timeout_s):
-                return await answer
-        except TimeoutError as late:
-            waited = f"{self._response_timeout_s:g} s"
-            raise CameraError(f"The camera did not answer {method} within {waited}.", code="host_unreachable") from late
-        finally:
-            del self._answers[request]
-
-    def _flush(self) -> None:
-        outgoing = self.client.data_to_send()
-        if outgoing and self._transport is not None:
-            self._transport.write(outgoing)
-
-    def _handle(self, event: Event) -> None:
-        if isinstance(event, EndRequested):
-            self.fail(CameraError("The camera ended the session.", code="camera_lost"))
-            return
-        self.round_trip_s = min(event.round_trip_s, self.round_trip_s or event.round_trip_s)
-        answer = self._answers.get(event.request)
-        if answer is None:
-            self._handle_keepalive(event)
-        elif not answer.done():
-            answer.set_result(event)
-
-    def _handle_keepalive(self, answer: ResponseReceived) -> None:
-        """Only a session that is gone matters: what a camera does not support it has heard all the same."""
-        if answer.status == _SESSION_NOT_FOUND:
-            self.fail(CameraError("The camera has forgotten the session.", code="camera_lost"))
+    def __post_init__(self) -> None:
+        self.checked_at = self.kept_at = self.playing_at
 
 
 class RtspPull:
@@ -220,31 +109,31 @@ class RtspPull:
         new_session: Callable[[], Session],
         clock: Clock,
         settings: PullSettings,
+        gatherer: Gatherer,
     ) -> None:
         self.stop_reason = "server_down"
         self._source = source
         self._ref = mountpoint.ref
         self._mountpoint = mountpoint
-        self._bytes_per_s = 0.0
-        self._gathers_us = 0
+        self._gatherer = gatherer
         self._clock = clock
         self._settings = settings
-        self._intake = Intake(mountpoint, new_session, settings.access_unit_bytes)
+        self._new_session = new_session
+        self._intake = Intake(mountpoint, self._begin_session, settings.access_unit_bytes)
         self._authenticator = Authenticator(source.username, source.password)
         self._client = RtspClient(self._authenticator, self._intake.disturb, settings.receive_buffer_bytes)
-        self._connection: _Connection | None = None
+        self._connection: RtspConnection | None = None
         self._peer = ""
         self._notes: list[str] = []
         self._keepalive_method = "GET_PARAMETER"
         self._control_url = source.url
-        self._camera_offset: tuple[int, int] | None = None
+        self._camera_clock = CameraClock()
 
     @property
     def report(self) -> PullReport:
         """A snapshot, made when it is asked for."""
         intake, client, connection = self._intake, self._client, self._connection
         tracks = [track for track in (intake.video, intake.audio) if track is not None]
-        offset_us, uncertainty_us = self._camera_offset or (None, None)
         return PullReport(
             packets=sum(track.packets for track in tracks),
             reads=connection.reads if connection else 0,
@@ -256,8 +145,8 @@ class RtspPull:
             lost_packets=sum(track.lost_packets for track in tracks),
             damaged=intake.video.damaged_units if intake.video else 0,
             resyncs=client.resyncs,
-            camera_offset_us=offset_us,
-            camera_uncertainty_us=uncertainty_us,
+            camera_offset_us=self._camera_clock.offset_us,
+            camera_uncertainty_us=self._camera_clock.uncertainty_us,
             video_format=intake.video_format,
             audio_format=intake.audio_format,
             peer=self._peer,
@@ -288,15 +177,14 @@ class RtspPull:
             self._intake.end(reason)
             await self._leave(connection)
 
-    async def _connect(self, addresses: Sequence[str], port: int) -> _Connection:
+    async def _connect(self, addresses: Sequence[str], port: int) -> RtspConnection:
         """Connects to the first address that answers. Raises CameraError of the last that did not."""
-        loop = asyncio.get_running_loop()
         failure = CameraError("The camera's host name has no address.", code="name_unresolved")
-        make = partial(_Connection, self._client, self._clock, self._settings.response_timeout_s)
         for address in addresses:
+            connection = RtspConnection(self._client, self._clock, self._settings.response_timeout_s)
             try:
                 async with asyncio.timeout(self._settings.connect_timeout_s):
-                    _, connection = await loop.create_connection(make, address, port)
+                    await connection.open(address, port)
             except OSError as error:
                 failure = _connect_failure(error, self._settings.connect_timeout_s)
                 failure.__cause__ = error
@@ -305,7 +193,7 @@ class RtspPull:
             return connection
         raise failure
 
-    async def _play(self, connection: _Connection) -> None:
+    async def _play(self, connection: RtspConnection) -> None:
         description, base = await self._describe(connection)
         video = choose_video(description.media)
         audio, note = choose_audio(description.media)
@@ -320,7 +208,7 @@ class RtspPull:
         self._intake.begin()
         log.info("%s: playing from %s", self._ref, self._peer)
 
-    async def _describe(self, connection: _Connection) -> tuple[SessionDescription, str]:
+    async def _describe(self, connection: RtspConnection) -> tuple[SessionDescription, str]:
         """What the stream holds, and the URL that its control attributes are relative to (RFC 2326, C.1.1)."""
         options = await connection.ask("OPTIONS", self._source.url)
         if options.status == _UNAUTHORIZED:
@@ -334,7 +222,7 @@ class RtspPull:
             base = self._source.url
         return parse_sdp(answer.body), base
 
-    async def _set_up(self, connection: _Connection, base: str, media: MediaDescription, sink: Sink) -> None:
+    async def _set_up(self, connection: RtspConnection, base: str, media: MediaDescription, sink: Sink) -> None:
         """Sets up one track and hands its packets to `sink`, on the channels that the camera gives."""
         wanted = 0 if media.kind == "video" else 2
         answer = await self._request(
@@ -351,7 +239,7 @@ class RtspPull:
         self._client.attach(rtp, sink)
         self._client.attach(rtcp, self._on_rtcp if media.kind == "video" else _ignore)
 
-    async def _set_up_audio(self, connection: _Connection, base: str, audio: AudioTrack) -> None:
+    async def _set_up_audio(self, connection: RtspConnection, base: str, audio: AudioTrack) -> None:
         """Pictures without sound are better than nothing: a refusal is a note."""
         depacketizer = self._intake.add_audio(audio.format, audio.make)
         try:
@@ -363,7 +251,7 @@ class RtspPull:
             self._notes.append(f"The audio is left out. {error.sentence}")
 
     async def _request(
-        self, connection: _Connection, method: str, url: str, headers: Sequence[tuple[str, str]] = ()
+        self, connection: RtspConnection, method: str, url: str, headers: Sequence[tuple[str, str]] = ()
     ) -> ResponseReceived:
         """A 200 answer. Raises CameraError for any other."""
         answer = await connection.ask(method, url, headers)
@@ -371,42 +259,53 @@ class RtspPull:
             raise refusal(answer, self._authenticator.has_credentials)
         return answer
 
-    async def _watch(self, connection: _Connection) -> NoReturn:
+    async def _watch(self, connection: RtspConnection) -> NoReturn:
         """Keeps the session alive and looks at the clocks once a second, until the connection ends."""
-        keepalive_s = max(KEEPALIVE_LEAST_S, KEEPALIVE_SHARE * self._client.timeout_s)
-        checked_at = playing_at = kept_at = self._clock.monotonic()
-        received_bytes = connection.received_bytes
-        while connection.failure is None:
-            await asyncio.wait((connection.ended,), timeout=CHECK_S)
-            if connection.failure is not None:
-                break
-            now = self._clock.monotonic()
-            self._intake.check_clock(self._clock.wall_us(), now)
-            if now - checked_at < 2 * CHECK_S:  # else this process stood still, and what came meanwhile is still unread
-                self._check_stall(now, playing_at)
-            self._bytes_per_s = (connection.received_bytes - received_bytes) / (now - checked_at)
-            received_bytes, checked_at = connection.received_bytes, now
-            self._gather(connection)
-            if now - kept_at >= keepalive_s:
-                kept_at = now
-                connection.send(self._keepalive_method, self._control_url)
-        raise connection.failure
+        watch = _Watch(self._clock.monotonic(), max(KEEPALIVE_LEAST_S, KEEPALIVE_SHARE * self._client.timeout_s))
+        self._gather(connection)
+        self._check_later(connection, watch)
+        try:
+            await connection.ended
+        finally:
+            if watch.timer is not None:
+                watch.timer.cancel()
+        raise connection.failure or CameraError("The connection to the camera was lost.", code="camera_lost")
 
-    def _gather(self, connection: _Connection) -> None:
-        """A picture and the sound around it come in several writes: who only records can have them in one wake."""
-        share_s = 0.0 if self._mountpoint.watched else self._settings.gather_s
-        self._gathers_us = round(share_s * SECOND_US)
-        connection.wake_from(min(max(1, int(self._bytes_per_s * share_s)), GATHER_MOST_BYTES))
+    def _check_later(self, connection: RtspConnection, watch: _Watch) -> None:
+        loop = asyncio.get_running_loop()
+        due = self._gatherer.next_beat(loop.time() + CHECK_S)
+        watch.timer = loop.call_at(due, self._check, connection, watch)
 
-    def _check_stall(self, now: float, playing_at: float) -> None:
-        silent_s = now - (self._intake.last_picture_at or playing_at)
-        if silent_s > self._settings.stall_timeout_s:
-            raise CameraError(f"The camera is connected but has sent no picture for {silent_s:.0f} s.", code="stalled")
+    def _check(self, connection: RtspConnection, watch: _Watch) -> None:
+        now = self._clock.monotonic()
+        self._intake.check_clock(self._clock.wall_us(), now)
+        if now - watch.checked_at < 2 * CHECK_S:  # else this process stood still: what came meanwhile is still unread
+            silent_s = now - (self._intake.last_picture_at or watch.playing_at)
+            if silent_s > self._settings.stall_timeout_s:
+                sentence = f"The camera is connected but has sent no picture for {silent_s:.0f} s."
+                connection.fail(CameraError(sentence, code="stalled"))
+                return
+        watch.checked_at = now
+        self._gather(connection)
+        if now - watch.kept_at >= watch.keepalive_s:
+            watch.kept_at = now
+            connection.send(self._keepalive_method, self._control_url)
+        self._check_later(connection, watch)
 
-    async def _leave(self, connection: _Connection) -> None:
+    def _gather(self, connection: RtspConnection) -> None:
+        """Who only records can have the pictures of many cameras in one wake; who watches live cannot wait."""
+        waits = not self._mountpoint.watched and not self._intake.is_settling(self._clock.monotonic())
+        connection.gather(self._gatherer if waits else None)
+
+    def _begin_session(self) -> Session:
+        if self._connection is not None:
+            self._connection.gather(None)  # by what arrives first the session's clock is set (docs/time.md, 2)
+        return self._new_session()
+
+    async def _leave(self, connection: RtspConnection) -> None:
         """Frees the camera's session: many allow only a few, and keep a dead one for minutes."""
         self._client.detach()
-        connection.wake_from(1)  # the answer to TEARDOWN is small, and no media will follow it
+        connection.gather(None)  # the answer to TEARDOWN is waited for
         try:
             if connection.failure is None and self._client.session_id:
                 async with asyncio.timeout(TEARDOWN_S):
@@ -427,11 +326,14 @@ class RtspPull:
         wall_us = self._intake.wall_us(now)
         for packet in packets:
             if isinstance(packet, SenderReport) and packet.ntp and wall_us is not None:
-                # The report is as old as its way here: somewhere between nothing and the shortest round trip.
-                trip_s = self._connection.round_trip_s if self._connection else None
-                half_us = round((trip_s or 0.0) * SECOND_US / 2)
-                self._camera_offset = (ntp_to_us(packet.ntp) + half_us - wall_us, half_us + STAMP_US + self._gathers_us)
-                self._intake.note_camera_clock(*self._camera_offset)
+                # It is as old as its way here, at most the shortest round trip, and as it waited to be read.
+                trip_s = (self._connection.round_trip_s if self._connection else None) or 0.0
+                age_us = (
+                    trip_s + (self._gatherer.interval_s if self._connection and self._connection.gathered else 0.0)
+                ) * SECOND_US
+                offset_us = ntp_to_us(packet.ntp) - wall_us
+                self._camera_clock.observe(now, offset_us - STAMP_US, offset_us + age_us + STAMP_US)
+                self._intake.note_camera_clock(self._camera_clock)
         return stop
 
 
@@ -467,59 +369,6 @@ async def resolve_allowed(host: str, port: int, settings: PullSettings) -> list[
             "The camera's address lies outside the networks this server may connect to.", code="address_refused"
         )
     return allowed
-
-
-def choose_video(media: Sequence[MediaDescription]) -> MediaDescription:
-    """The first H.264 track. Raises CameraError (`codec_unsupported`) that names what there is instead."""
-    tracks = [track for track in media if track.kind == "video"]
-    for track in tracks:
-        if track.encoding == "H264" and track.clock_rate == VIDEO_CLOCK_RATE:
-            return track
-    offered = ", ".join(sorted({track.encoding or f"payload type {track.payload_type}" for track in tracks}))
-    raise CameraError(f"The stream holds no H.264 video, but {offered or 'no video at all'}.", code="codec_unsupported")
-
-
-def choose_audio(media: Sequence[MediaDescription]) -> tuple[AudioTrack | None, str]:
-    """The first audio track that can be kept, else None and a sentence about what was left out."""
-    tracks = [track for track in media if track.kind == "audio"]
-    for track in tracks:
-        usable = _g711_track(track) or _aac_track(track)
-        if usable is not None:
-            return usable, ""
-    if not tracks:
-        return None, ""
-    offered = ", ".join(sorted({track.encoding or f"payload type {track.payload_type}" for track in tracks}))
-    return None, f"The audio is left out: {offered} is not supported."
-
-
-def _g711_track(media: MediaDescription) -> AudioTrack | None:
-    codec = _G711.get(media.encoding)
-    if codec is None or not media.clock_rate or not media.channels:
-        return None
-    return AudioTrack(
-        media, AudioFormat(codec, media.clock_rate, media.channels), partial(G711Depacketizer, media.payload_type)
-    )
-
-
-def _aac_track(media: MediaDescription) -> AudioTrack | None:
-    """AAC with AU headers of the common widths. Its channels are those of its configuration: rtpmaps often lie."""
-    widths = _AAC_MODES.get(media.parameters.get("mode", "").lower())
-    try:
-        config = bytes.fromhex(media.parameters.get("config", ""))
-    except ValueError:
-        return None
-    if media.encoding != "MPEG4-GENERIC" or widths is None or len(config) < 2 or not media.clock_rate:
-        return None
-    channels = _AAC_CHANNELS.get(config[1] >> 3 & 0x0F, media.channels)
-    make = partial(
-        _make_aac, media.payload_type, size_bits=widths[0], index_bits=widths[1], short=bool(config[1] & 0x04)
-    )
-    return AudioTrack(media, AudioFormat(Codec.AAC, media.clock_rate, channels, config), make)
-
-
-def _make_aac(payload_type: int, deliver: Deliver, *, size_bits: int, index_bits: int, short: bool) -> Depacketizer:
-    unit_samples = 960 if short else 1024
-    return AacDepacketizer(payload_type, deliver, size_bits=size_bits, index_bits=index_bits, unit_samples=unit_samples)
 
 
 def _ignore(data: bytes, start: int, stop: int, now: float) -> int:

@@ -89,7 +89,7 @@ Format = VideoFormat | AudioFormat
 class SessionCounts:
     """What the puller learns while a session runs, and the recorder writes down.
 
-    `camera_offset_us` is camera time minus server time by the last RTCP sender report, true to within
+    `camera_offset_us` is camera time minus server time by the RTCP sender reports so far, true to within
     `camera_uncertainty_us`; None before the first.
     """
 
@@ -140,7 +140,8 @@ class Part:
     `decode_time` and `duration` count `format.clock_rate` from the start of the session;
     `started_us` is the smoothed server wall time of its first access unit, `received_us` that of the
     last byte in it; `independent` says that it begins with a keyframe (always so for audio).
-    `fragment` is moof+mdat (ISO/IEC 14496-12). The init segment it needs is `fmp4.init_segment(format)`.
+    `pieces` make up the fragment, moof+mdat (ISO/IEC 14496-12): its payloads are those of the access units, not
+    copies. The init segment it needs is `fmp4.init_segment(format)`.
     """
 
     session: Session
@@ -151,7 +152,18 @@ class Part:
     received_us: int
     independent: bool
     access_units: int
-    fragment: bytes
+    pieces: tuple[bytes, ...]
+
+    @property
+    def fragment(self) -> bytes:
+        """The pieces in one, which they then stay: most parts are sealed, and never downloaded."""
+        if len(self.pieces) > 1:
+            self.pieces = (b"".join(self.pieces),)
+        return self.pieces[0]
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(map(len, self.pieces))
 
     @property
     def duration_s(self) -> float:

@@ -19,8 +19,15 @@ from mediasrv.errors import ProtocolError
 from mediasrv.media.access_unit import AudioFormat, Codec, Format, VideoFormat
 from mediasrv.media.nal import parse_sps, video_format
 
-Sample = tuple[bytes, int, bool, int]
-"""Payload, duration and composition offset in clock rate units, keyframe: (payload, duration, keyframe, offset)."""
+
+class Samples(NamedTuple):
+    """The access units of a fragment, column by column; durations and composition offsets in clock rate units."""
+
+    payloads: Sequence[bytes]
+    durations: Sequence[int]
+    keyframes: Sequence[bool]
+    offsets: Sequence[int]
+
 
 # Sample flags (8.8.3.1): a keyframe depends on nothing; any other sample depends on others and is no sync sample.
 _KEYFRAME: Final = 0x0200_0000
@@ -31,17 +38,22 @@ _TFHD_DURATION, _TFHD_SIZE, _TFHD_FLAGS = 0x08, 0x10, 0x20
 _TRUN_DATA_OFFSET: Final = 0x001
 _TRUN_DURATION, _TRUN_SIZE, _TRUN_FLAGS, _TRUN_OFFSET = 0x100, 0x200, 0x400, 0x800
 
+_ONE_PIECE_BYTES: Final = 16 * 1024
+
 _MATRIX: Final = struct.pack(">9I", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x4000_0000)
 _AVC_HIGH_PROFILES: Final = frozenset((100, 110, 122, 144, 244))
 _G711_ENTRY: Final = {Codec.PCMA: b"alaw", Codec.PCMU: b"ulaw"}
 
 
-def fragment(sequence: int, format: Format, decode_time: int, samples: Sequence[Sample]) -> bytes:
-    """moof+mdat (8.8.4) with at least one sample; `decode_time` is that of the first, in clock rate units."""
-    payloads, durations, keyframes, offsets = zip(*samples, strict=True)
+def fragment_pieces(sequence: int, format: Format, decode_time: int, samples: Samples) -> tuple[bytes, ...]:
+    """moof+mdat (8.8.4), not yet joined: what stands before the payloads, and the payloads. Few bytes are one piece.
+
+    There is at least one sample; `decode_time` is that of the first, in clock rate units.
+    """
+    payloads, durations, keyframes, offsets = samples
     count = len(payloads)
-    sizes = tuple(map(len, payloads))
-    marks = tuple([_KEYFRAME if keyframe else _NOT_KEYFRAME for keyframe in keyframes])
+    sizes = list(map(len, payloads))
+    marks = [_KEYFRAME if keyframe else _NOT_KEYFRAME for keyframe in keyframes]
     header_flags, header = _DEFAULT_BASE_IS_MOOF, [int(format.kind)]
     run_flags, columns = 0x0100_0000 | _TRUN_DATA_OFFSET, []
     for values, header_flag, run_flag in (
@@ -57,10 +69,12 @@ def fragment(sequence: int, format: Format, decode_time: int, samples: Sequence[
             columns.append(values)
     if any(offsets):
         run_flags |= _TRUN_OFFSET
-        columns.append(tuple([offset & 0xFFFF_FFFF for offset in offsets]))
+        columns.append([offset & 0xFFFF_FFFF for offset in offsets])
     rows = struct.pack(f">{count * len(columns)}I", *chain.from_iterable(zip(*columns, strict=True)))
+    size = sum(sizes)
     head = _movie_fragment(sequence, header_flags, header, decode_time, run_flags, count, rows)
-    return b"".join((head, struct.pack(">I4s", 8 + sum(sizes), b"mdat"), *payloads))
+    head += struct.pack(">I4s", 8 + size, b"mdat")
+    return (head, *payloads) if size > _ONE_PIECE_BYTES else (b"".join((head, *payloads)),)
 
 
 def _movie_fragment(

@@ -6,16 +6,17 @@ and is handed out before the video part, so that whoever cuts segments there can
 Only GOPs shorter than half a part share one.
 
 The duration of an access unit is the distance to the next one (docs/time.md, 4); the newest one
-therefore waits, in `pending`, for its successor.
+therefore waits for its successor.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from operator import sub
 from typing import Final
 
 from mediasrv.media.access_unit import AccessUnit, AudioFormat, Codec, Part, Session, TrackKind
-from mediasrv.media.fmp4 import Sample, fragment
+from mediasrv.media.fmp4 import Samples, fragment_pieces
 
 _STALL_US: Final = 100_000
 """How much older than `part_s` a part grows before the other track, which goes on, has it closed."""
@@ -53,7 +54,7 @@ class Segmenter:
             self._session = unit.session
         if unit.format.kind is TrackKind.VIDEO:
             self._push_video(unit, parts)
-        elif self._video.pending is not None or self._is_audio_only(unit):
+        elif self._video.units or self._is_audio_only(unit):
             self._audio.push(unit, False, parts)
             self._video.close_if_stale(unit.arrived_us - self._stale_us, parts)
         return parts
@@ -68,7 +69,7 @@ class Segmenter:
         return parts
 
     def _push_video(self, unit: AccessUnit, parts: list[Part]) -> None:
-        if self._video.pending is None and not unit.keyframe:
+        if not self._video.units and not unit.keyframe:
             return
         cut = unit.keyframe and not self._video.is_short_gop(unit)
         if cut and unit.dts >= self._next_segment_dts:
@@ -98,97 +99,89 @@ def parts_before(units: Iterable[AccessUnit], dts: int, part_s: float) -> list[P
 
 
 class _OpenPart:
-    """The part of one track that is being filled."""
+    """The part of one track that is being filled: its access units, the newest of which still has no duration."""
 
-    __slots__ = (
-        "_duration",
-        "_first",
-        "_last",
-        "_last_duration",
-        "_limit",
-        "_part_s",
-        "_samples",
-        "_sequence",
-        "pending",
-    )
+    __slots__ = ("_last_duration", "_limit", "_part_s", "_sequence", "units")
 
     def __init__(self, part_s: float) -> None:
-        self.pending: AccessUnit | None = None
         self._part_s = part_s
         self._limit = 0.0
-        self._samples: list[Sample] = []
-        self._first: AccessUnit | None = None
-        self._last: AccessUnit | None = None
-        self._duration = 0
+        self.units: list[AccessUnit] = []
         self._last_duration = 0
         self._sequence = 0
 
     @property
     def open_from(self) -> int | None:
-        oldest = self._first or self.pending
-        return None if oldest is None else oldest.dts
+        return self.units[0].dts if self.units else None
 
     def is_short_gop(self, keyframe: AccessUnit) -> bool:
         """Whether what is open holds nothing but GOPs, so short that it need not end before this keyframe."""
-        first = self._first or self.pending
-        if first is None or not first.keyframe:
+        if not self.units or not self.units[0].keyframe:
             return False
-        return keyframe.dts - first.dts < self._part_s * keyframe.format.clock_rate / 2
+        return keyframe.dts - self.units[0].dts < self._part_s * keyframe.format.clock_rate / 2
 
     def push(self, unit: AccessUnit, cut: bool, parts: list[Part]) -> None:
-        """`unit` gives the pending one its duration; `cut` says that a new part has to begin with it."""
-        pending, self.pending = self.pending, unit
-        if pending is None:
-            return
-        duration = max(1, unit.dts - pending.dts)
-        self._take(pending, duration, parts)
-        # The next access unit will most likely last as long as this one: a part that has no room for it is
-        # complete now, one access unit sooner than certainty would have it.
-        if cut or self._duration + duration > self._limit or unit.format is not pending.format:
-            self.close(parts)
+        """`unit` gives the pending one its duration; `cut` says that a new part has to begin with it. Hot."""
+        if self.units:
+            pending, dts = self.units[-1], unit.dts
+            duration = dts - pending.dts
+            if dts - self.units[0].dts > self._limit:
+                self.close(parts)
+            # The next access unit will most likely last as long as this one: a part that has no room for it is
+            # complete now, one access unit sooner than certainty would have it.
+            if cut or dts - self.units[0].dts + duration > self._limit or unit.format is not pending.format:
+                self._close(self.units, dts, parts)
+                self.units = []
+            self._last_duration = duration
+        if not self.units:
+            self._limit = self._part_s * unit.format.clock_rate
+        self.units.append(unit)
 
     def close(self, parts: list[Part]) -> None:
         """Ends the part, if anything is in it; the pending access unit begins the next one."""
-        first, last = self._first, self._last
-        if first is None or last is None:
-            return
-        kind = first.format.kind
-        self._sequence += 1
-        parts.append(
-            Part(
-                session=first.session,
-                format=first.format,
-                decode_time=first.dts,
-                duration=self._duration,
-                started_us=first.arrived_us,
-                received_us=last.arrived_us,
-                independent=first.keyframe or kind is TrackKind.AUDIO,
-                access_units=len(self._samples),
-                fragment=fragment(self._sequence, first.format, first.dts, self._samples),
-            )
-        )
-        self._samples, self._first, self._last, self._duration = [], None, None, 0
+        if len(self.units) > 1:
+            pending = self.units.pop()
+            self._close(self.units, pending.dts, parts)
+            self.units = [pending]
 
     def close_if_stale(self, before_us: int, parts: list[Part]) -> None:
-        if self._first is not None and self._first.arrived_us < before_us:
+        if len(self.units) > 1 and self.units[0].arrived_us < before_us:
             self.close(parts)
 
     def finish(self, parts: list[Part]) -> None:
-        pending, self.pending = self.pending, None
-        if pending is not None:
-            self._take(pending, self._last_duration or _lone_duration(pending), parts)
-        self.close(parts)
+        """The end of the session: the newest access unit lasts as long as the one before."""
+        if self.units:
+            last = self.units[-1]
+            end = last.dts + (self._last_duration or _lone_duration(last))
+            if end - self.units[0].dts > self._limit:
+                self.close(parts)
+            self._close(self.units, end, parts)
+            self.units = []
         self._last_duration = 0
 
-    def _take(self, unit: AccessUnit, duration: int, parts: list[Part]) -> None:
-        if self._duration + duration > self._limit:
-            self.close(parts)
-        if self._first is None:
-            self._first = unit
-            self._limit = self._part_s * unit.format.clock_rate
-        self._last, self._last_duration = unit, duration
-        self._samples.append((unit.payload, duration, unit.keyframe, unit.pts - unit.dts))
-        self._duration += duration
+    def _close(self, units: Sequence[AccessUnit], end_dts: int, parts: list[Part]) -> None:
+        first, media = units[0], units[0].format
+        self._sequence += 1
+        times = [unit.dts for unit in units]
+        samples = Samples(
+            payloads=[unit.payload for unit in units],
+            durations=list(map(sub, (*times[1:], end_dts), times)),
+            keyframes=[unit.keyframe for unit in units],
+            offsets=[unit.pts - unit.dts for unit in units],
+        )
+        parts.append(
+            Part(
+                session=first.session,
+                format=media,
+                decode_time=first.dts,
+                duration=end_dts - first.dts,
+                started_us=first.arrived_us,
+                received_us=units[-1].arrived_us,
+                independent=first.keyframe or media.kind is TrackKind.AUDIO,
+                access_units=len(units),
+                pieces=fragment_pieces(self._sequence, media, first.dts, samples),
+            )
+        )
 
 
 def _lone_duration(unit: AccessUnit) -> int:

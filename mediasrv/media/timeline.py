@@ -33,7 +33,7 @@ _BUCKETS_TO_DECIDE: Final = 3
 
 _FOLLOW_S: Final = 1.0
 
-_SETTLE_S: Final = 5.0
+SETTLE_S: Final = 5.0
 """How long a new track may correct its offset at once: many begin with a late picture or a burst of old ones."""
 
 _REORDER_S: Final = 0.5
@@ -95,7 +95,14 @@ class TrackTimeline:
         if self._rtp_timestamp is None:
             self._begin(arrival)
         else:
-            self._advance(((rtp_timestamp - self._rtp_timestamp + 0x8000_0000) & 0xFFFF_FFFF) - 0x8000_0000, arrival)
+            waited_s = arrival - self._arrival
+            self._interval += (waited_s - self._interval) * _PULL
+            step = (rtp_timestamp - self._rtp_timestamp) & 0xFFFF_FFFF
+            step_s = step / self._rate
+            if step < 0x8000_0000 and -JUMP_S <= step_s - waited_s <= JUMP_S:
+                self._presented += step
+            else:
+                self._advance_oddly(((step + 0x8000_0000) & 0xFFFF_FFFF) - 0x8000_0000, waited_s, arrival)
         self._rtp_timestamp = rtp_timestamp
         presented = self._presented
         position = self._order.decode_position(presented) if self._reordered else presented
@@ -114,23 +121,32 @@ class TrackTimeline:
             self._arrived_us = arrived_us
         return dts, dts + presented - position, self._arrived_us
 
+    @property
+    def arrived_s(self) -> float:
+        """When the newest access unit arrived, smoothed, on the monotonic clock."""
+        return self._started_monotonic + (self._arrived_us - self._started_us) / 1e6
+
+    @property
+    def interval_s(self) -> float:
+        """From one access unit to the next, on average."""
+        return self._interval
+
+    def expected_s(self, rtp_timestamp: int) -> float | None:
+        """When an access unit with this timestamp arrives, unless something delays it; None where nothing can tell."""
+        if self._rtp_timestamp is None or not self.reliable:
+            return None
+        step = ((rtp_timestamp - self._rtp_timestamp + 0x8000_0000) & 0xFFFF_FFFF) - 0x8000_0000
+        return self._started_monotonic + (self._presented + step) / self._rate + self._offset
+
     def _begin(self, arrival: float) -> None:
         self._arrival = arrival = max(0.0, arrival)
-        self._settled_at, self._followed_at = arrival + _SETTLE_S, arrival
+        self._settled_at, self._followed_at = arrival + SETTLE_S, arrival
         self._presented = self._order.restart(round(arrival * self._rate))
         self._drift.restart_bucket(arrival)
 
-    def _advance(self, step: int, arrival: float) -> None:
+    def _advance_oddly(self, step: int, waited_s: float, arrival: float) -> None:
         """Moves media time on by a difference of timestamps, or to the arrival if that is a jump."""
-        waited_s = arrival - self._arrival
-        self._interval += (waited_s - self._interval) * _PULL
         step_s = step / self._rate
-        if step < 0 or not -JUMP_S <= step_s - waited_s <= JUMP_S:
-            self._advance_oddly(step, step_s, waited_s, arrival)
-        else:
-            self._presented += step
-
-    def _advance_oddly(self, step: int, step_s: float, waited_s: float, arrival: float) -> None:
         # A leap of media time that only makes up for a delay before it is no jump: the network caught up.
         ahead_s = self._presented / self._rate + step_s + self._offset - arrival
         if step_s < -_REORDER_S or (step_s - waited_s > JUMP_S and ahead_s > JUMP_S):

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
+from zlib import crc32
 
 from mediasrv.catalogue import recordings
 from mediasrv.clock import SECOND_US, Clock
@@ -50,14 +51,25 @@ class _OpenObject:
     def object_id(self) -> str:
         return self.sealer.header.object_id
 
-    def is_due(self, part: Part, object_us: int) -> bool:
-        """Whether this part belongs to the next object: cut at a keyframe if there is one in time."""
+    def is_due(self, part: Part, object_us: int, phase_us: int) -> bool:
+        """Whether this part belongs to the next object: cut at a keyframe if there is one in time.
+
+        Objects end at times of the wall clock, at `phase_us` after each whole `object_us`.
+        """
         if part.format.kind is not TrackKind.VIDEO:
             return False
-        age_us = part.started_us - self.started_us
-        if part.independent and age_us >= object_us:
+        if part.independent and (part.started_us - phase_us) // object_us > (self.started_us - phase_us) // object_us:
             return True
+        age_us = part.started_us - self.started_us
         return age_us >= LONGEST_OBJECTS * object_us or self.sealer.size_bytes >= LARGEST_OBJECT_BYTES
+
+
+def object_phase_us(ref: StreamRef, object_us: int) -> int:
+    """When a stream's objects end, after each whole `object_us` of wall time.
+
+    Cameras that came back together after a power cut must not all be stored in the same second of each minute.
+    """
+    return crc32(str(ref).encode()) % object_us
 
 
 class StreamRecorder:
@@ -81,7 +93,9 @@ class StreamRecorder:
         self._spool = spool
         self._facts = facts
         self._clock = clock
-        self._settings = settings
+        self._object_us = round(settings.object_s * SECOND_US)
+        self._phase_us = object_phase_us(ref, self._object_us)
+        self._key_period_s = settings.key_period_s
         self._key: DataKey | None = None
         self._session: Session | None = None
         self._seq = 0
@@ -171,7 +185,7 @@ class StreamRecorder:
         self.outage(part.session.started_us, "waiting_keyframe")
 
     def _record(self, part: Part) -> None:
-        if self._object is not None and self._object.is_due(part, round(self._settings.object_s * SECOND_US)):
+        if self._object is not None and self._object.is_due(part, self._object_us, self._phase_us):
             self._close()
         if self._object is None:
             if self._awaits_keyframe and not self._resumes(part):
@@ -217,7 +231,7 @@ class StreamRecorder:
         if target.formats.get(kind) is not part.format:
             self._seal(target, Descriptor.of_init(part), init_segment(part.format))
             target.formats[kind] = part.format
-        self._seal(target, Descriptor.of_part(part, DISCONTINUITY if self._discontinuity else 0), part.fragment)
+        self._seal(target, Descriptor.of_part(part, DISCONTINUITY if self._discontinuity else 0), b"".join(part.pieces))
         self._discontinuity = False
 
     def _seal(self, target: _OpenObject, descriptor: Descriptor, plain: bytes) -> None:
@@ -225,7 +239,7 @@ class StreamRecorder:
 
     def _key_for(self, started_us: int) -> DataKey:
         """The data key of the period; a new process and a new period have new ones."""
-        period_s = self._settings.key_period_s
+        period_s = self._key_period_s
         period_us = started_us - started_us % (period_s * SECOND_US)
         if self._key is None or self._key.record.period_us != period_us:
             node = self._node

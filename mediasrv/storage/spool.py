@@ -11,6 +11,7 @@ was released is never deleted before the object itself, which would bring it bac
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 from collections import Counter
@@ -118,6 +119,7 @@ class Spool:
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._failing: str | None = None
         self._tick = asyncio.Lock()
+        self._due = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "spool-write")
         self._readers = ThreadPoolExecutor(2, "spool-read")
 
@@ -138,23 +140,30 @@ class Spool:
         return Recovered(len(open_objects), torn_bytes, damaged)
 
     async def run(self) -> None:
-        """Syncs every sync_interval_s and keeps house every second, until cancelled."""
+        """Syncs when it is due, every sync_interval_s at the latest, and keeps house; until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._sync_forever())
             group.create_task(self._keep_house_forever())
 
     async def _sync_forever(self) -> None:
         while True:
-            started = self._clock.monotonic()
+            deadline = self._clock.monotonic() + self._settings.sync_interval_s
+            self._due.clear()
             await self.flush()
-            spent = self._clock.monotonic() - started
-            await asyncio.sleep(max(0.0, self._settings.sync_interval_s - spent))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, deadline - self._clock.monotonic())):
+                    await self._due.wait()
 
     async def _keep_house_forever(self) -> None:
         # Apart from syncing: giving footage up waits for the catalogue, new footage must not.
         while True:
             await asyncio.sleep(HOUSEKEEPING_S)
             await self.keep_house()
+
+    def flush_soon(self) -> None:
+        """All that is appended in one beat has just come: waiting longer would only keep it from being durable."""
+        if self._queue:
+            self._due.set()
 
     async def flush(self) -> None:
         """One tick now: all that was queued before is durable when this returns, unless the spool is failing."""

@@ -131,6 +131,10 @@ class RtspClient:
         self._send(request, now)
         return request
 
+    @property
+    def has_data_to_send(self) -> bool:
+        return bool(self._outgoing)
+
     def data_to_send(self) -> bytes:
         """What is to be written now; empty mostly."""
         outgoing = b"".join(self._outgoing)

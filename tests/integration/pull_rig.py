@@ -11,6 +11,7 @@ from mediasrv.clock import SystemClock
 from mediasrv.errors import CameraError
 from mediasrv.hub import Mountpoint
 from mediasrv.media.access_unit import AccessUnit, Session, StreamName, StreamRef, TrackKind
+from mediasrv.pulling.gather import Gatherer
 from mediasrv.rtsp_pull import RtspPull, RtspSource
 from mediasrv.settings import PullSettings
 
@@ -55,7 +56,9 @@ def prepare(source: RtspSource, settings: PullSettings = SETTINGS, clock: System
         sessions.append(Session(str(len(sessions)), REF, 1, used.wall_us(), used.monotonic()))
         return sessions[-1]
 
-    pulled = Pulled(RtspPull(source, mountpoint, new_session, used, settings), mountpoint, sessions)
+    pulled = Pulled(
+        RtspPull(source, mountpoint, new_session, used, settings, Gatherer(settings.gather_s)), mountpoint, sessions
+    )
     mountpoint.subscribe(pulled)
     return pulled
 

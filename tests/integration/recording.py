@@ -20,6 +20,7 @@ from mediasrv.hub import Hub, Mountpoint
 from mediasrv.media.access_unit import AccessUnit, Session, StreamName, StreamRef, TrackKind
 from mediasrv.media.fmp4 import read_samples
 from mediasrv.recorder import NodeContext, Recorder
+from mediasrv.recording.stream import object_phase_us
 from mediasrv.settings import RecordingSettings, SpoolSettings, StorageSettings
 from mediasrv.storage.footage import Footage, FootageIndex, KeyRing
 from mediasrv.storage.keys import Identity, NodeKey
@@ -27,6 +28,7 @@ from mediasrv.storage.object_store import ObjectStore
 from mediasrv.storage.spool import Spool
 
 REF = StreamRef("gate-1", StreamName.MAIN)
+OBJECT_US = 4 * SECOND_US
 
 
 @dataclass
@@ -35,7 +37,7 @@ class Recording:
 
     directory: Path
     storage: StorageSettings
-    recording: RecordingSettings = field(default_factory=lambda: RecordingSettings(object_s=4.0))
+    recording: RecordingSettings = field(default_factory=lambda: RecordingSettings(object_s=OBJECT_US / SECOND_US))
     spool_settings: SpoolSettings = field(default_factory=lambda: SpoolSettings(sync_interval_s=0.05))
 
     @asynccontextmanager
@@ -186,4 +188,6 @@ def new_session(name: str, started_us: int, epoch: int = 1) -> Session:
 
 
 def now_us() -> int:
-    return SystemClock().wall_us() // SECOND_US * SECOND_US
+    """About now: a moment at which an object of the stream would end, so that one begun then is of full length."""
+    phase_us = object_phase_us(REF, OBJECT_US)
+    return (SystemClock().wall_us() - phase_us) // OBJECT_US * OBJECT_US + phase_us

@@ -10,6 +10,7 @@ from load_tests.camera_farm.process import FarmProcess
 from mediasrv.hub import Mountpoint
 from mediasrv.media.access_unit import AccessUnit, Part, Session, TrackKind
 from mediasrv.media.fmp4 import read_samples
+from mediasrv.pulling.gather import Gatherer
 from mediasrv.rtsp_pull import RtspPull, RtspSource
 from tests.integration.pull_rig import REF, SETTINGS, SystemClock, until
 
@@ -50,22 +51,28 @@ async def test_reads_follow_who_watches_and_no_access_unit_is_lost() -> None:
         mountpoint, recording, clock = Mountpoint(REF, 0.48), Recording(), SystemClock()
         source = RtspSource(farm.url("cam-1"), farm.username, farm.password)
         pull = RtspPull(
-            source, mountpoint, lambda: Session("one", REF, 1, clock.wall_us(), clock.monotonic()), clock, SETTINGS
+            source,
+            mountpoint,
+            lambda: Session("one", REF, 1, clock.wall_us(), clock.monotonic()),
+            clock,
+            SETTINGS,
+            Gatherer(SETTINGS.gather_s),
         )
         mountpoint.subscribe_parts(recording)
         task = asyncio.create_task(pull.run())
         try:
-            await until(lambda: pull._gathers_us > 0 and mountpoint.live)
+            await until(lambda: pull._connection is not None and pull._connection.gathered)
             unwatched = await reads_per_s(pull)
             viewer = mountpoint.subscribe(Watching())
             watched = await reads_per_s(pull)
             viewer.close()
+            await until(lambda: pull._connection is not None and pull._connection.gathered)
             unwatched_again = await reads_per_s(pull)
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
     assert watched > 40
-    assert max(unwatched, unwatched_again) < 0.6 * watched
+    assert max(unwatched, unwatched_again) <= 1.2 / SETTINGS.gather_s
     video = [part for part in recording.parts if part.format.kind is TrackKind.VIDEO]
     counters = [read_counters(sample.payload) for part in video for sample in read_samples(part.fragment)]
     numbers = [counter.counter for counter in counters if counter]

@@ -11,9 +11,9 @@ import pytest
 
 from mediasrv.catalogue import recordings
 from mediasrv.clock import SECOND_US
-from mediasrv.media.access_unit import AccessUnit, Part, TrackKind
+from mediasrv.media.access_unit import AccessUnit, Part, StreamName, StreamRef, TrackKind
 from mediasrv.media.gaps import GapLedger, GapOpened, OutageEnded
-from mediasrv.recording.stream import NodeContext, StreamRecorder
+from mediasrv.recording.stream import NodeContext, StreamRecorder, object_phase_us
 from mediasrv.settings import RecordingSettings, SpoolSettings
 from mediasrv.storage.sealing import DISCONTINUITY, Descriptor, ObjectCipher
 from mediasrv.storage.spool import Spool
@@ -34,6 +34,7 @@ from tests.unit.storage.sealed import IDENTITY, NODE
 
 CONTEXT = NodeContext("node-1", "1" * 32, "cell-1", NODE, [IDENTITY.recipient])
 SETTINGS = RecordingSettings(object_s=4.0, key_period_s=10)
+OBJECT_END_US = STARTED_US // (4 * SECOND_US) * 4 * SECOND_US + object_phase_us(REF, 4 * SECOND_US)
 
 
 @dataclass
@@ -88,14 +89,20 @@ def video_parts(seconds: float, **options: Any) -> list[Part]:
 
 
 async def test_an_object_ends_at_the_first_keyframe_after_its_time(bench: Bench) -> None:
-    bench.feed(video_parts(15.0, gop_s=3.0))
+    bench.feed(cut(video_units(session(started_us=OBJECT_END_US), 15.0, gop_s=3.0)))
     bench.stream.end("not_recording")
     await bench.spool.flush()
-    assert bench.lengths_s() == [6.0, 6.0, 3.0]
-    assert [seq for seq, _ in bench.objects()] == [0, 1, 2]
+    assert bench.lengths_s() == [6.0, 3.0, 3.0, 3.0]  # keyframes after 0, 3, 6, 9 and 12 s, ends after each 4 s
+    assert [seq for seq, _ in bench.objects()] == [0, 1, 2, 3]
     for _, descriptors in bench.objects():
         assert descriptors[0].is_init
         assert descriptors[1].independent
+
+
+def test_streams_that_began_together_end_their_objects_at_different_times() -> None:
+    cameras = [StreamRef(f"gate-{number}", StreamName.MAIN) for number in range(600)]
+    phases = [object_phase_us(ref, 60 * SECOND_US) // (10 * SECOND_US) for ref in cameras]
+    assert all(60 < phases.count(sixth) < 140 for sixth in range(6))
 
 
 async def test_a_stream_without_keyframes_is_cut_all_the_same(bench: Bench) -> None:
@@ -106,7 +113,7 @@ async def test_a_stream_without_keyframes_is_cut_all_the_same(bench: Bench) -> N
 
 
 async def test_each_track_and_each_format_has_its_init_part_first(bench: Bench) -> None:
-    one = session()
+    one = session(started_us=OBJECT_END_US)
     other = replace(VIDEO, pps=PPS + b"\x00")
     units: list[AccessUnit] = [
         *video_units(one, 2.0),
@@ -117,7 +124,7 @@ async def test_each_track_and_each_format_has_its_init_part_first(bench: Bench) 
     await bench.spool.flush()
     (item,) = bench.spool.objects()
     descriptors = bench.objects()[0][1]
-    inits = [(one.track, one.started_us - STARTED_US) for one in descriptors if one.is_init]
+    inits = [(one.track, one.started_us - OBJECT_END_US) for one in descriptors if one.is_init]
     assert sorted(inits) == [(1, 0), (1, 2 * SECOND_US), (2, 0)]
     for track in TrackKind:
         assert next(one for one in descriptors if one.track == track).is_init

@@ -7,7 +7,8 @@ import pytest
 from mediasrv.errors import CameraError
 from mediasrv.media.access_unit import Codec
 from mediasrv.media.rtp import AacDepacketizer, G711Depacketizer
-from mediasrv.rtsp_pull import RtspSource, choose_audio, choose_video, is_allowed, parse_rtsp_url, refusal
+from mediasrv.pulling.tracks import choose_audio, choose_video
+from mediasrv.rtsp_pull import RtspSource, is_allowed, parse_rtsp_url, refusal
 from mediasrv.wire.rtsp import Request, ResponseReceived
 from mediasrv.wire.sdp import MediaDescription, parse_sdp
 

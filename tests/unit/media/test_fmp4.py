@@ -11,6 +11,9 @@ from mediasrv.media import fmp4
 from mediasrv.media.access_unit import AudioFormat, Codec, Format
 from tests.unit.media.streams import AAC, PCMA, VIDEO
 
+Sample = tuple[bytes, int, bool, int]
+"""Payload, duration, keyframe, composition offset."""
+
 FORMATS = [VIDEO, AAC, PCMA, AudioFormat(Codec.PCMU, 8000, 2), AudioFormat(Codec.AAC, 96_000, 1, bytes.fromhex("1008"))]
 SAMPLES = st.lists(
     st.tuples(
@@ -24,6 +27,11 @@ SAMPLES = st.lists(
 )
 
 
+def fragment(sequence: int, format: Format, decode_time: int, samples: list[Sample]) -> bytes:
+    columns = fmp4.Samples(*zip(*samples, strict=True))
+    return b"".join(fmp4.fragment_pieces(sequence, format, decode_time, columns))
+
+
 @pytest.mark.parametrize("format", FORMATS)
 def test_init_segment_holds_its_format(format: Format) -> None:
     assert fmp4.read_format(fmp4.init_segment(format)) == format
@@ -34,8 +42,8 @@ def test_equal_formats_share_one_init_segment() -> None:
 
 
 @given(SAMPLES, st.integers(0, 2**63), st.sampled_from([VIDEO, PCMA]))
-def test_samples_come_back_as_written(samples: list[fmp4.Sample], decode_time: int, format: Format) -> None:
-    read = fmp4.read_samples(fmp4.fragment(7, format, decode_time, samples))
+def test_samples_come_back_as_written(samples: list[Sample], decode_time: int, format: Format) -> None:
+    read = fmp4.read_samples(fragment(7, format, decode_time, samples))
     assert [(one.payload, one.duration, one.keyframe, one.composition_offset) for one in read] == samples
     assert [one.decode_time for one in read] == [
         decode_time + sum(sample[1] for sample in samples[:index]) for index in range(len(samples))
@@ -43,19 +51,19 @@ def test_samples_come_back_as_written(samples: list[fmp4.Sample], decode_time: i
 
 
 def test_segment_of_several_fragments_is_read_through() -> None:
-    first = fmp4.fragment(1, VIDEO, 0, [(b"a", 3600, True, 0), (b"bb", 3600, False, 0)])
-    second = fmp4.fragment(2, VIDEO, 7200, [(b"ccc", 3000, False, 0)])
+    first = fragment(1, VIDEO, 0, [(b"a", 3600, True, 0), (b"bb", 3600, False, 0)])
+    second = fragment(2, VIDEO, 7200, [(b"ccc", 3000, False, 0)])
     assert [one.decode_time for one in fmp4.read_samples(first + second)] == [0, 3600, 7200]
 
 
 def test_equal_samples_cost_no_table() -> None:
-    one = fmp4.fragment(1, PCMA, 0, [(bytes(160), 160, True, 0)])
-    many = fmp4.fragment(1, PCMA, 0, [(bytes(160), 160, True, 0)] * 24)
+    one = fragment(1, PCMA, 0, [(bytes(160), 160, True, 0)])
+    many = fragment(1, PCMA, 0, [(bytes(160), 160, True, 0)] * 24)
     assert len(many) - len(one) == 23 * 160
 
 
 def test_offsets_are_from_the_movie_fragment() -> None:
-    data = fmp4.fragment(1, VIDEO, 0, [(b"one", 3600, True, 0), (b"three", 3600, False, 0)])
+    data = fragment(1, VIDEO, 0, [(b"one", 3600, True, 0), (b"three", 3600, False, 0)])
     moof_size = int.from_bytes(data[:4], "big")
     trun = data.index(b"trun")
     assert int.from_bytes(data[trun + 12 : trun + 16], "big") == moof_size + 8
@@ -73,7 +81,7 @@ def test_arbitrary_bytes_are_refused_as_segment_and_as_init(data: bytes) -> None
 
 @given(st.data())
 def test_damaged_fragment_is_samples_or_protocol_error(data: st.DataObject) -> None:
-    whole = fmp4.fragment(1, VIDEO, 0, [(b"abc", 3600, True, 0), (b"defg", 3000, False, 5)])
+    whole = fragment(1, VIDEO, 0, [(b"abc", 3600, True, 0), (b"defg", 3000, False, 5)])
     position = data.draw(st.integers(0, len(whole) - 1))
     damaged = whole[:position] + bytes((data.draw(st.integers(0, 255)),)) + whole[position + 1 :]
     try:
