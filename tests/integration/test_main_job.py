@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from load_tests.camera_farm.sources import AudioSource
-from load_tests.camera_farm.streams import AudioKind
+from load_tests.camera_farm.tracks.shapes import AudioKind
+from load_tests.camera_farm.tracks.sound import AudioSource
 from load_tests.readback import account_for, played_payloads, played_units
 from load_tests.server import ApiClient, ApiError
 from load_tests.stack import Stack, wait_for
