@@ -45,7 +45,7 @@ class Camera:
 
     def picture(self, size: int = 5000, *, keyframe: bool | None = None, parameter_sets: bool = True) -> None:
         key = self.pictures % 25 == 0 if keyframe is None else keyframe
-        nals = [VIDEO.sps, VIDEO.pps] if key and parameter_sets else []
+        nals = [*VIDEO.parameter_sets] if key and parameter_sets else []
         nals.append(bytes([0x65 if key else 0x41]) + random.randbytes(size))
         self._publish(VIDEO, self.pictures * 3600, key, join_avcc(nals))
         self.pictures += 1
@@ -195,7 +195,7 @@ async def test_a_keyframe_without_parameter_sets_gets_those_of_its_format() -> N
         await viewer.join()
         await until(lambda: viewer.client.received.opened > 0)
         assert viewer.client.first_payload[:1] == b"\x78"
-        assert VIDEO.sps in viewer.client.first_payload
+        assert VIDEO.parameter_sets[0] in viewer.client.first_payload
 
 
 async def test_a_viewer_that_moves_is_followed() -> None:

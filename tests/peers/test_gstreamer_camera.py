@@ -50,7 +50,7 @@ def decoded_pictures(units: Sequence[AccessUnit]) -> int:
     video = units[0].format
     assert isinstance(video, VideoFormat)
     count = 0
-    annexb = b"".join(b"\0\0\0\1" + nal for nal in (video.sps, video.pps))
+    annexb = b"".join(b"\0\0\0\1" + nal for nal in video.parameter_sets)
     for unit in units:
         at = 0
         while at < len(unit.payload):

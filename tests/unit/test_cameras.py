@@ -25,7 +25,7 @@ from mediasrv.media.access_unit import AccessUnit, Codec, Session, StreamName, S
 from mediasrv.security.credentials import CredentialVault
 from mediasrv.settings import CameraEntry, PullSettings
 
-FORMAT = VideoFormat(Codec.H264, b"\x67\x42\x00\x1f", b"\x68\xce", 640, 360, "avc1.42001f")
+FORMAT = VideoFormat(Codec.H264, (b"\x67\x42\x00\x1f", b"\x68\xce"), 640, 360, "avc1.42001f")
 SETTINGS = PullSettings(backoff_first_s=0.001, backoff_most_s=0.002, stagger_s=0.0, linger_s=0.05)
 
 

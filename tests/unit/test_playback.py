@@ -128,7 +128,7 @@ def payloads(units: Sequence[AccessUnit], track: TrackKind = VIDEO_TRACK) -> lis
 async def test_every_access_unit_comes_back_once_and_in_order(house: House) -> None:
     units = interleave(video_units(session(), 60), audio_units(session(), 60, format=AAC))
     await house.archive.record(units)
-    for track in TrackKind:
+    for track in (VIDEO_TRACK, AUDIO_TRACK):
         samples = await read_all(await house.playlist(0, 60, track), house.fetch)
         assert [one.payload for one in samples] == payloads(units, track)
 

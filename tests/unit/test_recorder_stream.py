@@ -114,7 +114,7 @@ async def test_a_stream_without_keyframes_is_cut_all_the_same(bench: Bench) -> N
 
 async def test_each_track_and_each_format_has_its_init_part_first(bench: Bench) -> None:
     one = session(started_us=OBJECT_END_US)
-    other = replace(VIDEO, pps=PPS + b"\x00")
+    other = replace(VIDEO, parameter_sets=(VIDEO.parameter_sets[0], PPS + b"\x00"))
     units: list[AccessUnit] = [
         *video_units(one, 2.0),
         *video_units(one, 2.0, start_s=2.0, format=other),
@@ -126,7 +126,7 @@ async def test_each_track_and_each_format_has_its_init_part_first(bench: Bench) 
     descriptors = bench.objects()[0][1]
     inits = [(one.track, one.started_us - OBJECT_END_US) for one in descriptors if one.is_init]
     assert sorted(inits) == [(1, 0), (1, 2 * SECOND_US), (2, 0)]
-    for track in TrackKind:
+    for track in (TrackKind.VIDEO, TrackKind.AUDIO):
         assert next(one for one in descriptors if one.track == track).is_init
     cipher = ObjectCipher(item.header, item.key_record.unwrap([IDENTITY]))
     sealed = await bench.spool.read(item)

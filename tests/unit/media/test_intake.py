@@ -58,7 +58,7 @@ class Camera:
         self.publisher = Publisher()
         self.now = 100.0
         self.intake = Intake(self.publisher, self.new_session, 1 << 20)
-        self.video = self.intake.add_video(96, parameter_sets)
+        self.video = self.intake.add_video(Codec.H264, 96, parameter_sets)
         self.audio = self.intake.add_audio(
             AudioFormat(Codec.PCMA, 8000, 1), lambda deliver: G711Depacketizer(8, deliver)
         )

@@ -17,7 +17,6 @@ from mediasrv.media.rtp import (
     H264Depacketizer,
     packetize_h264,
     packets_between,
-    split_parameter_sets,
 )
 
 SPS, PPS, SEI = b"\x67\x42\xc0\x1f\xda", b"\x68\xce\x3c\x80", b"\x06\x05\x10sei"
@@ -394,5 +393,5 @@ def test_aac_low_bit_rate_headers_are_read_by_their_own_widths(listener: Listene
 
 
 def test_parameter_sets_are_picked_out_of_an_sdp_s_list() -> None:
-    assert split_parameter_sets([SEI, PPS, SPS, b""]) == (SPS, PPS)
-    assert split_parameter_sets([SPS]) is None
+    assert H264Depacketizer.pick_sets([SEI, PPS, SPS, b""]) == (SPS, PPS)
+    assert H264Depacketizer.pick_sets([SPS]) is None
