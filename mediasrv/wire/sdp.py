@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -76,7 +75,7 @@ def sprop_parameter_sets(media: MediaDescription) -> list[bytes]:
         bare = text.strip().rstrip("=")  # cameras forget the padding
         try:
             nal = base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
-        except binascii.Error:
+        except ValueError:
             continue
         if nal:
             nals.append(nal)
