@@ -169,10 +169,10 @@ class PictureDepacketizer(Depacketizer):
             if self._marker_trusted:
                 self._end_unit(now)
         elif fragment and self._nal_at >= 0 and first == PLAIN:
-            stop = self._take_run(data, start, stop)
+            stop = self._take_run(data, start, stop, now)
         return stop
 
-    def _take_run(self, data: bytes, start: int, stop: int) -> int:
+    def _take_run(self, data: bytes, start: int, stop: int, now: float) -> int:
         """The middle fragments right behind the fragment `data[start:stop]`; answers where they end.
 
         They are most of a stream, and each differs from the one before in its sequence number and its payload only: two
@@ -198,6 +198,8 @@ class PictureDepacketizer(Depacketizer):
         self.packets += taken
         self._size_bytes += taken * (size - head)
         self._expected = expected
+        if self._size_bytes > self._most_bytes:
+            self._break(now)
         return at
 
     def disturb(self, now: float) -> None:
