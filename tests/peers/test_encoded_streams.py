@@ -5,61 +5,32 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
-from fractions import Fraction
+from functools import partial
 from itertools import pairwise
 
 import av
 import pytest
-from av.video.frame import PictureType
 
 from mediasrv.hub import Mountpoint
 from mediasrv.media import fmp4, nal
 from mediasrv.media.access_unit import (
     AccessUnit,
+    AudioFormat,
     Codec,
     Part,
     Session,
     StreamName,
     StreamRef,
+    TrackKind,
     VideoFormat,
 )
 from mediasrv.media.intake import Intake
-from mediasrv.media.rtp import packetize_h264
+from mediasrv.media.rtp import OpusDepacketizer, packetize_h264
+from tests.peers.encoders import CLOSED, ENCODERS, OPEN, SLICES, Encoded, encode, opus_packets
 from tests.unit.media.h265_packets import packetize_h265
 
 REF = StreamRef("gate-1", StreamName.MAIN)
 START_US, START = 1_800_000_000_000_000, 100.0
-ENCODERS = {Codec.H264: "libx264", Codec.H265: "libx265"}
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """A picture in order of decoding; `shown` counts pictures from the first one shown."""
-
-    nals: list[bytes]
-    shown: int
-
-
-def encode(
-    codec: Codec, count: int, *, size: tuple[int, int] = (320, 192), rate: int = 25, **options: str
-) -> list[Encoded]:
-    """Pictures of a moving ramp."""
-    encoder = av.CodecContext.create(ENCODERS[codec], "w")
-    encoder.width, encoder.height = size
-    encoder.pix_fmt, encoder.framerate, encoder.time_base = "yuv420p", Fraction(rate), Fraction(1, rate)
-    encoder.gop_size = 1000
-    encoder.options = {"preset": "ultrafast", **options}
-    packets = []
-    for index in range(count):
-        picture = av.VideoFrame(*size, "yuv420p")
-        for plane in picture.planes:
-            row = bytes((x + 3 * index) % 256 for x in range(plane.line_size))
-            plane.update(row * plane.height)
-        picture.pts, picture.pict_type = index, PictureType.NONE
-        packets += encoder.encode(picture)
-    packets += encoder.encode(None)
-    return [Encoded(nal.split_annexb(bytes(packet)), packet.pts) for packet in packets]
 
 
 class Player:
@@ -150,26 +121,6 @@ def assert_plays(recording: Recording, expected: int, rate: int = 25) -> None:
     assert all(later > earlier for earlier, later in pairwise(dts))
 
 
-X265 = "log-level=none:pools=none:frame-threads=1:no-scenecut=1:"
-CLOSED = {
-    Codec.H264: {"x264-params": "keyint=12:scenecut=0:bframes=2:b-adapt=0:repeat-headers=1"},
-    Codec.H265: {"x265-params": X265 + "keyint=12:bframes=2:b-adapt=0:open-gop=0:repeat-headers=1"},
-}
-OPEN = {
-    Codec.H264: {"x264-params": "keyint=12:min-keyint=1:scenecut=0:bframes=2:b-adapt=0:open-gop=1:repeat-headers=1"},
-    Codec.H265: {"x265-params": X265 + "keyint=12:bframes=2:b-adapt=0:open-gop=1:repeat-headers=1"},
-}
-
-
-SLICES = {
-    Codec.H264: {"x264-params": "keyint=12:scenecut=0:bframes=0:slices=4:repeat-headers=1"},
-    # Slices of x265 are sound with wavefronts only, and those need threads.
-    Codec.H265: {
-        "x265-params": "log-level=none:wpp=1:pools=2:no-scenecut=1:keyint=12:bframes=0:slices=3:repeat-headers=1"
-    },
-}
-
-
 @pytest.mark.parametrize("codec", ENCODERS)
 def test_b_pictures_play_in_their_order(codec: Codec) -> None:
     pictures = encode(codec, 50, **CLOSED[codec])
@@ -250,3 +201,27 @@ def test_hvcc_agrees_with_ffmpeg_s() -> None:
 def configuration(file: bytes) -> bytes:
     at = file.index(b"hvcC")
     return file[at + 4 : at + int.from_bytes(file[at - 4 : at], "big")]
+
+
+def test_opus_plays_beside_the_pictures() -> None:
+    packets = opus_packets(2.0)
+    player, mountpoint = Player(), Mountpoint(REF, 0.48)
+    mountpoint.subscribe_parts(player)
+    intake = Intake(mountpoint, lambda: Session("s", REF, 1, START_US, START), 1 << 22)
+    video = intake.add_video(Codec.H264, 96, None)
+    audio = intake.add_audio(AudioFormat(Codec.OPUS, 48_000, 2), partial(OpusDepacketizer, 97))
+    intake.begin()
+    picture = packetize_h264(nal.join_avcc(encode(Codec.H264, 1, **CLOSED[Codec.H264])[0].nals), 1400)
+    for index, payload in enumerate(picture):
+        head = struct.pack("!BBHII", 0x80, 96 | (index == len(picture) - 1) << 7, index, 0, 1)
+        video.receive(head + payload, 0, 12 + len(payload), START)
+    for index, packet in enumerate(packets):
+        head = struct.pack("!BBHII", 0x80, 97, index, index * 960, 2)
+        audio.receive(head + packet, 0, 12 + len(packet), START + index * 0.02)
+    intake.end("camera_lost")
+    player.parts = [part for part in player.parts if part.format.kind is TrackKind.AUDIO]
+    (file,) = player.files()
+    with av.open(io.BytesIO(file)) as container:
+        stream = container.streams.audio[0]
+        assert (stream.codec_context.name, stream.sample_rate, stream.channels) == ("opus", 48_000, 2)
+        assert sum(frame.samples for frame in container.decode(stream)) == 960 * len(packets)
