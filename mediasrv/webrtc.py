@@ -260,7 +260,7 @@ class WebRtcService:
         # Read again: by now the stream may have said what it is.
         video = fanout.video_format
         if video is not None and video.codec is not Codec.H264:
-            raise NotAcceptable("This stream is H.265, which WebRTC does not carry here.", code="codec_unsupported")
+            raise NotAcceptable("WebRTC carries H.264 here, and this stream is H.265.", code="webrtc_codec_unsupported")
         profile = video.rfc6381.partition(".")[2] if video else ""
         audible = fanout.audio_format is None or _is_narrow_g711(fanout.audio_format)
         offer = parse_offer(offer_sdp, profile, audio=audible)

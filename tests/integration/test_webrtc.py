@@ -16,14 +16,22 @@ import pytest
 
 from load_tests.webrtc_client import WebRtcClient
 from mediasrv.clock import SystemClock
-from mediasrv.errors import CameraError, InvalidRequest, NotFound, SettingsError, TooManyRequests, Unavailable
+from mediasrv.errors import (
+    CameraError,
+    InvalidRequest,
+    NotAcceptable,
+    NotFound,
+    SettingsError,
+    TooManyRequests,
+    Unavailable,
+)
 from mediasrv.hub import Hub, Mountpoint
 from mediasrv.media.access_unit import AccessUnit, AudioFormat, Codec, Session, StreamName, StreamRef
 from mediasrv.media.nal import join_avcc
 from mediasrv.settings import WebRtcSettings
 from mediasrv.webrtc import Joined, WebRtcService
 from mediasrv.wire import stun
-from tests.unit.media.streams import VIDEO
+from tests.unit.media.streams import H265, VIDEO, video_units
 
 REF = StreamRef("gate-1", StreamName.MAIN)
 SETTINGS = WebRtcSettings(port=0)
@@ -290,6 +298,16 @@ async def test_a_camera_that_is_removed_takes_its_viewers_along() -> None:
         await watched(rig)
         rig.hub.remove(REF)
         await until(lambda: rig.service.viewers() == [])
+
+
+async def test_h265_is_refused_plainly_and_nothing_of_it_is_sent() -> None:
+    async with running() as rig:
+        for unit in video_units(rig.camera.session, 1.0, format=H265):
+            rig.camera.mountpoint.publish(unit)
+        with pytest.raises(NotAcceptable) as refused:
+            await rig.viewer().join()
+        assert refused.value.code == "webrtc_codec_unsupported"
+        assert "H.265" in refused.value.sentence
 
 
 async def test_viewers_are_bounded() -> None:

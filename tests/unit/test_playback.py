@@ -133,6 +133,20 @@ async def test_every_access_unit_comes_back_once_and_in_order(house: House) -> N
         assert [one.payload for one in samples] == payloads(units, track)
 
 
+async def test_h265_and_opus_come_back_as_they_were_and_metadata_is_kept_from_players(house: House) -> None:
+    one = session()
+    units = interleave(
+        video_units(one, 30, format=H265), audio_units(one, 30, format=OPUS), documents(one, 30, each_s=0.7)
+    )
+    await house.archive.record(units)
+    master = await house.playback.master(REF, at(0), at(30))
+    assert f'CODECS="{H265.rfc6381},opus"'.encode() in master
+    for track in (VIDEO_TRACK, AUDIO_TRACK):
+        samples = await read_all(await house.playlist(0, 30, track), house.fetch)
+        assert [one.payload for one in samples] == payloads(units, track)
+        assert b"MetadataStream" not in b"".join(one.payload for one in samples)
+
+
 async def test_sessions_play_one_after_the_other_with_discontinuities(house: House) -> None:
     runs = [list(video_units(session(name, start_s), 20)) for name, start_s in (("a", 0), ("b", 30), ("c", 51.5))]
     for run in runs:
