@@ -24,7 +24,21 @@ from mediasrv.settings import HlsSettings
 from mediasrv.storage.footage import Footage
 from mediasrv.storage.sealing import ObjectCipher, ObjectIndex, footer_length, header_length
 from tests.archive import NODE_ID, Archive, Sealed, SimulatedClock
-from tests.unit.media.streams import AAC, PCMA, PPS, REF, SPS, STARTED_US, VIDEO, audio_units, interleave, video_units
+from tests.unit.media.streams import (
+    AAC,
+    H265,
+    OPUS,
+    PCMA,
+    PPS,
+    REF,
+    SPS,
+    STARTED_US,
+    VIDEO,
+    audio_units,
+    documents,
+    interleave,
+    video_units,
+)
 from tests.vod import MediaPlaylist, read_all, read_playlist
 
 VIDEO_TRACK, AUDIO_TRACK = TrackKind.VIDEO, TrackKind.AUDIO
