@@ -109,7 +109,9 @@ def _start_all(stack: contextlib.ExitStack, port: int, cameras: int) -> ServerPr
     with _step(f"Starting {cameras} simulated ONVIF cameras"):
         farm = _start_cameras(cameras, state.camera_password)
         stack.callback(farm.stop)
-    files = ServerFiles(ROOT / "server", s3, farm.addresses(), port)
+    # The simulated cameras answer on loopback, which multicast does not reach on every machine.
+    discovery = {"onvif": {"discovery_targets": ["127.0.0.1:3702"]}}
+    files = ServerFiles(ROOT / "server", s3, farm.addresses(), port, overrides=discovery)
     files.write()
     if not state.token:
         with _step("Making the account"):

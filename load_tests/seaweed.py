@@ -9,7 +9,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,8 @@ from minio import Minio
 from minio.error import MinioException
 from urllib3 import PoolManager, Retry
 from urllib3.exceptions import HTTPError
+
+from load_tests.ports import free_ports
 
 START_S: Final = 60.0
 _PORT_OPTIONS: Final = (
@@ -77,7 +78,7 @@ def start_seaweed(data_dir: Path, port: int = 0, keys: tuple[str, str] | None = 
     config = data_dir / "s3.json"
     config.touch(mode=0o600)
     config.write_text(json.dumps(_identities(access_key, secret_key)), encoding="utf-8")
-    ports = _free_ports(len(_PORT_OPTIONS) + 1)
+    ports = free_ports(len(_PORT_OPTIONS) + 1)
     s3_port = port or ports.pop()
     log_path = data_dir / "weed.log"
     with log_path.open("ab") as log:
@@ -145,17 +146,6 @@ def _arguments(data_dir: Path, config: Path, s3_port: int, ports: list[int]) -> 
         "-master.volumePreallocate=false",
     ]
     return fixed + [f"-{option}={port}" for option, port in zip(_PORT_OPTIONS, ports, strict=False)]
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
 
 
 def _wait_until_it_stores(server: SeaweedServer, log_path: Path) -> None:

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from load_tests.ports import free_ports
 from load_tests.seaweed import SeaweedServer
 
 START_S: Final = 30.0
@@ -53,8 +54,8 @@ class ServerFiles:
     environment: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.port = self.port or free_port()
-        self.webrtc_port = self.webrtc_port or free_port(socket.SOCK_DGRAM)
+        self.port = self.port or free_ports(1)[0]
+        self.webrtc_port = self.webrtc_port or free_ports(1, socket.SOCK_DGRAM)[0]
 
     @property
     def config(self) -> Path:
@@ -221,12 +222,6 @@ class ApiClient:
 
     def cameras(self) -> dict[str, Any]:
         return {camera["id"]: camera for camera in self.get("/api/v1/cameras")["cameras"]}
-
-
-def free_port(kind: int = socket.SOCK_STREAM) -> int:
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def new_password() -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import gc
 import logging
 import signal
@@ -20,7 +19,7 @@ from mediasrv import onvif
 from mediasrv.cameras import Cameras
 from mediasrv.cameras.drivers import CameraDrivers, Login
 from mediasrv.cameras.supervisor import Backoff
-from mediasrv.cameras.views import Pick, Profile, RecordingView
+from mediasrv.cameras.views import Profile, RecordingView
 from mediasrv.catalogue import Catalogue
 from mediasrv.catalogue.ownership import FileLockOwnership
 from mediasrv.catalogue.recordings import CatalogueKeys
@@ -38,6 +37,7 @@ from mediasrv.recorder import NodeContext, Recorder
 from mediasrv.retention import RetentionTask
 from mediasrv.rtsp_pull import RtspPull, RtspSource
 from mediasrv.security.credentials import CredentialVault
+from mediasrv.security.head_witness import HeadWitness
 from mediasrv.settings import Settings, load_cameras, read_secret
 from mediasrv.storage.footage import Footage, KeyRing
 from mediasrv.storage.keys import Identity, NodeKey
@@ -117,7 +117,14 @@ class _Server:
         )
         vault = CredentialVault(node.key.derive(_VAULT))
         self.cameras = Cameras(
-            self.hub, base.catalogue, vault, self._drivers(clock), clock, settings.pull, settings.server.cell
+            self.hub,
+            base.catalogue,
+            base.access_log,
+            vault,
+            self._drivers(clock),
+            clock,
+            settings.pull,
+            settings.server.cell,
         )
         self.webrtc = WebRtcService(self.hub, settings.webrtc, clock, self.cameras.ensure)
         self.hls = HlsService(self.hub, settings.hls, clock, self.cameras.ensure)
@@ -132,6 +139,15 @@ class _Server:
             base.access_log,
             clock,
             settings.retention,
+        )
+        self.witness = HeadWitness(
+            base.catalogue,
+            store,
+            settings.server.node_name,
+            node.key.sign,
+            clock,
+            settings.security.head_interval_s,
+            settings.storage,
         )
         self.state = NodeState(self._node_parts(), clock)
         self.services = Services(
@@ -154,7 +170,7 @@ class _Server:
         await self._prepare()
         app = build_app(self.services)
         viewing = (self.cameras.run, self.webrtc.run, self.hls.run, app[VIEWERS].run, self.state.loop.run)
-        async with _running(self.recorder.run, self._node.ownership.run, self._keep_buckets):
+        async with _running(self.recorder.run, self._node.ownership.run, self._keep_buckets, self.witness.run):
             async with _running(*viewing, self.retention.run):
                 runner = await listen(app, self._settings.server.host, self._settings.server.port, 1.0)
                 try:
@@ -166,6 +182,7 @@ class _Server:
                     await runner.cleanup()
             # The cameras have ended their sessions: what they sent last is in the recorder's hands.
             await self.recorder.flush()
+            await self.witness.copy_last()
         await self.spool.close()
         self.footage.close()
 
@@ -226,20 +243,18 @@ class _Server:
             spool=lambda: self.spool.state,
             upload=lambda: self.recorder.status.uploads,
             retention=lambda: self.retention.state,
+            witness=lambda: self.witness.state,
         )
 
 
 def _profile(device: onvif.OnvifDevice, picked: onvif.PickedStreams) -> Profile:
-    def pick(profile: onvif.OnvifProfile) -> Pick:
-        return Pick(**dataclasses.asdict(profile))
-
     return Profile(
         manufacturer=device.manufacturer,
         model=device.model,
         firmware=device.firmware,
         clock_offset_s=device.clock_offset_s,
-        main=pick(picked.main),
-        sub=pick(picked.sub) if picked.sub else None,
+        main=picked.main,
+        sub=picked.sub,
         explanation=picked.explanation,
         explanation_vi=picked.explanation_vi,
     )

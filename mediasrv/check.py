@@ -1,4 +1,5 @@
-"""`mediasrv check`: proves that catalogue, bucket, key bucket and spool agree, and repairs what is safe to repair.
+"""`mediasrv check`: proves that catalogue, bucket, key bucket and spool agree, and that the access log is as it was
+written; repairs what is safe to repair.
 
 It may run beside a server that records and deletes. What looks wrong is therefore looked at once more before
 it is reported, and an object younger than the commit window is nobody's orphan yet. Nothing that could
@@ -20,6 +21,8 @@ from mediasrv.catalogue.spans import Span, subtract
 from mediasrv.clock import SECOND_US, Clock, to_us
 from mediasrv.errors import FootageError, FootageRefused, KeyUnavailable, StorageError
 from mediasrv.media.access_unit import TrackKind
+from mediasrv.security import access_log
+from mediasrv.security.head_witness import compare_copy, list_copies, read_copy, without_copies
 from mediasrv.storage.footage import HEAD_BYTES, Footage, FootageIndex
 from mediasrv.storage.keys import KeyRecord, parse_key_record
 from mediasrv.storage.object_store import Listed, ObjectStore, crc32c_of
@@ -35,6 +38,9 @@ COMMIT_WINDOW_S: Final = 900
 
 DAY_US: Final = 86_400 * SECOND_US
 """Keys of periods that began since are not looked at: retention gives them some hours."""
+
+_LATER: Final = 1 << 63
+"""Stands for the entry of a copied head that went because a later one has just taken its place."""
 
 _PAGE: Final = 1000
 _PARALLEL: Final = 16
@@ -109,6 +115,7 @@ class Checker:
         self._report.spooled = len(self._spool.object_ids)
         for name in self._spool.damaged:
             self._found("spool_damaged", name, "The spool file is damaged; what follows the damage is lost.")
+        await self._check_access_log()
         await self._check_objects()
         await self._check_keys()
         await self._check_garbage()
@@ -121,12 +128,42 @@ class Checker:
     def _before_window_us(self) -> int:
         return self._clock.wall_us() - COMMIT_WINDOW_S * SECOND_US
 
+    # --- the access log --------------------------------------------------------------------------
+
+    async def _check_access_log(self) -> None:
+        """The chain in itself, and each copied head against it. Copies are listed first: a log only grows."""
+        copies = await list_copies(self._store)
+        broken = await self._catalogue.read(access_log.verify)
+        if broken is not None:
+            self._found(broken.tampering, f"entry {broken.entry}", f"The access log: {broken.why}.")
+        newest = max([await self._check_copy(one) for one in copies], default=0)
+        old = await self._catalogue.read(access_log.read_head, self._clock.wall_us() - DAY_US)
+        if old.entry > newest:
+            sentence = f"Its entries up to {old.entry} are older than a day, and no copied head is about them."
+            self._found("log_head_missing", f"entry {old.entry}", sentence)
+
+    async def _check_copy(self, copy: Listed) -> int:
+        """The number of the entry that a copied head is of; 0 where it is none."""
+        try:
+            data = await read_copy(self._store, copy)
+            head, broken = await self._catalogue.read(compare_copy, data)
+        except FootageRefused as error:
+            self._found("log_head_refused", copy.key, error.sentence)
+            return 0
+        except StorageError as error:
+            if error.code != "object_missing":
+                raise
+            return _LATER
+        if broken is not None:
+            self._found(broken.tampering, copy.key, f"The access log, entry {broken.entry}: {broken.why}.")
+        return head.entry
+
     # --- objects ---------------------------------------------------------------------------------
 
     async def _check_objects(self) -> None:
         """Walks bucket and catalogue side by side, in order of the object keys, a page at a time."""
         after = ""
-        async for page in _pages(self._store.list()):
+        async for page in _pages(without_copies(self._store.list())):
             self._report.objects += len(page)
             last = max(after, page[-1].key)
             await self._compare(page, await self._rows(after, last))

@@ -100,7 +100,12 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     log = add_group("log", "The access log")
-    add(log, "verify", "Recompute the chain of the access log", _log_verify)
+    add(
+        log,
+        "verify",
+        "Recompute the chain of the access log; `check` also compares it with the copied heads",
+        _log_verify,
+    )
     return parser
 
 

@@ -76,6 +76,10 @@ _SENTENCES: Final[dict[str, tuple[str, str]]] = {
     ),
     "format_changed": ("The camera changed its picture format.", "Camera đã đổi định dạng hình."),
     "clock_step": ("The server's clock was set.", "Đồng hồ máy chủ đã được chỉnh."),
+    "clock_jumped": (
+        "The server's clock has jumped: nothing is deleted until it is believed.",
+        "Đồng hồ máy chủ vừa nhảy: tạm ngừng xóa cho đến khi tin được giờ.",
+    ),
     "connecting": ("Connecting to the camera.", "Đang kết nối tới camera."),
     "waiting_keyframe": (
         "Connected, waiting for the first keyframe.",
@@ -103,6 +107,10 @@ _SENTENCES: Final[dict[str, tuple[str, str]]] = {
     "storage_timeout": ("The object store does not answer in time.", "Kho lưu trữ không trả lời kịp thời."),
     "storage_full": ("The object store is out of space.", "Kho lưu trữ đã hết chỗ."),
     "storage_failed": ("The object store answers with errors.", "Kho lưu trữ trả lời lỗi."),
+    "access_log_broken": (
+        "The access log was tampered with: run mediasrv check.",
+        "Nhật ký truy cập đã bị sửa: hãy chạy mediasrv check.",
+    ),
     "catalogue_failed": ("The catalogue does not take entries now.", "Danh mục hiện không ghi được."),
     "credentials_unreadable": (
         "The camera's stored credentials cannot be opened with this node's key: enter them again.",

@@ -120,7 +120,8 @@ class RtspPull:
         self._gatherer = gatherer
         self._clock = clock
         self._settings = settings
-        self._intake = Intake(mountpoint, new_session, settings.access_unit_bytes)
+        self._new_session = new_session
+        self._intake = Intake(mountpoint, self._begin_session, settings.access_unit_bytes)
         self._authenticator = Authenticator(source.username, source.password)
         self._client = RtspClient(self._authenticator, self._intake.disturb, settings.receive_buffer_bytes)
         self._connection: RtspConnection | None = None
@@ -302,6 +303,7 @@ class RtspPull:
                 connection.fail(CameraError(sentence, code="stalled"))
                 return
         watch.checked_at = now
+        self._gather(connection)
         if now - watch.kept_at >= watch.keepalive_s:
             watch.kept_at = now
             connection.send(self._keepalive_method, self._control_url)
@@ -309,7 +311,13 @@ class RtspPull:
 
     def _gather(self, connection: RtspConnection) -> None:
         """Who only records can have the pictures of many cameras in one wake; who watches live cannot wait."""
-        connection.gather(None if self._mountpoint.watched else self._gatherer)
+        waits = not self._mountpoint.watched and not self._intake.is_settling(self._clock.monotonic())
+        connection.gather(self._gatherer if waits else None)
+
+    def _begin_session(self) -> Session:
+        if self._connection is not None:
+            self._connection.gather(None)  # by what arrives first the session's clock is set (docs/time.md, 2)
+        return self._new_session()
 
     async def _leave(self, connection: RtspConnection) -> None:
         """Frees the camera's session: many allow only a few, and keep a dead one for minutes."""
@@ -337,7 +345,9 @@ class RtspPull:
             if isinstance(packet, SenderReport) and packet.ntp and wall_us is not None:
                 # It is as old as its way here, at most the shortest round trip, and as it waited to be read.
                 trip_s = (self._connection.round_trip_s if self._connection else None) or 0.0
-                age_us = (trip_s + (0.0 if self._mountpoint.watched else self._gatherer.interval_s)) * SECOND_US
+                age_us = (
+                    trip_s + (self._gatherer.interval_s if self._connection and self._connection.gathered else 0.0)
+                ) * SECOND_US
                 offset_us = ntp_to_us(packet.ntp) - wall_us
                 self._camera_clock.observe(now, offset_us - STAMP_US, offset_us + age_us + STAMP_US)
                 self._intake.note_camera_clock(self._camera_clock)

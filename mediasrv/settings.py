@@ -10,17 +10,21 @@ from __future__ import annotations
 import dataclasses
 import ipaddress
 import os
+import re
 import tomllib
 import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from mediasrv.errors import SettingsError
 
 T = TypeVar("T")
+
+_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
+"""Of a cell or node: part of the keys of objects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +101,8 @@ class SealingSettings:
 class PullSettings:
     """How cameras are pulled. Connections go only to `allowed_networks`, checked on the resolved address.
 
-    While nobody watches a stream by WebRTC, what arrives within `gather_s` is read in one go.
+    While nobody watches a stream by WebRTC, what arrives within `gather_s` is read in one go. The default is no
+    multiple of a usual picture interval: so pictures wait for different whiles, and the shortest wait shows.
     """
 
     allowed_networks: tuple[str, ...] = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
@@ -108,7 +113,7 @@ class PullSettings:
     backoff_most_s: float = 30.0
     stagger_s: float = 0.02
     linger_s: float = 20.0
-    gather_s: float = 0.2
+    gather_s: float = 0.197
     receive_buffer_bytes: int = 262_144
     access_unit_bytes: int = 4 * 1024 * 1024
 
@@ -155,7 +160,10 @@ class HlsSettings:
 
 @dataclass(frozen=True, slots=True)
 class SecuritySettings:
-    """argon2id costs follow RFC 9106, 4 (second recommended option)."""
+    """argon2id costs follow RFC 9106, 4 (second recommended option).
+
+    `head_interval_s` bounds how old the copy of the access log's head in the footage bucket is.
+    """
 
     session_s: int = 12 * 3600
     login_attempts: int = 10
@@ -165,6 +173,7 @@ class SecuritySettings:
     argon2_parallelism: int = 4
     cookie_secure: bool = False
     invite_s: int = 24 * 3600
+    head_interval_s: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,17 +281,15 @@ def _parse_value(hint: Any, value: Any, where: str) -> Any:
 
 
 def _check(settings: Settings) -> None:
-    unknown = set(settings.server.roles) - {"record", "unseal", "web"}
-    if unknown:
-        raise SettingsError(f"server.roles knows record, unseal and web, not {', '.join(sorted(unknown))}.")
+    _check_server(settings.server)
     if not 0.1 <= settings.recording.part_s <= 0.5:
         raise SettingsError("recording.part_s must lie between 0.1 and 0.5 seconds.")
     if not 0.05 <= settings.spool.sync_interval_s <= 0.35:
         raise SettingsError("spool.sync_interval_s must lie between 0.05 and 0.35 seconds.")
     if not 0.01 <= settings.pull.gather_s <= 0.25:
         raise SettingsError("pull.gather_s must lie between 0.01 and 0.25 seconds.")
-    if not {"record", "web"} <= set(settings.server.roles):
-        raise SettingsError("server.roles must hold record and web; only unseal may be left out.")
+    if settings.security.head_interval_s < 1:
+        raise SettingsError("security.head_interval_s must be at least 1 second.")
     if settings.recording.object_s < 5:
         raise SettingsError("recording.object_s must be at least 5 seconds.")
     if settings.storage.bucket == settings.storage.key_bucket:
@@ -294,6 +301,17 @@ def _check(settings: Settings) -> None:
             )
     for network in settings.pull.allowed_networks:
         _check_network(network)
+
+
+def _check_server(server: ServerSettings) -> None:
+    unknown = set(server.roles) - {"record", "unseal", "web"}
+    if unknown:
+        raise SettingsError(f"server.roles knows record, unseal and web, not {', '.join(sorted(unknown))}.")
+    if not {"record", "web"} <= set(server.roles):
+        raise SettingsError("server.roles must hold record and web; only unseal may be left out.")
+    for name in ("cell", "node_name"):
+        if _NAME.fullmatch(getattr(server, name)) is None:
+            raise SettingsError(f"server.{name} must be 1 to 64 of a-z, 0-9 and inner hyphens.")
 
 
 def _check_network(network: str) -> None:

@@ -10,7 +10,24 @@ import pytest
 from load_tests.seaweed import SeaweedServer, seaweed
 from load_tests.stack import Stack, running_stack
 
+LONGEST = (
+    "test_main_job.py",
+    "test_kill.py",
+    "test_storage_outage.py",
+    "test_bad_cameras.py",
+    "test_recorder_kill.py",
+    "test_camera_farm.py",
+)
+"""Files that take half a minute and more: begun first, so that none of them is waited for alone in the end."""
 FARM = {"cameras": 3, "mode": "load", "audio": "mixed", "width": 960, "height": 540, "rate": 25, "bitrate": 900}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.option.loadscopereorder = False  # pytest-xdist would begin with the files of most tests
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +43,4 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with running_stack(Path(tmp_path_factory.mktemp("stack")), {**FARM, "gop": 2}) as stack:
         stack.wait_until_recording()
         yield stack
+        assert stack.server.stop() == 0, "after all that was done with it the server does not end when it is asked to"

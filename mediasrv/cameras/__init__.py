@@ -15,16 +15,21 @@ import secrets
 from collections.abc import Sequence
 from typing import Any, Final
 
+from sqlalchemy import Connection
+
 from mediasrv.cameras.drivers import CameraDrivers, Login, Puller
 from mediasrv.cameras.supervisor import StreamSupervisor
-from mediasrv.cameras.views import CameraChanges, CameraView, NewCamera, Pick, Profile, StreamView
+from mediasrv.cameras.views import CameraChanges, CameraView, NewCamera, Profile, StreamView
 from mediasrv.catalogue import Catalogue
 from mediasrv.catalogue import cameras as rows
 from mediasrv.clock import Clock
 from mediasrv.errors import CameraError, Conflict, InvalidRequest, NotFound, Unavailable
 from mediasrv.hub import Hub, Mountpoint
 from mediasrv.media.access_unit import Session, StreamName, StreamRef, VideoFormat, is_camera_id
+from mediasrv.media.profile import MediaProfile
 from mediasrv.reasons import reason
+from mediasrv.security.access_log import AccessLog, append_events
+from mediasrv.security.accounts import Actor
 from mediasrv.security.credentials import CredentialVault
 from mediasrv.settings import CameraEntry, PullSettings
 
@@ -34,6 +39,9 @@ ENSURE_S: Final = 12.0
 CHECK_S: Final = 10.0
 # A camera that answers so may have changed its addresses or profiles: read them again.
 _READ_AGAIN: Final = frozenset({"stream_not_found", "codec_unsupported", "rtsp_refused"})
+
+
+_THE_FILE: Final = Actor(username="(cameras file)")
 
 
 class _Camera:
@@ -63,6 +71,7 @@ class Cameras:
         self,
         hub: Hub,
         catalogue: Catalogue,
+        access_log: AccessLog,
         vault: CredentialVault,
         drivers: CameraDrivers,
         clock: Clock,
@@ -71,6 +80,7 @@ class Cameras:
     ) -> None:
         self._hub = hub
         self._catalogue = catalogue
+        self._access_log = access_log
         self._vault = vault
         self._drivers = drivers
         self._clock = clock
@@ -84,10 +94,11 @@ class Cameras:
         """Supervises until cancelled. The cameras of the catalogue start one after the other, `stagger_s` apart."""
         async with asyncio.TaskGroup() as group:
             self._group = group
-            for number, row in enumerate(await self._catalogue.read(rows.list_cameras)):
-                camera = self._cameras[row["camera_id"]] = _Camera(row)
-                if row["enabled"]:
-                    await self._start(camera, number * self._settings.stagger_s)
+            async with self._changing:  # a camera that is added meanwhile must not be found once more
+                for number, row in enumerate(await self._catalogue.read(rows.list_cameras)):
+                    camera = self._cameras[row["camera_id"]] = _Camera(row)
+                    if row["enabled"]:
+                        await self._start(camera, number * self._settings.stagger_s)
             try:
                 await asyncio.Event().wait()
             finally:
@@ -128,19 +139,13 @@ class Cameras:
             return await self._drivers.read_device(wish.address, login)
         main = await self._check_url(wish.address, login)
         sub = await self._check_url(wish.sub_address, login) if wish.sub_address else None
-        return Profile(
-            "",
-            "",
-            "",
-            None,
-            main,
-            sub,
-            "A plain RTSP address: pulled as given.",
-            "Địa chỉ RTSP: dùng nguyên như đã nhập.",
-        )
+        return _as_given(main, sub)
 
-    async def add(self, wish: NewCamera, by: str) -> CameraView:
-        """Probes, keeps and starts a camera; `by` is who asks, for the log. Raises Conflict, CameraError."""
+    async def add(self, wish: NewCamera, by: Actor) -> CameraView:
+        """Probes, keeps and starts a camera. Raises Conflict, CameraError.
+
+        Every change here and its entry in the access log, which names `by`, are one transaction.
+        """
         camera_id = wish.camera_id or f"cam-{secrets.token_hex(4)}"
         if not is_camera_id(camera_id):
             raise InvalidRequest("A camera id is 1 to 64 of a-z, 0-9 and inner hyphens.", code="camera_id_invalid")
@@ -151,18 +156,21 @@ class Cameras:
             if camera_id in self._cameras:
                 raise Conflict(f"There is a camera {camera_id} already.", code="camera_exists")
             row = self._new_row(wish, camera_id, profile)
-            await self._catalogue.write(rows.insert_camera, row)
+            event = by.event("camera.added", camera_id, address=wish.address, place=wish.place_id)
+            await self._access_log.write(event, rows.insert_camera, row)
             camera = self._cameras[camera_id] = _Camera(row)
             await self._start(camera)
-        log.info("camera %s added by %s", camera_id, by)
         return self._view(camera)
 
-    async def change(self, camera_id: str, changes: CameraChanges) -> CameraView:
-        """Applies what is not None; restarts the camera's streams where that matters."""
+    async def change(self, camera_id: str, changes: CameraChanges, by: Actor) -> CameraView:
+        """Applies what differs; restarts the camera's streams where that matters."""
         async with self._changing:
             camera = self._find(camera_id)
             values = self._changed_values(camera, changes)
-            await self._catalogue.write(rows.update_camera, camera_id, values)
+            if not values:
+                return self._view(camera)
+            event = by.event("camera.changed", camera_id, changed=sorted(values.keys() - {"credentials_ref"}))
+            await self._access_log.write(event, rows.update_camera, camera_id, values)
             camera.row |= values
             if values.keys() - {"name"}:
                 await self._stop(camera, "not_recording" if camera.row["enabled"] else "camera_disabled")
@@ -170,27 +178,33 @@ class Cameras:
                     await self._start(camera)
         return self._view(camera)
 
-    async def set_retention(self, camera_id: str, max_age_days: int | None, max_size_bytes: int | None) -> CameraView:
+    async def set_retention(
+        self, camera_id: str, max_age_days: int | None, max_size_bytes: int | None, by: Actor
+    ) -> CameraView:
         """A policy of the camera's own; None means the default one."""
-        camera = self._find(camera_id)
-        values = {"max_age_days": max_age_days, "max_size_bytes": max_size_bytes}
-        await self._catalogue.write(rows.update_camera, camera_id, values)
-        camera.row |= values
+        async with self._changing:
+            camera = self._find(camera_id)
+            values = {"max_age_days": max_age_days, "max_size_bytes": max_size_bytes}
+            before = {name: camera.row[name] for name in values}
+            event = by.event("retention.changed", camera_id, before=before, after=values)
+            await self._access_log.write(event, rows.update_camera, camera_id, values)
+            camera.row |= values
         return self._view(camera)
 
-    async def remove(self, camera_id: str) -> None:
+    async def remove(self, camera_id: str, by: Actor) -> None:
         """Takes a camera out of service. Its footage stays until retention takes it."""
         async with self._changing:
             camera = self._find(camera_id)
+            event = by.event("camera.removed", camera_id)
+            await self._access_log.write(event, rows.remove_camera, camera_id, self._clock.wall_us())
             await self._stop(camera, "camera_removed")
-            await self._catalogue.write(rows.remove_camera, camera_id, self._clock.wall_us())
             del self._cameras[camera_id]
         for stream in StreamName:
             self._hub.remove(StreamRef(camera_id, stream))
 
     async def sync_file(self, entries: Sequence[CameraEntry], default_place: str) -> None:
         """Makes the rows of origin `file` equal to config/cameras.toml; call before `run`."""
-        await self._catalogue.write(rows.sync_file_cameras, entries, self._cell, default_place, self._clock.wall_us())
+        await self._access_log.transact(_sync_file, entries, self._cell, default_place, self._clock.wall_us())
 
     # --- inside ----------------------------------------------------------------------------------
 
@@ -302,7 +316,7 @@ class Cameras:
         if camera.row["record"] and ref.stream is StreamName.MAIN:
             self._drivers.recording.note_outage(ref, self._clock.wall_us(), error.code)
 
-    async def _check_url(self, url: str, login: Login) -> Pick:
+    async def _check_url(self, url: str, login: Login) -> MediaProfile:
         """Pulls a plain URL until its format is known, into a mountpoint that nobody else sees."""
         mountpoint = Mountpoint(StreamRef("probe", StreamName.MAIN), 0.48)
         puller = self._drivers.pull(
@@ -320,7 +334,7 @@ class Cameras:
                 await asyncio.wait({pull}, timeout=0.02)
             if pull.done():
                 pull.result()
-            return _pick_of(url, mountpoint, puller)
+            return _found_at(url, mountpoint, puller)
         finally:
             pull.cancel()
             await asyncio.gather(pull, return_exceptions=True)
@@ -360,6 +374,15 @@ class Cameras:
         )
 
 
+def _sync_file(
+    connection: Connection, entries: Sequence[CameraEntry], cell: str, default_place: str, now_us: int
+) -> None:
+    changes = rows.sync_file_cameras(connection, entries, cell, default_place, now_us)
+    append_events(
+        connection, [_THE_FILE.event(change.action, change.camera_id, **change.detail) for change in changes], now_us
+    )
+
+
 def _unavailable(supervisor: StreamSupervisor) -> Unavailable:
     why = supervisor.reason or reason("camera_failed")
     return Unavailable(why.sentence, code=why.code)
@@ -370,18 +393,18 @@ def _offers_sub(profile: Profile | None) -> bool:
 
 
 def _plain_profile(main_url: str, sub_url: str | None) -> Profile:
-    main = Pick("", "main", "", 0, 0, 0.0, 0, "", main_url)
+    main = MediaProfile("", "main", "", 0, 0, 0.0, 0, "", main_url)
     return _as_given(main, dataclasses.replace(main, name="sub", url=sub_url) if sub_url else None)
 
 
-def _as_given(main: Pick, sub: Pick | None) -> Profile:
+def _as_given(main: MediaProfile, sub: MediaProfile | None) -> Profile:
     english = "A plain RTSP address: pulled as given."
     return Profile("", "", "", None, main, sub, english, "Địa chỉ RTSP: dùng nguyên như đã nhập.")
 
 
-def _pick_of(url: str, mountpoint: Mountpoint, puller: Puller) -> Pick:
-    video = mountpoint.gop[0].format
+def _found_at(url: str, mountpoint: Mountpoint, puller: Puller) -> MediaProfile:
+    video, audio = mountpoint.gop[0].format, puller.report.audio_format
     if not isinstance(video, VideoFormat):
         raise CameraError("The stream holds no video.", code="codec_unsupported")
-    audio = puller.report.audio_format
-    return Pick("", "", video.codec.value, video.width, video.height, 0.0, 0, audio.codec.value if audio else "", url)
+    audio_name = audio.codec.value if audio else ""
+    return MediaProfile("", "", video.codec.value, video.width, video.height, 0.0, 0, audio_name, url)

@@ -141,7 +141,9 @@ class StreamSupervisor:
         while self._wanted():
             self._changed.clear()
             try:
-                await asyncio.wait_for(self._changed.wait(), self._settings.linger_s)
+                # Not wait_for: in Python 3.11 it swallows a cancellation that comes in the turn of the event.
+                async with asyncio.timeout(self._settings.linger_s):
+                    await self._changed.wait()
             except TimeoutError:
                 continue
             if self._on_demand and not self.mountpoint.subscribers:

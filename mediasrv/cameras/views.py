@@ -8,44 +8,30 @@ from dataclasses import dataclass
 from typing import Any
 
 from mediasrv.media.access_unit import AudioFormat, StreamName, VideoFormat
+from mediasrv.media.profile import MediaProfile
 from mediasrv.reasons import Reason
 
 
 @dataclass(frozen=True, slots=True)
-class Pick:
-    """A profile that was chosen for a stream; `url` carries no credentials."""
-
-    token: str
-    name: str
-    codec: str
-    width: int
-    height: int
-    rate: float
-    bitrate_kbps: int
-    audio: str
-    url: str
-
-
-@dataclass(frozen=True, slots=True)
 class Profile:
-    """What was read from a camera, which profiles were picked, and why, in two languages."""
+    """What was read from a camera, which of its media profiles were picked, and why, in two languages."""
 
     manufacturer: str
     model: str
     firmware: str
     clock_offset_s: float | None
-    main: Pick
-    sub: Pick | None
+    main: MediaProfile
+    sub: MediaProfile | None
     explanation: str
     explanation_vi: str
 
-    def pick(self, stream: StreamName) -> Pick | None:
+    def pick(self, stream: StreamName) -> MediaProfile | None:
         return self.main if stream is StreamName.MAIN else self.sub
 
     @staticmethod
     def from_json(document: Mapping[str, Any]) -> Profile:
-        sub = document["sub"]
-        return Profile(**{**document, "main": Pick(**document["main"]), "sub": Pick(**sub) if sub else None})
+        main, sub = MediaProfile(**document["main"]), document["sub"]
+        return Profile(**{**document, "main": main, "sub": MediaProfile(**sub) if sub else None})
 
 
 @dataclass(frozen=True, slots=True)

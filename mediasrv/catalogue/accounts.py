@@ -41,7 +41,7 @@ class GrantRow:
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What authenticates: `kind` is session, token or invite."""
+    """What authenticates: `kind` is session, token or invite. `issued_by` is the hash of the token it came from."""
 
     token_hash: bytes
     kind: str
@@ -49,6 +49,7 @@ class Credential:
     name: str | None
     created_us: int
     expires_us: int | None
+    issued_by: bytes | None = None
 
 
 _GRANTS: Final = (
@@ -172,6 +173,7 @@ def add_credential(connection: Connection, added: Credential) -> None:
             name=added.name,
             created_at=from_us(added.created_us),
             expires_at=None if added.expires_us is None else from_us(added.expires_us),
+            issued_by=added.issued_by,
         )
     )
 
@@ -207,6 +209,19 @@ def revoke_credentials(connection: Connection, principal_id: str, kind: str, now
     return connection.execute(query.values(revoked_at=from_us(now_us))).rowcount
 
 
+def drop_oldest_issued(connection: Connection, issued_by: bytes, keep: int) -> None:
+    """Forgets all but the newest sessions that came from a token."""
+    kept = (
+        select(credential.c.token_hash)
+        .where(credential.c.issued_by == issued_by)
+        .order_by(credential.c.created_at.desc())
+        .limit(keep)
+    )
+    connection.execute(
+        delete(credential).where(credential.c.issued_by == issued_by, credential.c.token_hash.not_in(kept))
+    )
+
+
 def drop_expired_sessions(connection: Connection, before_us: int) -> None:
     """Forgets sessions that ended before; what they did is in the access log."""
     connection.execute(
@@ -215,9 +230,14 @@ def drop_expired_sessions(connection: Connection, before_us: int) -> None:
 
 
 def identify(connection: Connection, token_hash: bytes, now_us: int) -> tuple[Credential, Principal] | None:
-    """Whose valid credential this is; None for an invite, an unknown one, or a disabled account."""
+    """Whose valid credential this is; None for an invite, an unknown one, or a disabled account.
+
+    A session that came from a token is valid only as long as the token is.
+    """
     found = find_credential(connection, token_hash, now_us)
     if found is None or found.kind == "invite":
+        return None
+    if found.issued_by is not None and find_credential(connection, found.issued_by, now_us) is None:
         return None
     owner = find_by_id(connection, found.principal_id)
     return None if owner is None or owner.disabled else (found, owner)
@@ -253,4 +273,6 @@ def _as_grant(row: Row[Any]) -> GrantRow:
 
 def _as_credential(row: Row[Any]) -> Credential:
     expires_us = None if row.expires_at is None else to_us(row.expires_at)
-    return Credential(row.token_hash, row.kind, row.principal_id, row.name, to_us(row.created_at), expires_us)
+    return Credential(
+        row.token_hash, row.kind, row.principal_id, row.name, to_us(row.created_at), expires_us, row.issued_by
+    )

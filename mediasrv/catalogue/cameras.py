@@ -7,7 +7,7 @@ A camera's row outlives its service (`removed_at`), as long as its footage may b
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, insert, select, update
 
@@ -19,6 +19,14 @@ from mediasrv.settings import CameraEntry
 
 _COLUMNS: Final = [column for column in camera.columns if column.name not in ("created_at", "removed_at")]
 _CHANGEABLE: Final = frozenset(column.name for column in _COLUMNS) - {"camera_id", "cell", "origin"}
+
+
+class FileChange(NamedTuple):
+    """What `sync_file_cameras` did to a camera, as the access log says it."""
+
+    action: str
+    camera_id: str
+    detail: Mapping[str, Any]
 
 
 def list_cameras(connection: Connection) -> list[dict[str, Any]]:
@@ -63,19 +71,21 @@ def remove_camera(connection: Connection, camera_id: str, removed_us: int) -> No
 
 def sync_file_cameras(
     connection: Connection, entries: Sequence[CameraEntry], cell: str, default_place: str, now_us: int
-) -> None:
+) -> list[FileChange]:
     """Makes the cameras of origin `file` equal to `entries`: adds, changes, and takes out what is in them no more.
 
     A place that is not known yet becomes a site below the root. Raises Conflict where an id belongs to a
     camera that was added through the API, or to another place.
     """
     present = {row["camera_id"]: row for row in list_cameras(connection)}
-    for entry in entries:
-        _sync_entry(connection, entry, present.get(entry.id), cell, default_place, now_us)
+    synced = [_sync_entry(connection, one, present.get(one.id), cell, default_place, now_us) for one in entries]
+    changes = [change for change in synced if change is not None]
     wanted = {entry.id for entry in entries}
     for camera_id, row in present.items():
         if row["origin"] == "file" and camera_id not in wanted:
             remove_camera(connection, camera_id, now_us)
+            changes.append(FileChange("camera.removed", camera_id, {}))
+    return changes
 
 
 def _sync_entry(
@@ -85,22 +95,24 @@ def _sync_entry(
     cell: str,
     default_place: str,
     now_us: int,
-) -> None:
+) -> FileChange | None:
     values = _file_values(connection, entry, default_place)
     if present is None:
         fresh = {"max_age_days": None, "max_size_bytes": None, "profile": None, "credentials": None}
         row = values | fresh | {"camera_id": entry.id, "cell": cell, "origin": "file", "created_us": now_us}
         insert_camera(connection, row)
-        return
+        return FileChange("camera.added", entry.id, {"address": entry.address, "place": values["place_id"]})
     if present["origin"] != "file":
         raise Conflict(f"The camera {entry.id} of the cameras file was added by hand already.", code="camera_exists")
     if values["place_id"] != present["place_id"]:
         raise Conflict(f"The camera {entry.id} cannot move to another place: use another id.", code="camera_exists")
     changed = {name: value for name, value in values.items() if value != present[name]}
-    if changed.keys() & {"address", "sub_address"}:
-        changed["profile"] = None
-    if changed:
-        update_camera(connection, entry.id, changed)
+    if not changed:
+        return None
+    forgotten = {"profile": None} if changed.keys() & {"address", "sub_address"} else {}
+    update_camera(connection, entry.id, changed | forgotten)
+    names = sorted(name.removesuffix("_ref") for name in changed)
+    return FileChange("camera.changed", entry.id, {"changed": names})
 
 
 def _file_values(connection: Connection, entry: CameraEntry, default_place: str) -> dict[str, Any]:

@@ -265,6 +265,7 @@ credential = Table(
     Column("created_at", UtcTime, nullable=False),
     Column("expires_at", UtcTime),
     Column("revoked_at", UtcTime),
+    Column("issued_by", LargeBinary, comment="of the token that a session came from"),
     Index(None, "principal_id"),
 )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from mediasrv.errors import CameraError, ProtocolError
@@ -34,11 +34,13 @@ from mediasrv.media.rtp import (
     MetadataDepacketizer,
     PictureDepacketizer,
 )
-from mediasrv.media.timeline import SessionTimeline, TrackTimeline
+from mediasrv.media.timeline import SETTLE_S, SessionTimeline, TrackTimeline
 
 SECOND_US: Final = 1_000_000
 CLOCK_STEP_US: Final = SECOND_US
 """A machine's clock that leaves the session's by more than this was set (docs/time.md, 1)."""
+MOST_LATE_S: Final = 0.5
+"""So long what arrived may have waited to be read: what is older has another reason."""
 PARAMETER_SETS_S: Final = 10.0
 PARAMETER_SETS_KEYFRAMES: Final = 3
 """So long after the first keyframe, or so many keyframes, a stream may go without usable parameter sets."""
@@ -78,6 +80,7 @@ class _OnAir:
     video_format: VideoFormat
     video_line: TrackTimeline
     audio_line: TrackTimeline | None
+    since: float
     leads_to: int | None
 
 
@@ -104,6 +107,7 @@ class Intake:
         self._session: Session | None = None
         self._on_air: _OnAir | None = None
         self._codec = Codec.H264
+        self._damaged_line: TrackTimeline | None = None
         self._sets_in_use: ParameterSets | None = None
         self._metadata_dts = -1
         self._first_keyframe_at: float | None = None
@@ -135,11 +139,8 @@ class Intake:
     def begin(self) -> None:
         """PLAY was answered, or a picture came before the answer did. Twice does no harm."""
         if self._session is None:
-            self._session = self._new_session()
-            self.units_before_keyframe = 0
-            self.first_keyframe_us = None
-            self._metadata_dts = -1
-            self._publisher.start_session(self._session)
+            self._damaged_line = None
+            self._start(self._new_session())
 
     def end(self, reason: str) -> None:
         """`reason` is a reason code of docs/reasons.md. Without a session nothing happens."""
@@ -169,19 +170,49 @@ class Intake:
         if expected_us is not None and abs(wall_us - expected_us) > CLOCK_STEP_US:
             self._restart("clock_step")
 
+    def is_settling(self, now: float) -> bool:
+        """Whether the session's clock is still being set by what arrives: nothing should be read late now."""
+        return self._on_air is None or now - self._on_air.since < SETTLE_S
+
     def _restart(self, reason: str) -> None:
         self.end(reason)
         self.begin()
 
     def _on_damage(self, now: float) -> None:
-        if self._on_air is not None:  # before its first keyframe a session has nothing that damage could reach
-            self._restart("stream_damaged")
+        """The RTP stream goes on, and the next session with it: it begins behind the picture that is lost, which would
+        have come one interval after the last good one and have lasted for another, even if it is read later.
+        """
+        air = self._on_air
+        if air is None:
+            return  # before its first keyframe a session has nothing that damage could reach
+        line = air.video_line
+        late_s = min(max(0.0, now - line.arrived_s - 2 * line.interval_s), MOST_LATE_S)
+        self.end("stream_damaged")
+        self._damaged_line = line
+        session = self._new_session()
+        self._start(
+            replace(
+                session,
+                started_us=session.started_us - round(late_s * SECOND_US),
+                started_monotonic=session.started_monotonic - late_s,
+            )
+        )
+
+    def _start(self, session: Session) -> None:
+        self._session = session
+        self.units_before_keyframe = 0
+        self.first_keyframe_us = None
+        self._metadata_dts = -1
+        self._publisher.start_session(session)
 
     def _on_picture(self, timestamp: int, keyframe: bool, payload: bytes, now: float) -> None:
         self.last_picture_at = now
         if keyframe:
             self._adopt_parameter_sets(now)
-        air = self._on_air or self._go_on_air(timestamp, keyframe)
+        air, at = self._on_air, now
+        if air is None:
+            air = self._go_on_air(timestamp, keyframe, now)
+            at = self._first_arrival(timestamp, now)
         if air is None:
             self.units_before_keyframe += 1
             if self._session is not None:
@@ -189,7 +220,7 @@ class Intake:
             return
         if air.leads_to is not None and self._leads(air, timestamp):
             return
-        dts, pts, arrived_us = air.video_line.place(timestamp, now)
+        dts, pts, arrived_us = air.video_line.place(timestamp, at)
         if self.first_keyframe_us is None:
             self.first_keyframe_us = arrived_us
         self.video_units += 1
@@ -226,7 +257,14 @@ class Intake:
         arrived_us = session.started_us + round(since_s * SECOND_US)
         self._publisher.publish(AccessUnit(session, METADATA, dts, dts, arrived_us, True, payload))
 
-    def _go_on_air(self, timestamp: int, keyframe: bool) -> _OnAir | None:
+    def _first_arrival(self, timestamp: int, now: float) -> float:
+        """When a session's first picture arrived: behind damage the session before knows it better than the clock."""
+        expected_s = self._damaged_line.expected_s(timestamp) if self._damaged_line is not None else None
+        if expected_s is None or self._session is None or not 0 <= now - expected_s <= MOST_LATE_S:
+            return now
+        return max(expected_s, self._session.started_monotonic)
+
+    def _go_on_air(self, timestamp: int, keyframe: bool, now: float) -> _OnAir | None:
         self.begin()
         if not keyframe or self._session is None or self.video_format is None:
             return None
@@ -237,6 +275,7 @@ class Intake:
             self.video_format,
             line.track(VIDEO_CLOCK_RATE, self.video_format.reorder),
             line.track(audio.clock_rate) if audio else None,
+            now,
             timestamp,
         )
         return self._on_air

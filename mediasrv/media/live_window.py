@@ -266,6 +266,9 @@ class LiveWindow:
     def _cut(self) -> None:
         """Completes the open segment, begins the next and lets go of the oldest."""
         self._open.complete = True
+        for kind, run in self._open.runs.items():
+            if not run.parts:  # a gap names an init segment too: what holds for it must not depend on what is listed
+                run.version = self._current_versions.get(kind)
         self._listed.append(_Segment(self._open.msn + 1, discontinuity=False))
         listed_s = sum(segment.duration_s for segment in self._listed)
         while listed_s - self._listed[0].duration_s >= self._window_s:

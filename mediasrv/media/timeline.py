@@ -33,7 +33,7 @@ _BUCKETS_TO_DECIDE: Final = 3
 
 _FOLLOW_S: Final = 1.0
 
-_SETTLE_S: Final = 5.0
+SETTLE_S: Final = 5.0
 """How long a new track may correct its offset at once: many begin with a late picture or a burst of old ones."""
 
 _REORDER_S: Final = 0.5
@@ -124,9 +124,26 @@ class TrackTimeline:
             self._arrived_us = arrived_us
         return dts, dts + presented - position, self._arrived_us
 
+    @property
+    def arrived_s(self) -> float:
+        """When the newest access unit arrived, smoothed, on the monotonic clock."""
+        return self._started_monotonic + (self._arrived_us - self._started_us) / 1e6
+
+    @property
+    def interval_s(self) -> float:
+        """From one access unit to the next, on average."""
+        return self._interval
+
+    def expected_s(self, rtp_timestamp: int) -> float | None:
+        """When an access unit with this timestamp arrives, unless something delays it; None where nothing can tell."""
+        if self._rtp_timestamp is None or not self.reliable:
+            return None
+        step = ((rtp_timestamp - self._rtp_timestamp + 0x8000_0000) & 0xFFFF_FFFF) - 0x8000_0000
+        return self._started_monotonic + (self._presented + step) / self._rate + self._offset
+
     def _begin(self, arrival: float) -> None:
         self._arrival = arrival = max(0.0, arrival)
-        self._settled_at, self._followed_at = arrival + _SETTLE_S, arrival
+        self._settled_at, self._followed_at = arrival + SETTLE_S, arrival
         self._presented = self._order.restart(round(arrival * self._rate))
         self._drift.restart_bucket(arrival)
 

@@ -5,31 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from mediasrv.media.profile import MediaProfile
+
 TEXT_LENGTH: Final = 100
 H264: Final = "h264"
 
 
-@dataclass(frozen=True, slots=True)
-class OnvifProfile:
-    """A media profile. `codec` and `audio` are lower-case names (`h264`, `jpeg`; `g711`, `aac`), `audio` may be empty.
-
-    `rate` is pictures a second and `bitrate_kbps` the limit the camera was set to; 0 where it does not say.
-    `url` is an RTSP URL without credentials.
-    """
-
-    token: str
-    name: str
-    codec: str
-    width: int
-    height: int
-    rate: float
-    bitrate_kbps: int
-    audio: str
-    url: str
-
-    @property
-    def pixels(self) -> int:
-        return self.width * self.height
+OnvifProfile = MediaProfile
 
 
 @dataclass(frozen=True, slots=True)

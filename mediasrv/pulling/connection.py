@@ -71,6 +71,11 @@ class RtspConnection(asyncio.Protocol):
         self.fail(_lost())
         self.closed.set()
 
+    @property
+    def gathered(self) -> bool:
+        """Whether what arrives waits for a beat."""
+        return self._gatherer is not None
+
     def gather(self, gatherer: Gatherer | None) -> None:
         """From now on what arrives is read in the turns of `gatherer`; None: as soon as it comes."""
         if gatherer is self._gatherer or self._transport is None:

@@ -2,7 +2,7 @@
 
 What a wake of the process costs (a system call to learn what arrived, caches and branch predictors gone cold) is more
 than what parsing a picture costs, and a recorder does not mind when a picture is read 0.2 s after it came
-(docs/adr/007-one-beat-for-unwatched-streams.md).
+(docs/adr/008-one-beat-for-unwatched-streams.md).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Entries are numbered from 1 without a hole. `entry_hash` is SHA-256 over the previous entry's hash (32
 zero bytes before the first) and the entry's canonical bytes, so a change, a deletion or a reordering is
-found by `verify`; a truncation or a rewritten tail is found against a head that was copied elsewhere
+found by `verify`; a truncation and a fork are found by `compare` with a head that was copied elsewhere
 (`head_witness`). An entry is committed before `append` returns: callers wait for it before media leaves.
 """
 
@@ -14,6 +14,7 @@ import json
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, Row, insert, select
@@ -46,10 +47,13 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The last entry's number and hash; (0, zeros) of an empty log."""
+    """The last entry's number and hash; `EMPTY` of an empty log."""
 
     entry: int
     entry_hash: bytes
+
+
+EMPTY: Final = Head(0, GENESIS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +69,20 @@ class Entry:
     detail: Mapping[str, Any]
 
 
+class Tampering(StrEnum):
+    """What was done to a log, as docs/doors.md (Check) names it."""
+
+    EDITED = "log_edited"
+    TRUNCATED = "log_truncated"
+    FORKED = "log_forked"
+
+
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """The first entry that does not follow from the ones before, and in what way."""
+    """The first entry that is not as it was written, and in what way. `why` continues a sentence."""
 
     entry: int
+    tampering: Tampering
     why: str
 
 
@@ -96,15 +109,20 @@ def link(
 # --- queries -------------------------------------------------------------------------------------
 
 
-def read_head(connection: Connection) -> Head:
+def read_head(connection: Connection, until_us: int | None = None) -> Head:
+    """The last entry's, or that of the last one made before `until_us`."""
     query = select(access_log.c.entry, access_log.c.entry_hash).order_by(access_log.c.entry.desc()).limit(1)
+    if until_us is not None:
+        query = query.where(access_log.c.at < from_us(until_us))
     row = connection.execute(query).one_or_none()
-    return Head(0, GENESIS) if row is None else Head(row.entry, row.entry_hash)
+    return EMPTY if row is None else Head(row.entry, row.entry_hash)
 
 
 def append_events(connection: Connection, events: list[Event], now_us: int) -> Head:
     """Appends in the caller's transaction; the new head. IntegrityError where another process was faster."""
     head = read_head(connection)
+    if not events:
+        return head
     rows = []
     for event in events:
         row = _row(head, event, now_us)
@@ -122,29 +140,42 @@ def read_entries(connection: Connection, limit: int, before: int | None = None) 
     return [_entry(row) for row in connection.execute(query)]
 
 
-def verify(connection: Connection, known: Head | None = None) -> Broken | None:
-    """Walks the whole log. `known` is a head copied elsewhere: it finds a truncated or rewritten tail.
+def verify(connection: Connection, after: Head = EMPTY) -> Broken | None:
+    """Walks the log from the entry after a head that is known to be right; by default the whole log.
 
     None where every entry follows from the one before. Reads in steps; memory stays small.
     """
-    head = Head(0, GENESIS)
-    rows = connection.execution_options(yield_per=1000).execute(select(access_log).order_by(access_log.c.entry))
-    with rows:
+    query = select(access_log).where(access_log.c.entry > after.entry).order_by(access_log.c.entry)
+    with connection.execution_options(yield_per=1000).execute(query) as rows:
         for row in rows:
-            broken = _check(head, row) or _against(known, Head(row.entry, row.entry_hash))
+            broken = _check(after, row)
             if broken is not None:
                 return broken
-            head = Head(row.entry, row.entry_hash)
-    if known is not None and known.entry > head.entry:
-        return Broken(head.entry + 1, "entries that were signed for are missing at the end")
+            after = Head(row.entry, row.entry_hash)
     return None
+
+
+def compare(connection: Connection, known: Head) -> Broken | None:
+    """Whether the log still holds the entry of a head that was copied elsewhere. One query, or two."""
+    if known == EMPTY:
+        return None
+    query = select(access_log.c.entry_hash).where(access_log.c.entry == known.entry)
+    found = connection.execute(query).scalar_one_or_none()
+    if found == known.entry_hash:
+        return None
+    if found is not None:
+        return Broken(known.entry, Tampering.FORKED, "it is another entry than the one that was signed for")
+    last = read_head(connection).entry
+    if last > known.entry:
+        return Broken(known.entry, Tampering.EDITED, "the entry is missing")
+    return Broken(last + 1, Tampering.TRUNCATED, f"the entries up to {known.entry} that were signed for are missing")
 
 
 def _check(head: Head, row: Row[Any]) -> Broken | None:
     if row.entry != head.entry + 1:
-        return Broken(head.entry + 1, "an entry is missing")
+        return Broken(head.entry + 1, Tampering.EDITED, "the entry is missing")
     if row.previous_hash != head.entry_hash:
-        return Broken(row.entry, "it does not continue the entry before")
+        return Broken(row.entry, Tampering.EDITED, "it does not continue the entry before")
     expected = link(
         head.entry_hash,
         row.entry,
@@ -156,13 +187,7 @@ def _check(head: Head, row: Row[Any]) -> Broken | None:
         row.subject,
         row.detail,
     )
-    return None if expected == row.entry_hash else Broken(row.entry, "its content was changed")
-
-
-def _against(known: Head | None, head: Head) -> Broken | None:
-    if known is None or known.entry != head.entry or known.entry_hash == head.entry_hash:
-        return None
-    return Broken(head.entry, "it is not the entry that was signed for")
+    return None if expected == row.entry_hash else Broken(row.entry, Tampering.EDITED, "its content was changed")
 
 
 def _row(head: Head, event: Event, now_us: int) -> dict[str, Any]:

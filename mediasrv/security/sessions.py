@@ -28,6 +28,9 @@ from mediasrv.settings import SecuritySettings
 CACHE_S: Final = 2.0
 MOST_CACHED: Final = 10_000
 MOST_TOKENS: Final = 100
+MOST_ISSUED: Final = 100
+"""Sessions that come from one API token; beyond it the oldest ends."""
+
 TOKEN_PREFIX: Final = "msrv_"  # noqa: S105 - lets scanners of leaked secrets recognise ours
 _LONGEST_TOKEN: Final = 128
 _LIMITED_WINDOW_S: Final = 300.0
@@ -43,6 +46,8 @@ class Identity:
     token_hash: bytes
     kind: str
     expires_us: int | None
+    issued_by: bytes | None = None
+    """The hash of the API token that a session came from."""
 
     def may(self, permission: Permission, place_path: str, now_us: int) -> bool:
         return permitted(self.grants, permission, place_path, now_us)
@@ -97,11 +102,33 @@ class Sessions:
             raise NotAuthenticated("The user name or the password is wrong.", code="login_failed")
         self._limit.succeeded(remote, username)
         event = Event("login", "session", found.principal_id, found.username, remote)
-        return await self._open(found.principal_id, event)
+        return await self._open(found.principal_id, event, self._settings.session_s)
 
     async def open_session(self, principal_id: str, username: str, remote: str) -> str:
         """A session for somebody who has just proved who they are in another way (an invite)."""
-        return await self._open(principal_id, Event("login", "session", principal_id, username, remote))
+        event = Event("login", "session", principal_id, username, remote)
+        return await self._open(principal_id, event, self._settings.session_s)
+
+    async def exchange(self, token: str, present: str | None, remote: str) -> tuple[str, int] | None:
+        """A session for whoever shows an API token: its own token, and how many seconds it lasts at most.
+
+        It never outlives the API token, and ends when that one is revoked. None where `present`, the session that the
+        caller has, came from this token already. Raises NotAuthenticated, also for a token that is itself a session's.
+        """
+        identity = await self.identify(token)
+        if identity.kind != "token":
+            raise NotAuthenticated("Only an API token may stand in a URL.", code="token_in_url")
+        known = None if present is None else await self.recall(hash_token(present))
+        if known is not None and known.issued_by == identity.token_hash:
+            return None
+        event = Event(
+            *("login", "session", identity.principal_id, identity.username, remote),
+            detail={"token": token_id(identity.token_hash)},
+        )
+        left_s = self._settings.session_s
+        if identity.expires_us is not None:
+            left_s = min(left_s, (identity.expires_us - self._clock.wall_us()) // SECOND_US)
+        return await self._open(identity.principal_id, event, left_s, identity.token_hash), left_s
 
     async def logout(self, identity: Identity, remote: str) -> None:
         event = Event("logout", identity.kind, identity.principal_id, identity.username, remote)
@@ -161,10 +188,10 @@ class Sessions:
 
     # --- inside ----------------------------------------------------------------------------------
 
-    async def _open(self, principal_id: str, event: Event) -> str:
+    async def _open(self, principal_id: str, event: Event, lasts_s: int, issued_by: bytes | None = None) -> str:
         token, now_us = new_token(), self._clock.wall_us()
-        expires_us = now_us + self._settings.session_s * SECOND_US
-        row = accounts.Credential(hash_token(token), "session", principal_id, None, now_us, expires_us)
+        expires_us = now_us + lasts_s * SECOND_US
+        row = accounts.Credential(hash_token(token), "session", principal_id, None, now_us, expires_us, issued_by)
         await self._access_log.write(event, _add_session, row, now_us)
         return token
 
@@ -223,12 +250,20 @@ def _identity(connection: Connection, token_hash: bytes, now_us: int) -> Identit
         for row in accounts.list_grants(connection, principal.principal_id)
     )
     return Identity(
-        principal.principal_id, principal.username, grants, token_hash, credential.kind, credential.expires_us
+        principal.principal_id,
+        principal.username,
+        grants,
+        token_hash,
+        credential.kind,
+        credential.expires_us,
+        credential.issued_by,
     )
 
 
 def _add_session(connection: Connection, row: accounts.Credential, now_us: int) -> None:
     accounts.drop_expired_sessions(connection, now_us)
+    if row.issued_by is not None:
+        accounts.drop_oldest_issued(connection, row.issued_by, MOST_ISSUED - 1)
     accounts.add_credential(connection, row)
 
 

@@ -97,17 +97,22 @@ class Guard:
 
 
 def read_token(request: web.Request) -> str:
-    """The Bearer token, else the session cookie. A token in the URL counts only to be exchanged for the cookie."""
+    """The Bearer token, else the session cookie. A token in the URL counts only to be exchanged for one."""
     scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
     if scheme:
         if scheme.lower() != "bearer":
             raise NotAuthenticated("Authorization must be a Bearer token.")
         return token.strip()
-    # Not `request.cookies`: parsing all of them costs as much as the rest of the guard, on every HLS part.
-    cookie = _SESSION_COOKIE.search(request.headers.get(hdrs.COOKIE, ""))
+    cookie = read_session_cookie(request)
     if cookie is None:
         raise NotAuthenticated("Log in first, or send a Bearer token.")
-    return cookie[1]
+    return cookie
+
+
+def read_session_cookie(request: web.Request) -> str | None:
+    # Not `request.cookies`: parsing all of them costs as much as the rest of the guard, on every HLS part.
+    found = _SESSION_COOKIE.search(request.headers.get(hdrs.COOKIE, ""))
+    return None if found is None else found[1]
 
 
 def set_session_cookie(response: web.StreamResponse, token: str, max_age_s: int, *, secure: bool) -> None:

@@ -12,8 +12,9 @@ from aiohttp.typedefs import Handler, Middleware
 
 from mediasrv.errors import MediasrvError, NotAuthenticated
 from mediasrv.web import problems
-from mediasrv.web.guard import set_session_cookie
+from mediasrv.web.guard import read_session_cookie, set_session_cookie
 from mediasrv.web.metrics import Metric, Sample
+from mediasrv.web.remote import Remotes
 from mediasrv.web.services import Services
 
 log = logging.getLogger(__name__)
@@ -59,11 +60,12 @@ def route_pattern(request: web.Request) -> str:
 
 def outermost(counts: RequestCounts, services: Services) -> Middleware:
     """The middleware around everything."""
+    exchange = _exchange(services)
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         if "token=" in request.rel_url.raw_query_string and "token" in request.query:
-            handler = _exchange(services)
+            handler = exchange
         response = await _answer(request, handler)
         headers = response.headers
         for name, value in HEADERS.items():
@@ -91,7 +93,8 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 def _exchange(services: Services) -> Handler:
-    """Answers a request with `?token=`: the token moves into the cookie and out of the URL, history and logs."""
+    """Answers a request with `?token=`: a session's cookie instead, and the token is out of URL, history and logs."""
+    remotes, security = Remotes(services.settings.server.trusted_proxies), services.settings.security
 
     async def exchange(request: web.Request) -> web.StreamResponse:
         token = request.query["token"]
@@ -101,11 +104,11 @@ def _exchange(services: Services) -> Handler:
             )
         if request.match_info.http_exception is not None:  # no redirect to a path that is not ours (`//elsewhere/`)
             raise request.match_info.http_exception
-        await services.sessions.identify(token)
+        issued = await services.sessions.exchange(token, read_session_cookie(request), remotes.address(request))
         target = request.rel_url.with_query([pair for pair in request.query.items() if pair[0] != "token"])
         response = web.Response(status=303, headers={hdrs.LOCATION: str(target)})
-        security = services.settings.security
-        set_session_cookie(response, token, security.session_s, secure=security.cookie_secure)
+        if issued is not None:
+            set_session_cookie(response, *issued, secure=security.cookie_secure)
         return response
 
     return exchange

@@ -16,7 +16,9 @@ from mediasrv.cameras.views import CameraView
 from mediasrv.clock import Clock, from_us
 from mediasrv.reasons import Reason, reason
 from mediasrv.retention import RetentionState
+from mediasrv.security.head_witness import WitnessState
 from mediasrv.storage.spool import SpoolCondition, SpoolState
+from mediasrv.web.camera_json import reason_json
 from mediasrv.web.metrics import Metric, counter, gauge
 
 _STEP_S: Final = 0.1
@@ -48,6 +50,7 @@ class NodeParts:
     spool: Callable[[], SpoolState] | None
     upload: Callable[[], Upload] | None
     retention: Callable[[], RetentionState] | None
+    witness: Callable[[], WitnessState]
 
 
 class LoopWatch:
@@ -89,6 +92,7 @@ class NodeState:
             "spool": self._spool(),
             "storage": self._storage(),
             "retention": self._retention(),
+            "access_log": self._access_log(),
         }
         return {name: section for name, section in sections.items() if section is not None}
 
@@ -104,6 +108,8 @@ class NodeState:
             upload = self._parts.upload()
             yield gauge("mediasrv_uploads_waiting", "Recording objects not yet stored.", upload.waiting)
             yield counter("mediasrv_objects_stored_total", "Recording objects stored and catalogued.", upload.stored)
+        broken = self._parts.witness().broken is not None
+        yield gauge("mediasrv_access_log_broken", "1 where the access log was tampered with.", broken)
 
     def _troubles(self) -> Iterable[Reason]:
         if self._parts.spool is not None:
@@ -147,7 +153,7 @@ class NodeState:
         spool = self._parts.spool()
         return {
             "condition": str(spool.condition),
-            "reason": spool.reason_code,
+            "reason": _why(spool.reason_code),
             "used_bytes": spool.used_bytes,
             "budget_bytes": spool.budget_bytes,
         }
@@ -156,10 +162,9 @@ class NodeState:
         if self._parts.upload is None:
             return None
         upload = self._parts.upload()
-        failing = reason(upload.reason_code) if upload.reason_code else None
         return {
-            "condition": "failing" if failing else "ok",
-            "reason": failing.sentence if failing else None,
+            "condition": "failing" if upload.reason_code else "ok",
+            "reason": _why(upload.reason_code),
             "uploads_waiting": upload.waiting,
             "objects_stored": upload.stored,
         }
@@ -169,7 +174,21 @@ class NodeState:
             return None
         state = self._parts.retention()
         last = _iso(state.last_round_us) if state.last_round_us else None
-        return {"condition": str(state.condition), "reason": state.code or None, "last_round_at": last}
+        return {"condition": str(state.condition), "reason": _why(state.code), "last_round_at": last}
+
+    def _access_log(self) -> dict[str, Any]:
+        state = self._parts.witness()
+        code = "access_log_broken" if state.broken else state.reason_code
+        return {
+            "condition": "broken" if state.broken else "failing" if code else "ok",
+            "reason": _why(code),
+            "copied_entry": state.copied.entry if state.copied else None,
+            "copied_at": _iso(state.copied_us) if state.copied else None,
+        }
+
+
+def _why(code: str | None) -> dict[str, str] | None:
+    return reason_json(reason(code)) if code else None
 
 
 def _iso(wall_us: int) -> str:

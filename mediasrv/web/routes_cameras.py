@@ -76,8 +76,7 @@ class _Handlers:
 
     async def add(self, request: web.Request, access: Access) -> web.StreamResponse:
         wish = await self._read_wish(request, access)
-        view = await self._cameras.add(wish, access.principal.username)
-        await self._log(access, "camera.added", view.camera_id, address=view.address, place=view.place_id)
+        view = await self._cameras.add(wish, access.actor)
         place = await self._services.catalogue.read(get_place, view.place_id)
         return self._answer(view, dataclasses.replace(access, place_path=place.path), status=201)
 
@@ -85,17 +84,14 @@ class _Handlers:
         changes = _read_changes(await read_fields(request, _CHANGES))
         if self._cameras.get(access.camera_id).origin == "file":
             raise Conflict("This camera comes from the cameras file: change it there.", code="camera_from_file")
-        view = await self._cameras.change(access.camera_id, changes)
-        changed = [name for name, value in dataclasses.asdict(changes).items() if value is not None]
-        await self._log(access, "camera.changed", access.camera_id, changed=changed)
+        view = await self._cameras.change(access.camera_id, changes, access.actor)
         return self._answer(view, access)
 
     async def remove(self, request: web.Request, access: Access) -> web.StreamResponse:
         if self._cameras.get(access.camera_id).origin == "file":
             raise Conflict("This camera comes from the cameras file: remove it there.", code="camera_from_file")
-        await self._cameras.remove(access.camera_id)
+        await self._cameras.remove(access.camera_id, access.actor)
         self._places.forget(access.camera_id)
-        await self._log(access, "camera.removed", access.camera_id)
         return web.Response(status=204)
 
     async def show_retention(self, request: web.Request, access: Access) -> web.StreamResponse:
@@ -106,13 +102,8 @@ class _Handlers:
         fields = await read_fields(request, _RETENTION)
         age = fields.optional_int("max_age_days", 1, _MOST_DAYS)
         size = fields.optional_int("max_size_bytes", 0, _MOST_BYTES)
-        before = retention_json(self._cameras.get(access.camera_id), self._services.settings.retention)
-        view = await self._cameras.set_retention(access.camera_id, age, size)
-        after = retention_json(view, self._services.settings.retention)
-        await self._log(
-            access, "retention.changed", access.camera_id, before=before["effective"], after=after["effective"]
-        )
-        return web.json_response(after)
+        view = await self._cameras.set_retention(access.camera_id, age, size, access.actor)
+        return web.json_response(retention_json(view, self._services.settings.retention))
 
     async def timeline(self, request: web.Request, access: Access) -> web.StreamResponse:
         start_us, end_us = query_span(request)
@@ -143,9 +134,6 @@ class _Handlers:
             place_id=place.place_id,
             record=True if record is None else record,
         )
-
-    async def _log(self, access: Access, action: str, camera_id: str, **detail: object) -> None:
-        await self._services.access_log.append(access.actor.event(action, camera_id, **detail))
 
     def _answer(self, view: CameraView, access: Access, status: int = 200) -> web.Response:
         permissions = permissions_at(access.principal.grants, access.place_path, access.now_us)

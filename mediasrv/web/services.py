@@ -14,7 +14,7 @@ from mediasrv.errors import Unavailable
 from mediasrv.media.access_unit import StreamRef, TrackKind
 from mediasrv.reasons import Reason
 from mediasrv.security.access_log import AccessLog
-from mediasrv.security.accounts import Accounts
+from mediasrv.security.accounts import Accounts, Actor
 from mediasrv.security.sessions import Sessions
 from mediasrv.settings import Settings
 from mediasrv.web.metrics import Metric
@@ -83,23 +83,26 @@ class TimelineGap(Protocol):
 
 
 class CameraService(Protocol):
-    """The supervisor of cameras. Raises NotFound `camera_not_found`, Conflict, CameraError."""
+    """The supervisor of cameras. Raises NotFound `camera_not_found`, Conflict, CameraError.
+
+    What it changes for an actor is in the access log, in the same transaction.
+    """
 
     def list(self) -> Sequence[CameraView]: ...
 
     def get(self, camera_id: str) -> CameraView: ...
 
-    def add(self, wish: NewCamera, by: str) -> Awaitable[CameraView]: ...
+    def add(self, wish: NewCamera, by: Actor) -> Awaitable[CameraView]: ...
 
     def probe(self, wish: NewCamera) -> Awaitable[Profile]: ...
 
-    def change(self, camera_id: str, changes: CameraChanges) -> Awaitable[CameraView]: ...
+    def change(self, camera_id: str, changes: CameraChanges, by: Actor) -> Awaitable[CameraView]: ...
 
     def set_retention(
-        self, camera_id: str, max_age_days: int | None, max_size_bytes: int | None
+        self, camera_id: str, max_age_days: int | None, max_size_bytes: int | None, by: Actor
     ) -> Awaitable[CameraView]: ...
 
-    def remove(self, camera_id: str) -> Awaitable[None]: ...
+    def remove(self, camera_id: str, by: Actor) -> Awaitable[None]: ...
 
     def discover(self) -> Awaitable[Sequence[object]]: ...
 

@@ -7,14 +7,18 @@ import base64
 import contextlib
 import itertools
 import struct
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+from load_tests.camera_farm.counters import CounterSigner
 from load_tests.media import encoded_clip, split_avcc
 from mediasrv.media.rtp import packetize_h264
 
 RATE = 50
 GOP = 10
+RUN = "bad0" * 4
 CLIP = (320, 180, RATE, 400, GOP / RATE, 1.0)
 OTHER_CLIP = (160, 120, RATE, 200, GOP / RATE, 1.0)
 
@@ -44,18 +48,33 @@ class Fault:
 
 
 class BadCamera:
-    """`async with BadCamera(Fault(...)) as camera:` serves `camera.url` and writes down what it was asked."""
+    """`async with BadCamera(Fault(...)) as camera:` serves `camera.url` and writes down what it was asked.
 
-    def __init__(self, fault: Fault) -> None:
+    With a `key` each picture carries a signed counter, as those of the camera farm do, and `logs` says of each
+    session what was sent in it, for `load_tests.readback.account_for`. A keyframe without parameter sets is none.
+    """
+
+    def __init__(self, fault: Fault, key: bytes = b"") -> None:
         self.fault = fault
+        self.logs: list[dict[str, Any]] = []
         self.methods: list[str] = []
         self.urls: list[str] = []
         self.connections = 0
+        self.accepted = 0
         self.pictures = 0
         self._pictures_of = [split_avcc(unit) for unit in encoded_clip(*CLIP)]
         self._others = [split_avcc(unit) for unit in encoded_clip(*OTHER_CLIP)]
         self._sequences = itertools.count(65_500)
+        self._signer = CounterSigner(key, "bad/main", RUN) if key else None
+        self._counters = itertools.count(1)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    async def change(self, fault: Fault) -> None:
+        """Another trouble from now on, or none: connections end, after all that was sent, and the next ones have it."""
+        self.fault = fault
+        for writer in self._writers:
+            writer.close()
 
     async def __aenter__(self) -> BadCamera:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -74,6 +93,8 @@ class BadCamera:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
+        self._writers.add(writer)
+        self.accepted += 1
         self.connections += 1
         try:
             async with asyncio.TaskGroup() as group:
@@ -85,6 +106,7 @@ class BadCamera:
         except* (EOFError, ConnectionError):  # the client left, or the fault is to leave
             pass
         finally:
+            self._writers.discard(writer)
             writer.close()
             with contextlib.suppress(ConnectionError):
                 await writer.wait_closed()
@@ -137,11 +159,12 @@ class BadCamera:
 
     async def _play(self, writer: asyncio.StreamWriter) -> None:
         fault = self.fault
+        self.logs.append({"run": RUN, "first": None, "first_keyframe": None, "last": 0, "left_out": [], "damaged": []})
         loop = asyncio.get_running_loop()
         started_at = loop.time()
         for index in itertools.count(1 if fault.media_before_answer else 0):
             await asyncio.sleep(max(0.0, started_at + index / RATE - loop.time()))
-            if index == fault.stop_after:
+            if index == fault.stop_after or writer.is_closing():
                 return
             if index == fault.close_after:
                 writer.transport.abort()
@@ -159,6 +182,8 @@ class BadCamera:
         changed = fault.change_after is not None and index >= fault.change_after
         clip = self._others if changed else self._pictures_of
         nals = [nal for nal in clip[index % len(clip)] if fault.carried_sets or nal[0] & 31 not in (7, 8)]
+        if self._signer is not None:
+            nals.insert(-1, self._count(self._signer, any(nal[0] & 31 == 5 for nal in nals)))
         payloads = packetize_h264(b"".join(len(nal).to_bytes(4, "big") + nal for nal in nals), 400)
         for place, payload in enumerate(payloads):
             marker = 0x80 if place == len(payloads) - 1 else 0
@@ -169,6 +194,14 @@ class BadCamera:
                 packet = packet[:-20]
             writer.write(packet)
         self.pictures += 1
+
+    def _count(self, signer: CounterSigner, keyframe: bool) -> bytes:
+        """The picture's counter as a NAL unit; what is sent is noted in the session's log."""
+        counter, log = next(self._counters), self.logs[-1]
+        log["first"], log["last"] = log["first"] or counter, counter
+        if keyframe and (self.fault.described_sets or self.fault.carried_sets):
+            log["first_keyframe"] = log["first_keyframe"] or counter
+        return signer.sei(counter, keyframe, time.time_ns() // 1000)
 
     def _packet(self, payload: bytes, marker: int, index: int) -> bytes:
         timestamp = (0xFFFF0000 + index * 90_000 // RATE) & 0xFFFFFFFF

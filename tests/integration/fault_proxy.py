@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -96,15 +97,16 @@ class FaultProxy:
         url = self._target.join(URL(request.raw_path, encoded=True))
         headers = CIMultiDict(request.headers)
         body = await request.read()
+        data = io.BytesIO(body) if body else None  # aiohttp warns of large bodies in one piece
         skip = ["Content-Type"] if "Content-Type" not in headers else []
         async with self._client.request(
-            request.method, url, headers=headers, data=body or None, skip_auto_headers=skip
+            request.method, url, headers=headers, data=data, skip_auto_headers=skip
         ) as answer:
             kept = {name: value for name, value in answer.headers.items() if name.lower() not in _HOP_HEADERS}
-            data = await answer.read()
+            content = await answer.read()
             if request.method == "HEAD":
                 kept["Content-Length"] = answer.headers.get("Content-Length", "0")
-            return web.Response(status=answer.status, headers=kept, body=data or None)
+            return web.Response(status=answer.status, headers=kept, body=content or None)
 
     @staticmethod
     def _cut(request: web.Request) -> web.Response:

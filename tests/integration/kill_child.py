@@ -1,6 +1,6 @@
 """A recorder to be killed: records made-up pictures in real time and says what is durable.
 
-    python -m tests.integration.kill_child DIRECTORY RUN STORAGE_SETTINGS_JSON
+    python -m tests.integration.kill_child DIRECTORY RUN STORAGE_SETTINGS_JSON KEY_PERIOD_S
 
 prints `session START_US` once, then `durable UNTIL_US` as often as it rises.
 """
@@ -26,12 +26,12 @@ UNIT_US = 1_000_000 // RATE
 MOST_S = 60.0
 
 
-def home(directory: Path, storage: StorageSettings) -> Recording:
-    """Short parts and objects, small files: as many steps as possible for a kill to fall between."""
+def home(directory: Path, storage: StorageSettings, key_period_s: int = 2) -> Recording:
+    """Short parts and objects, small files, many keys: as many steps as possible for a kill to fall between."""
     return Recording(
         directory,
         storage,
-        RecordingSettings(part_s=0.1, object_s=0.8, key_period_s=2),
+        RecordingSettings(part_s=0.1, object_s=0.8, key_period_s=key_period_s),
         SpoolSettings(sync_interval_s=0.05, file_bytes=50_000),
     )
 
@@ -66,7 +66,7 @@ async def record(running: Running, run: int) -> None:
 
 async def main() -> None:
     directory, run, storage = Path(sys.argv[1]), int(sys.argv[2]), StorageSettings(**json.loads(sys.argv[3]))
-    async with home(directory, storage).opened() as running:
+    async with home(directory, storage, int(sys.argv[4])).opened() as running:
         await record(running, run)
 
 

@@ -17,13 +17,14 @@ from mediasrv.check import Checker, Report, SpoolContents, read_spool
 from mediasrv.clock import SECOND_US, SystemClock, from_us, to_us
 from mediasrv.media.access_unit import Session
 from mediasrv.retention import RetentionTask
-from mediasrv.security.access_log import AccessLog
+from mediasrv.security.access_log import AccessLog, Event
+from mediasrv.security.head_witness import HeadWitness, list_copies
 from mediasrv.settings import RetentionSettings, SpoolSettings, StorageSettings
 from mediasrv.storage.footage import Footage, KeyRing
 from mediasrv.storage.object_store import ObjectStore, crc32c_of
 from mediasrv.storage.sealing import Descriptor
 from mediasrv.storage.spool import Spool
-from tests.archive import Archive, Sealed, SimulatedClock
+from tests.archive import NODE_ID, Archive, Sealed, SimulatedClock
 from tests.unit.media.streams import REF, STARTED_US, cut, video_units
 
 NO_SPOOL = SpoolContents(frozenset(), frozenset(), ())
@@ -83,6 +84,17 @@ async def test_what_agrees_gives_no_finding(site: Site) -> None:
     report = await site.check()
     assert (report.findings, report.is_clean) == ([], True)
     assert (report.rows, report.objects, report.keys) == (4, 4, 1)
+
+
+async def test_a_copied_head_of_the_access_log_is_no_orphan(site: Site) -> None:
+    archive = site.archive
+    await AccessLog(archive.catalogue, archive.clock).append(Event("login", "session"))
+    await HeadWitness(
+        archive.catalogue, site.store, NODE_ID, archive.node_key.sign, archive.clock, 60.0, StorageSettings()
+    ).copy_head()
+    report = await site.check(repair=True)
+    assert (report.findings, report.objects) == ([], 4)
+    assert len(await list_copies(site.store)) == 1
 
 
 async def test_a_missing_object_is_reported(site: Site) -> None:

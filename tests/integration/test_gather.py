@@ -61,11 +61,12 @@ async def test_reads_follow_who_watches_and_no_access_unit_is_lost() -> None:
         mountpoint.subscribe_parts(recording)
         task = asyncio.create_task(pull.run())
         try:
-            await until(lambda: mountpoint.live)
+            await until(lambda: pull._connection is not None and pull._connection.gathered)
             unwatched = await reads_per_s(pull)
             viewer = mountpoint.subscribe(Watching())
             watched = await reads_per_s(pull)
             viewer.close()
+            await until(lambda: pull._connection is not None and pull._connection.gathered)
             unwatched_again = await reads_per_s(pull)
         finally:
             task.cancel()

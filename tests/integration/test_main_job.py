@@ -6,51 +6,22 @@ import json
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 
+from load_tests.camera_farm.sources import AudioSource
+from load_tests.camera_farm.streams import AudioKind
 from load_tests.readback import account_for, played_payloads, played_units
 from load_tests.server import ApiClient, ApiError
 from load_tests.stack import Stack, wait_for
+from mediasrv.media.nal import NAL_IDR, NAL_PPS, NAL_SLICE, NAL_SPS, iter_avcc, nal_type
+from tests.integration.consistency import check_all_stored
+from tests.integration.s3 import find_plain
+from tests.integration.timeline import Gap, time_line
 
 WATCHED_S = 180.0
-
-
-def iso(at: datetime) -> str:
-    return quote(at.isoformat())
-
-
-def timeline(stack: Stack, camera_id: str, start: datetime, end: datetime) -> dict[str, Any]:
-    found: dict[str, Any] = stack.client.get(f"/api/v1/cameras/{camera_id}/timeline?start={iso(start)}&end={iso(end)}")
-    return found
-
-
-def when(text: str) -> datetime:
-    return datetime.fromisoformat(text)
-
-
-@pytest.mark.timeout(300)
-def test_every_access_unit_of_three_minutes_comes_back_once_in_order_and_signed(server: Stack) -> None:
-    camera_id = server.cameras[-1]
-    covered_from = wait_for(lambda: _recorded_since(server, camera_id, WATCHED_S), 240, lambda: "3 minutes of footage")
-    end = datetime.now(UTC)
-    units = played_units(server.client, camera_id, covered_from - timedelta(seconds=5), end)
-    # Other tests may have cut the camera off before: this one is about the session that goes on.
-    account = account_for(units, server.farm.sessions(camera_id)[-1:], server.farm.key)
-    assert account.ok, account
-    assert account.kept >= WATCHED_S * 25 * 0.98
-    # Nothing at the end is missing either: what playback ends with is at most the open part and one tick old.
-    assert account.tail <= 25 * 1.5
-
-
-def _recorded_since(stack: Stack, camera_id: str, seconds: float) -> datetime | None:
-    now = datetime.now(UTC)
-    spans = timeline(stack, camera_id, now - timedelta(hours=1), now)["coverage"]
-    long_enough = [span for span in spans if when(span["end"]) - when(span["start"]) >= timedelta(seconds=seconds)]
-    return when(long_enough[-1]["start"]) if long_enough else None
+OBJECT_MAGIC = b"MSRVOBJ1"
 
 
 def test_access_units_before_the_first_keyframe_are_a_gap_with_its_cause(server: Stack) -> None:
@@ -58,13 +29,11 @@ def test_access_units_before_the_first_keyframe_are_a_gap_with_its_cause(server:
     server.farm.fault(camera_id, "drop")
     before = datetime.now(UTC)
 
-    def closed_gaps() -> list[dict[str, Any]]:
-        found = timeline(server, camera_id, before, datetime.now(UTC))["gaps"]
-        return [gap for gap in found if gap["end"] is not None and when(gap["start"]) >= before - timedelta(seconds=1)]
+    def gaps() -> list[Gap]:
+        return [gap for gap in time_line(server.client, camera_id, before).gaps if not gap.is_open]
 
-    gaps = wait_for(lambda: [g for g in closed_gaps() if g["cause"] == "waiting_keyframe"] and closed_gaps(), 30)
-    assert {gap["cause"] for gap in gaps} <= {"camera_lost", "waiting_keyframe"}
-    assert all(gap["sentence"] and gap["sentence_vi"] for gap in gaps)
+    wait_for(lambda: "waiting_keyframe" in [gap.cause for gap in gaps()], 30)
+    assert {gap.cause for gap in gaps()} == {"camera_lost", "waiting_keyframe"}
     session = server.farm.sessions(camera_id)[-1]
     wait_for(lambda: _counted_before_keyframe(server, camera_id) == session["first_keyframe"] - session["first"], 10)
 
@@ -75,59 +44,6 @@ def _counted_before_keyframe(stack: Stack, camera_id: str) -> int:
     with closing(sqlite3.connect(catalogue)) as connection:
         query = "SELECT units_before_keyframe FROM session WHERE camera_id = ? ORDER BY started_at DESC LIMIT 1"
         return int(connection.execute(query, (camera_id,)).fetchone()[0])
-
-
-def test_coverage_and_gaps_leave_no_hole_and_do_not_overlap(server: Stack) -> None:
-    camera_id = server.cameras[0]
-    now = datetime.now(UTC)
-    found = timeline(server, camera_id, now - timedelta(hours=1), now)
-    spans = sorted(
-        (when(one["start"]), when(one["end"] or now.isoformat())) for one in found["coverage"] + found["gaps"]
-    )
-    for (_, earlier_end), (later_start, _) in pairwise(spans):
-        assert abs(later_start - earlier_end) <= timedelta(milliseconds=60), (earlier_end, later_start)
-
-
-def test_nothing_of_the_stream_lies_plain_on_any_disk(server: Stack) -> None:
-    camera_id = server.cameras[-1]
-    wait_for(lambda: _recorded_since(server, camera_id, 10), 30)
-    end = datetime.now(UTC)
-    needles = _needles(server, camera_id, end - timedelta(seconds=20), end)
-    assert len(needles) > 50
-    haystacks = [
-        *(server.directory / "server" / "data").rglob("*"),
-        *server.s3.data_dir.rglob("*"),
-    ]
-    searched = 0
-    for path in haystacks:
-        if path.is_file():
-            content = path.read_bytes()
-            searched += len(content)
-            found = [needle for needle in needles if needle in content]
-            assert not found, f"{path} holds plain bytes of the stream"
-    assert searched > 1_000_000
-
-
-def _needles(stack: Stack, camera_id: str, start: datetime, end: datetime) -> list[bytes]:
-    """Parameter sets, and 32-byte samples out of the middle of slices, as the stream really carried them."""
-    needles: set[bytes] = set()
-    for payload in played_payloads(stack.client, camera_id, start, end):
-        at = 0
-        while at + 4 <= len(payload):
-            size = int.from_bytes(payload[at : at + 4], "big")
-            nal = payload[at + 4 : at + 4 + size]
-            at += 4 + size
-            if nal[0] & 31 in (7, 8):
-                needles.add(nal)
-            elif nal[0] & 31 in (1, 5) and size > 200:
-                needles.add(nal[100:132])
-    return sorted(needles)
-
-
-def test_the_catalogue_has_every_object_that_is_in_the_bucket(server: Stack) -> None:
-    """`mediasrv check` on a running server finds nothing to complain of."""
-    report = server.server.files.command("check")
-    assert "0 findings" in report, report
 
 
 def _add(stack: Stack, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
@@ -185,6 +101,70 @@ def test_the_access_log_names_who_watched_what(server: Stack) -> None:
     server.client.fetch(f"/hls/{camera_id}/index.m3u8")
     entries = server.client.get("/api/v1/access-log?limit=200")["entries"]
     assert any(entry["username"] == "demo" and camera_id in entry["subject"] for entry in entries)
+
+
+# --- three minutes of footage: recorded while the tests above ran, and looked at by those below -------
+
+
+@pytest.mark.timeout(300)
+def test_every_access_unit_of_three_minutes_comes_back_once_in_order_and_signed(server: Stack) -> None:
+    camera_id = server.cameras[-1]
+    covered_from = wait_for(lambda: _recorded_since(server, camera_id, WATCHED_S), 240, lambda: "3 minutes of footage")
+    end = datetime.now(UTC)
+    units = played_units(server.client, camera_id, covered_from - timedelta(seconds=5), end)
+    # Other tests may have cut the camera off before: this one is about the session that goes on.
+    account = account_for(units, server.farm.sessions(camera_id)[-1:], server.farm.key)
+    assert account.ok, account
+    assert account.kept >= WATCHED_S * 25 * 0.98
+    # Nothing at the end is missing either: what playback ends with is at most the open part and one tick old.
+    assert account.tail <= 25 * 1.5
+
+
+def _recorded_since(stack: Stack, camera_id: str, seconds: float) -> datetime | None:
+    spans = time_line(stack.client, camera_id).coverage
+    long_enough = [start for start, end in spans if end - start >= timedelta(seconds=seconds)]
+    return long_enough[-1] if long_enough else None
+
+
+def test_coverage_and_gaps_leave_no_hole_and_do_not_overlap(server: Stack) -> None:
+    found = time_line(server.client, server.cameras[0])
+    assert len(found.coverage) >= 2
+    assert found.gaps
+    found.check_whole(timedelta(milliseconds=60))
+
+
+def test_nothing_of_the_stream_lies_plain_on_any_disk(server: Stack) -> None:
+    wait_for(lambda: server.client.get("/api/v1/status")["storage"]["objects_stored"] >= 3, 90, server.server.log_tail)
+    spool, bucket = server.directory / "server" / "data" / "spool", server.s3.data_dir
+    # The search finds what lies there plain by design: nothing is packed or hidden from it.
+    assert find_plain([OBJECT_MAGIC], spool)
+    assert find_plain([OBJECT_MAGIC], bucket)
+    needles = [needle for camera_id in server.cameras for needle in _needles(server, camera_id)]
+    assert find_plain(needles, server.directory / "server", bucket) == []
+
+
+def _needles(stack: Stack, camera_id: str) -> list[bytes]:
+    """Parameter sets, and 32-byte samples out of the middle of slices and sound, as the stream really carried them."""
+    end = datetime.now(UTC)
+    nals = [
+        nal
+        for payload in played_payloads(stack.client, camera_id, end - timedelta(seconds=100), end)
+        for nal in iter_avcc(payload)
+    ]
+    sets = {bytes(nal) for nal in nals if nal_type(nal) in (NAL_SPS, NAL_PPS)}
+    slices = [bytes(nal[100:132]) for nal in nals if nal_type(nal) in (NAL_SLICE, NAL_IDR) and len(nal) > 200]
+    camera = stack.farm.camera(camera_id)
+    sound = AudioSource(AudioKind(camera["streams"]["main"]["audio"]), camera["number"], counted=False)
+    frames = {sound.frame(index)[16:48] for index in range(10)}
+    assert len(sets) >= 2
+    assert len(slices) > 50
+    assert len(frames) == 10
+    # Fifty of them all along: what they are searched in is a hundred megabytes.
+    return [*sets, *slices[:: len(slices) // 50], *frames]
+
+
+def test_the_catalogue_has_every_object_that_is_in_the_bucket(server: Stack) -> None:
+    check_all_stored(server)
 
 
 def test_secrets_are_in_no_log(server: Stack) -> None:

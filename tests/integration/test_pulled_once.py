@@ -6,6 +6,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
+from typing import Any
 
 from load_tests.stack import Stack, wait_for
 
@@ -29,8 +30,9 @@ def test_ten_webrtc_and_three_hls_viewers_and_the_recorder_share_one_rtsp_sessio
             done.set()
         assert all(parts.result() >= 3 for parts in watching)
         viewers.communicate("start\nstop\n", timeout=20)
-    assert during["sessions_now"] == 1
-    assert during["sessions_total"] == before["sessions_total"]
+    after = server.farm.camera(camera_id)["streams"]["main"]
+    assert (before["sessions_now"], during["sessions_now"], after["sessions_now"]) == (1, 1, 1)
+    assert before["sessions_total"] == during["sessions_total"] == after["sessions_total"]
 
 
 def _webrtc_viewers(stack: Stack, camera_id: str) -> subprocess.Popen[str]:
@@ -46,9 +48,9 @@ def _webrtc_viewers(stack: Stack, camera_id: str) -> subprocess.Popen[str]:
     )
 
 
-def _watched(stack: Stack, camera_id: str) -> dict[str, object] | None:
+def _watched(stack: Stack, camera_id: str) -> dict[str, Any] | None:
     # The HLS viewers come with one token, so they count as one.
-    main: dict[str, object] = stack.client.cameras()[camera_id]["streams"]["main"]
+    main: dict[str, Any] = stack.client.cameras()[camera_id]["streams"]["main"]
     return main if main["viewers"] == WEBRTC_VIEWERS + 1 else None
 
 

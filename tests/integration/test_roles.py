@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import base64
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -15,7 +15,9 @@ from load_tests.seaweed import SeaweedServer
 from load_tests.server import ApiError
 from load_tests.stack import Stack, running_stack, wait_for
 from mediasrv.media.fmp4 import ReadSample, read_samples
-from mediasrv.storage.keys import Identity
+from mediasrv.storage.keys import Identity, KeyRecord, parse_key_record
+from mediasrv.storage.sealing import header_length, parse_header
+from tests.integration.s3 import find_plain
 
 FARM = {"cameras": 1, "mode": "load", "audio": "pcma", "width": 640, "height": 360, "rate": 25, "gop": 1}
 OPEN_OBJECT = Path(__file__).parents[1] / "peers" / "open_object.py"
@@ -40,9 +42,15 @@ def test_a_recorder_cannot_open_footage_and_the_identity_elsewhere_can(tmp_path:
         with pytest.raises(ApiError) as caught:
             list(played_units(stack.client, stack.cameras[0], began, datetime.now(UTC)))
         assert (caught.value.status, caught.value.code) == (503, "key_unavailable")
-        assert not list((stack.directory / "server" / "data").rglob("identity*"))
         node_key = _node_key(stack)
-    tracks = _open_elsewhere(s3, identity_file, node_key, tmp_path)
+    key_record = _fetch_object_and_key(s3, tmp_path)
+    # Nothing that the recorder keeps opens the key, by name or by content.
+    assert list(key_record.wrapped) == [identity.recipient]
+    secret = key_record.unwrap([identity])
+    needles = [secret, secret.hex().encode(), base64.b64encode(secret)]
+    assert find_plain(needles, tmp_path / "recorder") == []
+    assert not list((tmp_path / "recorder").rglob("identity*"))
+    tracks = _open_elsewhere(identity_file, node_key, tmp_path)
     assert len(_media_samples((tracks / "1.mp4").read_bytes())) >= 4 * 25
 
 
@@ -50,16 +58,21 @@ def _node_key(stack: Stack) -> str:
     return next(line.split()[1] for line in stack.server.files.command("keys", "create").splitlines() if "node" in line)
 
 
-def _open_elsewhere(s3: SeaweedServer, identity_file: Path, node_key: str, directory: Path) -> Path:
+def _fetch_object_and_key(s3: SeaweedServer, directory: Path) -> KeyRecord:
+    """The first object and the record of its key, as `object` and `key`."""
     client = s3.client()
-    stored = next(iter(client.list_objects("roles-footage", recursive=True))).object_name
+    stored = next(iter(client.list_objects("roles-footage", "cell-1/", recursive=True))).object_name
     assert stored
     client.fget_object("roles-footage", stored, str(directory / "object"))
-    header = (directory / "object").read_bytes()[12:]
-    key_id = json.JSONDecoder().raw_decode(header[: header.index(b"}") + 1].decode())[0]["key_id"]
+    body = (directory / "object").read_bytes()
+    key_id = parse_header(body[: header_length(body)]).key_id
     names = [one.object_name or "" for one in client.list_objects("roles-keys", recursive=True)]
     key = next(name for name in names if name.endswith(key_id))
     client.fget_object("roles-keys", key, str(directory / "key"))
+    return parse_key_record((directory / "key").read_bytes())
+
+
+def _open_elsewhere(identity_file: Path, node_key: str, directory: Path) -> Path:
     tracks = directory / "tracks"
     tracks.mkdir()
     arguments = [directory / "object", directory / "key", identity_file, node_key, tracks]

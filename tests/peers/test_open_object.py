@@ -6,12 +6,24 @@ import ast
 import base64
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from mediasrv.storage.keys import NodeKey, create_data_key, parse_key_record
 from tests.peers import open_object
-from tests.unit.storage.sealed import IDENTITY_PRIVATE, NODE, Sealed, descriptors, plain_parts, seal_object
+from tests.unit.storage.sealed import (
+    IDENTITY,
+    IDENTITY_PRIVATE,
+    NODE,
+    OTHER_NODE,
+    Sealed,
+    descriptors,
+    plain_parts,
+    seal_object,
+)
 from tests.unit.storage.test_sealing import TAMPERINGS
 
 VECTORS = json.loads((Path(__file__).parent / "format/v1.json").read_text())
@@ -33,6 +45,26 @@ def test_it_opens_what_the_product_sealed() -> None:
 def test_it_refuses_what_was_changed(tamper: Callable[[Sealed], bytes], code: str) -> None:
     with pytest.raises(open_object.Refused):
         open_parts(tamper(seal_object()))
+
+
+@pytest.mark.parametrize("node", [NODE, OTHER_NODE])
+def test_it_refuses_another_key_and_a_key_that_another_made(node: NodeKey) -> None:
+    forged = create_data_key("cell-1", "gate-1", "main", 0, 3600, "node-1", node, [IDENTITY.recipient])
+    with pytest.raises(open_object.Refused):
+        open_object.open_object(seal_object().body, forged.record.to_bytes(), IDENTITY_PRIVATE, NODE.public)
+
+
+def test_a_key_record_that_another_node_signed_is_refused_whatever_it_holds() -> None:
+    """The right key, too: who wraps keys could hand out ones that only he knows."""
+    record = parse_key_record(KEY_RECORD)
+    resigned = replace(record, signature=OTHER_NODE.sign(b"mediasrv key v1" + record.document))
+    with pytest.raises(open_object.Refused, match="signature"):
+        open_object.open_key(resigned.to_bytes(), IDENTITY_PRIVATE, NODE.public)
+
+
+def test_who_is_no_recipient_opens_nothing() -> None:
+    with pytest.raises(open_object.Refused, match="others"):
+        open_object.open_object(seal_object().body, KEY_RECORD, X25519PrivateKey.generate(), NODE.public)
 
 
 def test_it_stands_alone() -> None:

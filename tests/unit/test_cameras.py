@@ -5,27 +5,33 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import SQLAlchemyError
 
 from mediasrv.cameras import Cameras
 from mediasrv.cameras.drivers import CameraDrivers, Login
-from mediasrv.cameras.supervisor import Backoff
-from mediasrv.cameras.views import CameraChanges, NewCamera, Pick, Profile, RecordingView
+from mediasrv.cameras.supervisor import Backoff, StreamSupervisor
+from mediasrv.cameras.views import CameraChanges, NewCamera, Profile, RecordingView
 from mediasrv.catalogue import Catalogue
+from mediasrv.catalogue import cameras as rows
 from mediasrv.catalogue.migrate import upgrade
 from mediasrv.clock import SystemClock
 from mediasrv.errors import CameraError, Conflict, InvalidRequest, NotFound, Unavailable
 from mediasrv.hub import Hub, Mountpoint
 from mediasrv.media.access_unit import AccessUnit, Codec, Session, StreamName, StreamRef, VideoFormat
+from mediasrv.media.profile import MediaProfile
+from mediasrv.security.access_log import AccessLog, Entry, read_entries
+from mediasrv.security.accounts import Actor
 from mediasrv.security.credentials import CredentialVault
 from mediasrv.settings import CameraEntry, PullSettings
 
 FORMAT = VideoFormat(Codec.H264, (b"\x67\x42\x00\x1f", b"\x68\xce"), 640, 360, "avc1.42001f")
+ADMIN = Actor("p1", "admin", "192.0.2.1")
 SETTINGS = PullSettings(backoff_first_s=0.001, backoff_most_s=0.002, stagger_s=0.0, linger_s=0.05)
 
 
@@ -110,7 +116,8 @@ class World:
             read_secret=lambda reference: f"secret of {reference}",
         )
         vault = CredentialVault(bytes(32))
-        return Cameras(self.hub, self.catalogue, vault, drivers, SystemClock(), SETTINGS, "cell-1")
+        log = AccessLog(self.catalogue, SystemClock())
+        return Cameras(self.hub, self.catalogue, log, vault, drivers, SystemClock(), SETTINGS, "cell-1")
 
     def _pull(self, url: str, login: Login, mountpoint: Mountpoint, new_session: Callable[[], Session]) -> FakePuller:
         self.logins.append(login)
@@ -120,7 +127,7 @@ class World:
         self.readings += 1
         if self.device_failure is not None:
             raise self.device_failure
-        main = Pick("p1", "main", "h264", 640, 360, 15.0, 500, "pcma", f"rtsp://{address}/main")
+        main = MediaProfile("p1", "main", "h264", 640, 360, 15.0, 500, "pcma", f"rtsp://{address}/main")
         sub = dataclasses.replace(main, token="p2", name="sub", url=f"rtsp://{address}/sub")
         return Profile("Maker", "Model", "1.0", 0.0, main, sub, "Picked.", "Đã chọn.")
 
@@ -164,7 +171,7 @@ def stream(world: World, camera_id: str, name: StreamName = StreamName.MAIN) -> 
 
 
 async def test_an_added_onvif_camera_is_pulled_recorded_and_explained(world: World) -> None:
-    await world.cameras.add(NewCamera("10.0.0.5", "Gate", "gate", username="u", password="p"), by="admin")
+    await world.cameras.add(NewCamera("10.0.0.5", "Gate", "gate", username="u", password="p"), by=ADMIN)
     await until(lambda: stream(world, "gate").state == "live")
     view = world.cameras.get("gate")
     assert view.profile is not None
@@ -177,14 +184,14 @@ async def test_an_added_onvif_camera_is_pulled_recorded_and_explained(world: Wor
 async def test_a_camera_that_cannot_be_read_is_not_kept_and_says_why(world: World) -> None:
     world.device_failure = CameraError("The camera refused the password.", code="credentials_wrong")
     with pytest.raises(CameraError) as caught:
-        await world.cameras.add(NewCamera("10.0.0.5", camera_id="gate"), by="admin")
+        await world.cameras.add(NewCamera("10.0.0.5", camera_id="gate"), by=ADMIN)
     assert caught.value.code == "credentials_wrong"
     assert world.cameras.list() == []
 
 
 async def test_a_plain_url_is_tried_before_it_is_kept_and_the_trial_ends_before_the_pull_begins(world: World) -> None:
     url = "rtsp://10.0.0.6/channel/1"
-    await world.cameras.add(NewCamera(url, camera_id="nvr-1"), by="admin")
+    await world.cameras.add(NewCamera(url, camera_id="nvr-1"), by=ADMIN)
     await until(lambda: stream(world, "nvr-1").state == "live")
     assert world.pulls == [url, url]
     assert world.most_at_once == 1
@@ -199,7 +206,7 @@ async def test_a_wrong_url_gives_its_reason(world: World) -> None:
 
 
 async def test_a_lost_camera_is_tried_again_and_its_outage_is_told_to_the_recorder(world: World) -> None:
-    await world.cameras.add(NewCamera("10.0.0.5", camera_id="gate"), by="admin")
+    await world.cameras.add(NewCamera("10.0.0.5", camera_id="gate"), by=ADMIN)
     main = "rtsp://10.0.0.5/main"
     await until(lambda: stream(world, "gate").state == "live")
     world.failures[main] = CameraError("Refused.", code="port_closed")
@@ -215,8 +222,8 @@ async def test_a_lost_camera_is_tried_again_and_its_outage_is_told_to_the_record
 
 
 async def test_a_driver_that_fails_unexpectedly_does_not_end_the_other_cameras(world: World) -> None:
-    await world.cameras.add(NewCamera("10.0.0.5", camera_id="good"), by="admin")
-    await world.cameras.add(NewCamera("10.0.0.6", camera_id="odd"), by="admin")
+    await world.cameras.add(NewCamera("10.0.0.5", camera_id="good"), by=ADMIN)
+    await world.cameras.add(NewCamera("10.0.0.6", camera_id="odd"), by=ADMIN)
     await until(lambda: stream(world, "odd").state == "live")
     world.failures["rtsp://10.0.0.6/main"] = RuntimeError("a bug")  # type: ignore[assignment]
     world.pullers["rtsp://10.0.0.6/main"].lost.set()
@@ -225,7 +232,7 @@ async def test_a_driver_that_fails_unexpectedly_does_not_end_the_other_cameras(w
 
 
 async def test_the_substream_runs_only_while_wanted_and_simultaneous_viewers_share_one_start(world: World) -> None:
-    await world.cameras.add(NewCamera("10.0.0.5", camera_id="gate"), by="admin")
+    await world.cameras.add(NewCamera("10.0.0.5", camera_id="gate"), by=ADMIN)
     ref = StreamRef("gate", StreamName.SUB)
     await asyncio.gather(*(world.cameras.ensure(ref) for _ in range(20)))
     assert world.pulls.count("rtsp://10.0.0.5/sub") == 1
@@ -235,7 +242,7 @@ async def test_the_substream_runs_only_while_wanted_and_simultaneous_viewers_sha
 
 
 async def test_a_viewer_holds_the_substream_beyond_its_linger(world: World) -> None:
-    await world.cameras.add(NewCamera("10.0.0.5", camera_id="gate"), by="admin")
+    await world.cameras.add(NewCamera("10.0.0.5", camera_id="gate"), by=ADMIN)
     ref = StreamRef("gate", StreamName.SUB)
     await world.cameras.ensure(ref)
     sink = SimpleNamespace(on_access_unit=lambda unit: None, on_session_ended=lambda session, reason: None)
@@ -246,8 +253,37 @@ async def test_a_viewer_holds_the_substream_beyond_its_linger(world: World) -> N
     await until(lambda: stream(world, "gate", StreamName.SUB).state == "idle")
 
 
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_viewer_that_leaves_while_the_pull_is_ended_does_not_hold_it_up(turns: int) -> None:
+    """A server that stops sends its viewers away in about the turn of the loop in which it ends its pulls."""
+    mountpoint = Mountpoint(StreamRef("gate", StreamName.MAIN), 0.48)
+    connected, sink = asyncio.Event(), SimpleNamespace(on_access_unit=None, on_session_ended=None)
+
+    async def connect(_: Mountpoint) -> Any:
+        return SimpleNamespace(run=pull, stop_reason="")
+
+    async def pull() -> None:
+        connected.set()
+        await asyncio.Event().wait()
+
+    clock, settings = SystemClock(), PullSettings()
+    supervisor = StreamSupervisor(
+        mountpoint, connect, on_demand=False, failed=lambda *_: None, clock=clock, settings=settings
+    )
+    subscription = mountpoint.subscribe(sink)
+    run = asyncio.create_task(supervisor.run())
+    await connected.wait()
+    await asyncio.sleep(0)
+    run.cancel()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    subscription.close()
+    done, _ = await asyncio.wait({run}, timeout=5)
+    assert done
+
+
 async def test_ensure_says_why_a_stream_cannot_be_had(world: World) -> None:
-    await world.cameras.add(NewCamera("10.0.0.5", camera_id="gate"), by="admin")
+    await world.cameras.add(NewCamera("10.0.0.5", camera_id="gate"), by=ADMIN)
     world.failures["rtsp://10.0.0.5/sub"] = CameraError("Refused.", code="rtsp_refused")
     with pytest.raises(Unavailable) as caught:
         await world.cameras.ensure(StreamRef("gate", StreamName.SUB))
@@ -257,24 +293,24 @@ async def test_ensure_says_why_a_stream_cannot_be_had(world: World) -> None:
 
 
 async def test_switching_recording_off_and_the_camera_off_stops_each(world: World) -> None:
-    await world.cameras.add(NewCamera("10.0.0.5", camera_id="gate"), by="admin")
-    await world.cameras.change("gate", CameraChanges(record=False))
+    await world.cameras.add(NewCamera("10.0.0.5", camera_id="gate"), by=ADMIN)
+    await world.cameras.change("gate", CameraChanges(record=False), ADMIN)
     assert world.recording.started == {}
     assert world.recording.stops[-1][1] == "not_recording"
-    await world.cameras.change("gate", CameraChanges(enabled=False))
+    await world.cameras.change("gate", CameraChanges(enabled=False), ADMIN)
     assert stream(world, "gate").state == "off"
     assert sum(world.running.values()) == 0
     assert world.ends == ["not_recording", "camera_disabled"]
 
 
 async def test_a_new_password_is_used_and_the_old_name_kept(world: World) -> None:
-    await world.cameras.add(NewCamera("10.0.0.5", camera_id="gate", username="u", password="old"), by="admin")
-    await world.cameras.change("gate", CameraChanges(password="new"))
+    await world.cameras.add(NewCamera("10.0.0.5", camera_id="gate", username="u", password="old"), by=ADMIN)
+    await world.cameras.change("gate", CameraChanges(password="new"), ADMIN)
     await until(lambda: world.logins[-1:] == [Login("u", "new")])
 
 
 async def test_cameras_are_there_again_after_a_restart_with_sealed_credentials(world: World) -> None:
-    await world.cameras.add(NewCamera("10.0.0.5", "Gate", "gate", username="u", password="hidden-word"), by="admin")
+    await world.cameras.add(NewCamera("10.0.0.5", "Gate", "gate", username="u", password="hidden-word"), by=ADMIN)
     database = Path(world.catalogue.url.removeprefix("sqlite:///"))
     stored = b"".join(path.read_bytes() for path in database.parent.iterdir())
     assert b"hidden-word" not in stored
@@ -297,23 +333,148 @@ async def test_cameras_of_a_file_follow_the_file(world: World) -> None:
 
 
 async def test_a_removed_camera_is_gone_and_its_stream_with_it(world: World) -> None:
-    await world.cameras.add(NewCamera("10.0.0.5", camera_id="gate"), by="admin")
-    await world.cameras.remove("gate")
+    await world.cameras.add(NewCamera("10.0.0.5", camera_id="gate"), by=ADMIN)
+    await world.cameras.remove("gate", ADMIN)
     assert world.cameras.list() == []
     assert world.hub.get(StreamRef("gate", StreamName.MAIN)) is None
 
 
 async def test_a_stream_that_the_camera_does_not_offer_is_off(world: World) -> None:
-    await world.cameras.add(NewCamera("rtsp://10.0.0.6/only", camera_id="nvr-1"), by="admin")
+    await world.cameras.add(NewCamera("rtsp://10.0.0.6/only", camera_id="nvr-1"), by=ADMIN)
     assert stream(world, "nvr-1", StreamName.SUB).state == "off"
 
 
 async def test_bad_and_doubled_ids_are_refused(world: World) -> None:
     with pytest.raises(InvalidRequest):
-        await world.cameras.add(NewCamera("10.0.0.5", camera_id="Not An Id"), by="admin")
-    await world.cameras.add(NewCamera("10.0.0.5", camera_id="gate"), by="admin")
+        await world.cameras.add(NewCamera("10.0.0.5", camera_id="Not An Id"), by=ADMIN)
+    await world.cameras.add(NewCamera("10.0.0.5", camera_id="gate"), by=ADMIN)
     with pytest.raises(Conflict):
-        await world.cameras.add(NewCamera("10.0.0.5", camera_id="gate"), by="admin")
+        await world.cameras.add(NewCamera("10.0.0.5", camera_id="gate"), by=ADMIN)
+
+
+async def test_a_camera_that_is_added_while_the_others_start_is_pulled_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"sqlite:///{tmp_path}/catalogue.db"
+    await asyncio.to_thread(upgrade, url)
+    world, go_on, loaded = World(url), asyncio.Event(), asyncio.Event()
+    read = world.catalogue.read
+
+    async def slow(query: Any, *args: Any) -> Any:
+        if query is not rows.list_cameras:
+            return await read(query, *args)
+        await go_on.wait()
+        found = await read(query, *args)
+        loaded.set()
+        return found
+
+    monkeypatch.setattr(world.catalogue, "read", slow)
+    async with supervised(world.cameras):
+        adding = asyncio.create_task(world.cameras.add(NewCamera("10.0.0.5", camera_id="gate"), ADMIN))
+        await asyncio.wait({adding}, timeout=0.1)
+        go_on.set()
+        await asyncio.gather(adding, loaded.wait())
+        await until(lambda: stream(world, "gate").state == "live")
+        await world.cameras.remove("gate", ADMIN)
+        assert sum(world.running.values()) == 0
+    world.catalogue.close()
+    assert world.most_at_once == 1
+
+
+# --- the access log ------------------------------------------------------------------------------
+
+
+async def entries(world: World) -> list[Entry]:
+    """The access log, oldest first."""
+    return (await world.catalogue.read(read_entries, 100))[::-1]
+
+
+async def test_each_change_is_in_the_log_with_who_and_what(world: World) -> None:
+    wish = NewCamera("10.0.0.5", camera_id="gate", username="u", password="hidden-word", place_id="root")
+    await world.cameras.add(wish, ADMIN)
+    await world.cameras.change("gate", CameraChanges(name="Cổng", password="hidden-too"), ADMIN)
+    await world.cameras.set_retention("gate", 7, None, ADMIN)
+    await world.cameras.remove("gate", ADMIN)
+    found = await entries(world)
+    assert [(one.action, one.subject, one.username, one.remote) for one in found] == [
+        (action, "gate", "admin", "192.0.2.1")
+        for action in ("camera.added", "camera.changed", "retention.changed", "camera.removed")
+    ]
+    none = {"max_age_days": None, "max_size_bytes": None}
+    assert [one.detail for one in found] == [
+        {"address": "10.0.0.5", "place": "root"},
+        {"changed": ["credentials", "name"]},
+        {"before": none, "after": none | {"max_age_days": 7}},
+        {},
+    ]
+    assert "hidden" not in repr(found)
+
+
+async def test_a_wish_that_changes_nothing_is_no_change(world: World) -> None:
+    await world.cameras.add(NewCamera("10.0.0.5", "Gate", "gate"), by=ADMIN)
+    view = await world.cameras.change("gate", CameraChanges(name="Gate", enabled=True), ADMIN)
+    assert view.name == "Gate"
+    assert [one.action for one in await entries(world)] == ["camera.added"]
+
+
+async def test_changes_of_the_cameras_file_are_in_the_log(world: World) -> None:
+    entry = CameraEntry("yard", "10.0.0.9", "Yard", username="u", password="env:YARD")
+    changed = dataclasses.replace(entry, address="10.0.0.10", password="env:OTHER")
+    for file in ([entry], [entry], [changed], []):
+        await world.cameras.sync_file(file, "")
+    found = await entries(world)
+    assert [(one.action, one.subject, one.username) for one in found] == [
+        (f"camera.{what}", "yard", "(cameras file)") for what in ("added", "changed", "removed")
+    ]
+    assert found[0].detail == {"address": "10.0.0.9", "place": "root"}
+    assert found[1].detail == {"changed": ["address", "credentials"]}
+
+
+@contextlib.asynccontextmanager
+async def refusing_to_write(world: World, table: str) -> AsyncIterator[None]:
+    """The database refuses every new or changed row of a table."""
+
+    async def execute(sql: str) -> None:
+        await world.catalogue.write(lambda connection: connection.exec_driver_sql(sql).close())
+
+    for verb in ("insert", "update"):
+        await execute(f"create trigger no_{verb} before {verb} on {table} begin select raise(fail, 'refused'); end")
+    yield
+    for verb in ("insert", "update"):
+        await execute(f"drop trigger no_{verb}")
+
+
+CHANGES: dict[str, Callable[[World], Awaitable[object]]] = {
+    "add": lambda world: world.cameras.add(NewCamera("10.0.0.6", camera_id="yard"), ADMIN),
+    "change": lambda world: world.cameras.change("gate", CameraChanges(name="Sân", enabled=False), ADMIN),
+    "retention": lambda world: world.cameras.set_retention("gate", 7, 0, ADMIN),
+    "remove": lambda world: world.cameras.remove("gate", ADMIN),
+    "file": lambda world: world.cameras.sync_file([CameraEntry("yard", "10.0.0.9")], ""),
+}
+
+
+async def everything(world: World) -> tuple[object, ...]:
+    """What a change may touch: rows, entries, what is shown and what runs."""
+    stored = await world.catalogue.read(rows.list_cameras)
+    shown = [dataclasses.replace(view, streams={}) for view in world.cameras.list()]
+    return stored, await entries(world), shown, dict(world.running), dict(world.recording.started)
+
+
+@pytest.mark.parametrize("how", CHANGES)
+@pytest.mark.parametrize("refused", ["access_log", "camera"])
+async def test_no_change_without_its_entry_and_no_entry_without_its_change(
+    world: World, how: str, refused: str
+) -> None:
+    """The database refuses to write one of the two tables: neither may have changed, nor anything that runs."""
+    await world.cameras.add(NewCamera("10.0.0.5", "Gate", "gate"), by=ADMIN)
+    await until(lambda: stream(world, "gate").state == "live")
+    before = await everything(world)
+    async with refusing_to_write(world, refused):
+        with pytest.raises(SQLAlchemyError, match="refused"):
+            await CHANGES[how](world)
+    assert await everything(world) == before
+    await CHANGES[how](world)
+    assert len(await entries(world)) == 2
 
 
 def test_backoff_doubles_up_to_its_bound_with_jitter_and_starts_anew() -> None:

@@ -1,7 +1,7 @@
 /** The shell: who is logged in, which page is shown, and the bar above it. */
 import { useEffect, useState } from 'preact/hooks'
 import { api, ApiError, onUnauthenticated } from './api'
-import { Loading, Notice } from './components/feedback'
+import { Empty, Loading, Notice } from './components/feedback'
 import { Header } from './components/header'
 import { useTexts } from './i18n'
 import { AccessLogPage } from './pages/access-log'
@@ -11,7 +11,7 @@ import { InvitePage } from './pages/invite'
 import { LoginPage } from './pages/login'
 import { StatusPage } from './pages/status'
 import { WallPage } from './pages/wall'
-import { type Route, useRoute } from './router'
+import { href, type Route, useRoute } from './router'
 import { may, SessionContext } from './session'
 import { forgetEverything } from './stores'
 import type { Permission, Session } from './types'
@@ -119,6 +119,12 @@ function Page({ route, session }: { route: Route; session: Session }) {
     case 'status':
       return <StatusPage />
     default:
-      return <Notice kind="warn">{t('app.notFound')}</Notice>
+      return (
+        <Empty title={t('app.notFound')}>
+          <a class="button" href={href.wall}>
+            {t('app.toWall')}
+          </a>
+        </Empty>
+      )
   }
 }

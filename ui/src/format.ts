@@ -31,6 +31,11 @@ export function formatDateTime(ms: number, locale: string): string {
   return `${formatDate(ms, locale)} ${formatTime(ms, locale)}`
 }
 
+/** The time alone where it is of the same day as `nowMs`. */
+export function formatMoment(ms: number, nowMs: number, locale: string): string {
+  return formatDate(ms, locale) === formatDate(nowMs, locale) ? formatTime(ms, locale) : formatDateTime(ms, locale)
+}
+
 export function formatDate(ms: number, locale: string): string {
   return days(locale).format(ms)
 }

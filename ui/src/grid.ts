@@ -6,6 +6,8 @@ export interface Grid {
 /** How `count` tiles of 16:9 fill an area best, each at least `leastPx` wide (then the area scrolls). Pure. */
 export function fitGrid(count: number, width: number, height: number, gapPx: number, leastPx: number): Grid {
   const most = Math.max(1, Math.floor((width + gapPx) / (leastPx + gapPx)))
+  // one column is scrolled anyhow: its tiles take the whole width
+  if (most === 1) return { columns: 1, tilePx: Math.floor(width) }
   let best = 1
   let bestWidth = 0
   for (let columns = 1; columns <= Math.min(most, Math.max(1, count)); columns += 1) {

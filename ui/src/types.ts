@@ -35,7 +35,7 @@ export interface Stream {
   recording: RecordingStatus | null
 }
 
-export interface Pick {
+export interface MediaProfile {
   token: string
   name: string
   codec: string
@@ -52,8 +52,8 @@ export interface Profile {
   model: string
   firmware: string
   clock_offset_s: number | null
-  main: Pick
-  sub: Pick | null
+  main: MediaProfile
+  sub: MediaProfile | null
   explanation: string
   explanation_vi?: string
 }
@@ -93,7 +93,7 @@ export interface NewCamera {
   record?: boolean
 }
 
-export type CameraChanges = Partial<globalThis.Pick<Camera, 'name' | 'enabled' | 'record'>> & {
+export type CameraChanges = Partial<Pick<Camera, 'name' | 'enabled' | 'record'>> & {
   username?: string
   password?: string
 }

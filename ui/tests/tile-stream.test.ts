@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { tileStream } from '../src/tile-stream'
-import type { Camera, Pick, Stream } from '../src/types'
+import type { Camera, MediaProfile, Stream } from '../src/types'
 
 const LOST = { code: 'camera_lost', sentence: 'Lost.' }
 
@@ -10,7 +10,7 @@ function stream(changes: Partial<Stream>): Stream {
 }
 
 function camera(streams: Camera['streams'], subPicked = true): Camera {
-  const pick = {} as Pick
+  const pick = {} as MediaProfile
   const profile = { manufacturer: '', model: '', firmware: '', clock_offset_s: null, main: pick, explanation: '' }
   return {
     id: 'c',

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, create_engine, inspect, select
 
-from mediasrv.catalogue import tables
+from mediasrv.catalogue import accounts, migrate, tables
 from mediasrv.catalogue.migrate import upgrade
 from mediasrv.catalogue.tables import UtcTime, metadata
 
@@ -59,6 +60,22 @@ def test_upgrade_twice_changes_nothing(url: str) -> None:
     with engine.connect() as connection:
         assert connection.execute(select(tables.place.c.place_id)).scalars().all() == ["root"]
     engine.dispose()
+
+
+def test_sessions_of_the_first_schema_stay_valid(url: str) -> None:
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        command.upgrade(migrate._config(connection), "0001")
+        connection.exec_driver_sql("insert into principal values ('p1', 'lan', null, 1, null)")
+        connection.exec_driver_sql("insert into credential values (x'01', 'session', 'p1', null, 1, null, null)")
+    engine.dispose()
+    upgrade(url)
+    catalogue = create_engine(url)
+    with catalogue.connect() as connection:
+        found = accounts.identify(connection, b"\x01", 2)
+    catalogue.dispose()
+    assert found is not None
+    assert (found[0].issued_by, found[1].username) == (None, "lan")
 
 
 def test_two_processes_may_upgrade_a_new_catalogue_at_once(url: str) -> None:

@@ -68,13 +68,16 @@ class Camera:
             AudioFormat(Codec.PCMA, 8000, 1), lambda deliver: G711Depacketizer(8, deliver)
         )
         self.metadata = self.intake.add_metadata(107)
+        self.read_at: float | None = None
+        """When what is sent now is read, where that is not at once."""
         self._sequence = 0
         self._audio_sequence = 0
         self._metadata_sequence = 0
 
     def new_session(self) -> Session:
         number = len(self.publisher.sessions)
-        return Session(str(number), REF, 0, START_US + round((self.now - 100) * 1e6), self.now)
+        now = self.read_at or self.now
+        return Session(str(number), REF, 0, START_US + round((now - 100) * 1e6), now)
 
     def picture(self, *nals: bytes, lose: bool = False, shown_after: int = 0) -> None:
         """`shown_after` pictures later than it is sent."""
@@ -86,7 +89,7 @@ class Camera:
             packet = struct.pack("!BBHII", 0x80, 96 | marker, self._sequence & 0xFFFF, timestamp, 1) + payload
             self._sequence += 1
             if not (lose and index == 0):
-                self.video.receive(packet, 0, len(packet), self.now)
+                self.video.receive(packet, 0, len(packet), self.read_at or self.now)
 
     def keyframe(self, sps: bytes = SPS_720) -> None:
         self.picture(sps, PPS, IDR)
@@ -137,6 +140,37 @@ def test_a_picture_before_the_answer_to_play_begins_the_session() -> None:
     camera.intake.begin()
     assert len(camera.publisher.sessions) == 1
     assert len(camera.publisher.units) == 1
+
+
+def test_a_session_behind_damage_begins_when_its_pictures_came_though_they_were_read_together() -> None:
+    camera = Camera()
+    camera.keyframe()
+    for _ in range(49):
+        camera.picture(SLICE)
+    camera.read_at = camera.now + 0.2
+    camera.picture(SLICE)
+    camera.picture(IDR, lose=True)
+    camera.keyframe()
+    for _ in range(2):
+        camera.picture(SLICE)
+    _, after = camera.publisher.sessions
+    assert camera.publisher.ends == ["stream_damaged"]
+    assert after.started_us - START_US == pytest.approx(2_120_000, abs=10_000)
+    assert after.started_us - after.started_monotonic * 1e6 == pytest.approx(START_US - 100e6)
+    arrived = [unit.arrived_us - START_US for unit in camera.publisher.units if unit.session is after]
+    assert arrived == pytest.approx([2_120_000, 2_160_000, 2_200_000], abs=10_000)
+
+
+def test_what_came_long_before_it_was_read_is_another_matter_than_damage() -> None:
+    camera = Camera()
+    camera.keyframe()
+    camera.picture(SLICE)
+    camera.read_at = camera.now + 3.0
+    camera.picture(IDR, lose=True)
+    camera.keyframe()
+    after = camera.publisher.sessions[-1]
+    assert after.started_monotonic == pytest.approx(camera.read_at - 0.5, abs=0.01)
+    assert camera.publisher.units[-1].arrived_us == pytest.approx(START_US + (camera.read_at - 100) * 1e6, abs=2000)
 
 
 def test_damage_ends_the_session_and_the_next_waits_for_its_keyframe() -> None:
@@ -296,7 +330,7 @@ def test_documents_come_from_the_start_of_a_session_at_the_time_of_their_arrival
     camera.document(b"<third/>")
     units = camera.publisher.track(TrackKind.METADATA)
     assert [unit.payload for unit in units] == [b"<first/>", b"<second/>", b"<third/>"]
-    assert [unit.dts for unit in units] == [45_000, 45_001, 0]
+    assert [unit.dts for unit in units] == [45_000, 45_001, 7200]
     assert [unit.arrived_us - START_US for unit in units] == [500_000, 500_000, 620_000]
     assert [unit.session.session_id for unit in units] == ["0", "0", "1"]
     assert camera.intake.metadata_units == 3

@@ -19,7 +19,9 @@ from mediasrv.security.access_log import (
     Broken,
     Event,
     Head,
+    Tampering,
     append_events,
+    compare,
     link,
     read_entries,
     read_head,
@@ -58,7 +60,7 @@ async def test_entries_are_numbered_from_one_and_linked(filled: AccessLog, catal
     assert [entry.entry for entry in entries] == [6, 5, 4, 3, 2, 1]
     assert entries[0].detail == {"n": 6}
     assert await catalogue.read(verify) is None
-    assert await catalogue.read(verify, await filled.head()) is None
+    assert await catalogue.read(compare, await filled.head()) is None
 
 
 async def test_pages_go_backwards(filled: AccessLog, catalogue: Catalogue) -> None:
@@ -96,18 +98,18 @@ def _run(connection: Connection, statement: Any) -> None:
 )
 async def test_an_edited_field_is_found(filled: AccessLog, catalogue: Catalogue, column: str, value: Any) -> None:
     await catalogue.write(edit(column, value))
-    assert await catalogue.read(verify) == Broken(3, "its content was changed")
+    assert await catalogue.read(verify) == Broken(3, Tampering.EDITED, "its content was changed")
 
 
 async def test_an_edited_time_is_found(filled: AccessLog, catalogue: Catalogue) -> None:
     at = await catalogue.read(lambda c: c.execute(select(access_log.c.at).where(access_log.c.entry == 4)).scalar_one())
     await catalogue.write(edit("at", at))
-    assert await catalogue.read(verify) == Broken(3, "its content was changed")
+    assert await catalogue.read(verify) == Broken(3, Tampering.EDITED, "its content was changed")
 
 
 async def test_a_deleted_entry_is_found(filled: AccessLog, catalogue: Catalogue) -> None:
     await catalogue.write(lambda c: _run(c, delete(access_log).where(access_log.c.entry == 3)))
-    assert await catalogue.read(verify) == Broken(3, "an entry is missing")
+    assert await catalogue.read(verify) == Broken(3, Tampering.EDITED, "the entry is missing")
 
 
 async def test_a_deletion_that_renumbers_the_rest_is_found(filled: AccessLog, catalogue: Catalogue) -> None:
@@ -118,17 +120,18 @@ async def test_a_deletion_that_renumbers_the_rest_is_found(filled: AccessLog, ca
             connection.execute(moved)
 
     await catalogue.write(close_the_hole)
-    assert await catalogue.read(verify) == Broken(3, "it does not continue the entry before")
+    assert await catalogue.read(verify) == Broken(3, Tampering.EDITED, "it does not continue the entry before")
 
 
 async def test_a_truncated_tail_is_found_against_a_known_head(filled: AccessLog, catalogue: Catalogue) -> None:
     known = await filled.head()
     await catalogue.write(lambda c: _run(c, delete(access_log).where(access_log.c.entry > 4)))
     assert await catalogue.read(verify) is None
-    assert await catalogue.read(verify, known) == Broken(5, "entries that were signed for are missing at the end")
+    missing = "the entries up to 6 that were signed for are missing"
+    assert await catalogue.read(compare, known) == Broken(5, Tampering.TRUNCATED, missing)
 
 
-async def test_a_rewritten_tail_is_found_against_a_known_head(filled: AccessLog, catalogue: Catalogue) -> None:
+async def test_a_fork_is_found_against_a_known_head(filled: AccessLog, catalogue: Catalogue) -> None:
     """Who can compute hashes can make a consistent fork; only the copied head tells."""
     known = await filled.head()
 
@@ -138,7 +141,25 @@ async def test_a_rewritten_tail_is_found_against_a_known_head(filled: AccessLog,
 
     await catalogue.write(rewrite)
     assert await catalogue.read(verify) is None
-    assert await catalogue.read(verify, known) == Broken(6, "it is not the entry that was signed for")
+    other = "it is another entry than the one that was signed for"
+    assert await catalogue.read(compare, known) == Broken(6, Tampering.FORKED, other)
+
+
+async def test_a_hole_at_a_known_head_is_no_truncation(filled: AccessLog, catalogue: Catalogue) -> None:
+    known = await filled.head()
+    await filled.append(Event("login", "one more"))
+    await catalogue.write(lambda c: _run(c, delete(access_log).where(access_log.c.entry == known.entry)))
+    assert await catalogue.read(compare, known) == Broken(6, Tampering.EDITED, "the entry is missing")
+
+
+async def test_the_run_after_a_known_head_is_walked_alone(filled: AccessLog, catalogue: Catalogue) -> None:
+    """What came before is not read again, what came after is."""
+    known = await catalogue.read(read_head, SimulatedClock().wall_us() + 3_500_000)
+    assert known.entry == 4
+    await catalogue.write(edit("username", "minh"))
+    assert await catalogue.read(verify, known) is None
+    await catalogue.write(lambda c: _run(c, update(access_log).where(access_log.c.entry == 5).values(username="minh")))
+    assert await catalogue.read(verify, known) == Broken(5, Tampering.EDITED, "its content was changed")
 
 
 def test_fields_cannot_run_into_each_other() -> None:

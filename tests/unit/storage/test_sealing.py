@@ -109,6 +109,19 @@ def header_altered(sealed: Sealed) -> bytes:
     return sealed.body
 
 
+def session_altered(sealed: Sealed) -> bytes:
+    """A member of the header that no key is derived from: only the signed hash tells."""
+    sealed.header = sealed.header.replace(HEADER.session.encode(), b"5f" * 8)
+    return sealed.body
+
+
+def made_anew_with_the_data_key(sealed: Sealed) -> bytes:
+    """Whoever can open footage could seal other footage in its place, and it would open."""
+    forged = plain_parts()[2].swapcase()
+    sealed.parts[2] = ObjectCipher(HEADER, DATA_KEY).seal(2, descriptors()[2].pack(), forged)
+    return sealed.body
+
+
 def descriptor_altered(sealed: Sealed) -> bytes:
     sealed.footer = sealed.footer.replace(descriptors()[2].pack(), descriptors()[3].pack(), 1)
     return sealed.body
@@ -127,13 +140,16 @@ TAMPERINGS: list[tuple[Callable[[Sealed], bytes], str]] = [
     (part_altered, "part_not_opened"),
     (part_missing, "object_truncated"),
     (of_another_object, "part_altered"),
+    (made_anew_with_the_data_key, "part_altered"),
     (header_altered, "header_altered"),
+    (session_altered, "header_altered"),
     (descriptor_altered, "signature_wrong"),
     (signed_by_another, "signature_wrong"),
     (of_an_unknown_node, "signer_unknown"),
     (lambda sealed: sealed.body[:-1], "magic_wrong"),
     (lambda sealed: b"X" + sealed.body[1:], "magic_wrong"),
     (lambda sealed: sealed.header + sealed.footer, "object_truncated"),
+    (lambda sealed: sealed.header + b"".join(sealed.parts) + b"more" + sealed.footer, "object_truncated"),
     (lambda sealed: sealed.header + sealed.parts[0], "magic_wrong"),
 ]
 

@@ -13,7 +13,6 @@ from mediasrv.cameras.views import (
     CameraChanges,
     CameraView,
     NewCamera,
-    Pick,
     Profile,
     RecordingView,
     StreamView,
@@ -24,9 +23,10 @@ from mediasrv.catalogue.migrate import upgrade
 from mediasrv.catalogue.places import add_place
 from mediasrv.errors import CameraError, NotFound
 from mediasrv.media.access_unit import StreamName, StreamRef, TrackKind
+from mediasrv.media.profile import MediaProfile
 from mediasrv.reasons import Reason, reason
 from mediasrv.security.access_log import AccessLog, Entry, read_entries
-from mediasrv.security.accounts import Accounts
+from mediasrv.security.accounts import Accounts, Actor
 from mediasrv.security.passwords import Passwords
 from mediasrv.security.sessions import Sessions
 from mediasrv.settings import SecuritySettings, ServerSettings, Settings
@@ -84,7 +84,7 @@ PROFILE = Profile(
     "M1",
     "1.0",
     0.1,
-    Pick("t", "main", "h264", 1280, 720, 25.0, 2000, "pcma", "rtsp://192.0.2.1/a"),
+    MediaProfile("t", "main", "h264", 1280, 720, 25.0, 2000, "pcma", "rtsp://192.0.2.1/a"),
     None,
     "",
     "",
@@ -112,10 +112,11 @@ def view(camera_id: str, place_id: str, origin: str = "api") -> CameraView:
 
 
 class FakeCameras:
-    """Cameras in memory, with rows in the catalogue as the real ones have."""
+    """Cameras in memory, with rows in the catalogue and entries in the access log as the real ones have."""
 
-    def __init__(self, catalogue: Catalogue) -> None:
+    def __init__(self, catalogue: Catalogue, access_log: AccessLog) -> None:
         self.catalogue = catalogue
+        self.access_log = access_log
         self.views: dict[str, CameraView] = {}
         self.wishes: list[NewCamera] = []
         self.refuse: CameraError | None = None
@@ -138,25 +139,31 @@ class FakeCameras:
             raise self.refuse
         return PROFILE
 
-    async def add(self, wish: NewCamera, by: str) -> CameraView:
+    async def add(self, wish: NewCamera, by: Actor) -> CameraView:
         await self.probe(wish)
-        await self.put(wish.camera_id or "cam-new", wish.place_id)
-        return self.views[wish.camera_id or "cam-new"]
+        camera_id = wish.camera_id or "cam-new"
+        await self.put(camera_id, wish.place_id)
+        await self.access_log.append(by.event("camera.added", camera_id))
+        return self.views[camera_id]
 
-    async def change(self, camera_id: str, changes: CameraChanges) -> CameraView:
+    async def change(self, camera_id: str, changes: CameraChanges, by: Actor) -> CameraView:
         given = {name: value for name, value in dataclasses.asdict(changes).items() if value is not None}
         shown = {name: value for name, value in given.items() if name in ("name", "enabled", "record")}
         self.views[camera_id] = dataclasses.replace(self.get(camera_id), **shown)
+        await self.access_log.append(by.event("camera.changed", camera_id))
         return self.views[camera_id]
 
-    async def set_retention(self, camera_id: str, max_age_days: int | None, max_size_bytes: int | None) -> CameraView:
+    async def set_retention(
+        self, camera_id: str, max_age_days: int | None, max_size_bytes: int | None, by: Actor
+    ) -> CameraView:
         changed = dataclasses.replace(self.get(camera_id), max_age_days=max_age_days, max_size_bytes=max_size_bytes)
         self.views[camera_id] = changed
+        await self.access_log.append(by.event("retention.changed", camera_id))
         return changed
 
-    async def remove(self, camera_id: str) -> None:
+    async def remove(self, camera_id: str, by: Actor) -> None:
         del self.views[camera_id]
-        await self.catalogue.write(remove_camera, camera_id, START_US)
+        await self.access_log.write(by.event("camera.removed", camera_id), remove_camera, camera_id, START_US)
 
     async def discover(self) -> Sequence[object]:
         return [dataclasses.make_dataclass("Device", ["address", "name", "model"])("192.0.2.9", "Cam", "M1")]
@@ -329,7 +336,7 @@ async def make_world(
     access_log, passwords = AccessLog(catalogue, clock), Passwords(CHEAP)
     sessions = Sessions(catalogue, access_log, passwords, clock, CHEAP)
     accounts = Accounts(catalogue, access_log, passwords, sessions, clock, CHEAP)
-    cameras, live, hls = FakeCameras(catalogue), FakeLive(), FakeHls(clock)
+    cameras, live, hls = FakeCameras(catalogue, access_log), FakeLive(), FakeHls(clock)
     playback, system = FakePlayback(), FakeSystem()
     settings = Settings(server=server or ServerSettings(), security=CHEAP)
     services = Services(

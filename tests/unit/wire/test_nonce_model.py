@@ -159,7 +159,7 @@ class History:
         known = self.originals.get(rig.peer.video_ssrc, {})
         for datagram in rig.media():
             assert sequence(datagram) in wanted
-            assert known[sequence(datagram)] == datagram, "a packet was not sent again as it was"
+            assert known.get(sequence(datagram)) == datagram, "a packet was not sent again as it was"
 
 
 class BeginsBeforeAWrap(RtpVideoSender):

@@ -1,7 +1,7 @@
 /** State of a stream and of its recording, in colour, shape and words. */
 import { useTexts } from '../i18n'
 import type { MessageKey } from '../i18n-table'
-import type { Camera, RecordingStatus, Stream, StreamState } from '../types'
+import type { Camera, Reason, RecordingStatus, Stream, StreamState } from '../types'
 
 export function StateBadge({ state }: { state: StreamState }) {
   const { t } = useTexts()
@@ -21,16 +21,16 @@ export function RecordingBadge({ recording, short = false }: { recording: Record
   return (
     <span class={`badge recording-${state}`} title={why} data-testid="recording" data-state={state}>
       <span class="badge-rec" aria-hidden="true" />
-      {short ? <ShortRecording recording={state === 'recording'} text={text} /> : text}
+      {short && state === 'recording' ? <ShortRecording text={text} /> : text}
     </span>
   )
 }
 
-function ShortRecording({ recording, text }: { recording: boolean; text: string }) {
+function ShortRecording({ text }: { text: string }) {
   const { t } = useTexts()
   return (
     <>
-      {recording && <span aria-hidden="true">{t('recording.short')}</span>}
+      <span aria-hidden="true">{t('recording.short')}</span>
       <span class="sr-only">{text}</span>
     </>
   )
@@ -52,6 +52,11 @@ export function StreamReason({ stream }: { stream: Stream }) {
       </span>
     )
   return stream.state === 'live' ? null : <span class="reason">{t(hint[stream.state])}</span>
+}
+
+/** Why nothing is recorded, unless the stream beside it says the same. */
+export function recordingReason({ reason, recording }: Stream): Reason | null {
+  return recording?.reason && recording.reason.code !== reason?.code ? recording.reason : null
 }
 
 /** The state a person cares about: that of the main stream, or off. */

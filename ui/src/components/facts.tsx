@@ -2,12 +2,13 @@
 import type { ComponentChildren } from 'preact'
 import { useEffect, useState } from 'preact/hooks'
 import { connections } from '../connections'
-import { codecTitle, formatBitrate, formatDateTime, formatDuration, formatNumber } from '../format'
+import { codecTitle, formatBitrate, formatDuration, formatMoment, formatNumber } from '../format'
 import { type HlsFacts, readHlsFacts } from '../hls-player'
 import { useTexts } from '../i18n'
-import type { Camera, Stream } from '../types'
+import type { Camera, RecordingStatus, Stream } from '../types'
 import { type LiveFacts, StatsReader } from '../video-stats'
-import { RecordingBadge, StateBadge, StreamReason } from './badges'
+import { RecordingBadge, recordingReason, StateBadge, StreamReason } from './badges'
+import { Explanation } from './profile'
 
 const READ_MS = 1000
 
@@ -59,14 +60,29 @@ export function Facts({ camera, transport, figures }: FactsProps) {
         <RecordingBadge recording={stream.recording} />
       </div>
       <StreamReason stream={stream} />
-      <dl class="fact-list">
+      <FactGroup title={t('facts.connection')}>
         <PictureFacts stream={stream} figures={figures} />
         {transport === 'webrtc' && <ConnectionFacts figures={figures} />}
         {transport === 'hls' && <BehindLive figures={figures} />}
-        <RecordingFacts stream={stream} />
+      </FactGroup>
+      {stream.recording && stream.recording.state !== 'off' && (
+        <FactGroup title={t('facts.recording')}>
+          <RecordingFacts stream={stream} recording={stream.recording} />
+        </FactGroup>
+      )}
+      <FactGroup title={t('facts.camera')}>
         <CameraFacts camera={camera} />
-      </dl>
+      </FactGroup>
     </aside>
+  )
+}
+
+function FactGroup({ title, children }: { title: string; children: ComponentChildren }) {
+  return (
+    <section>
+      <h2 class="fact-title">{title}</h2>
+      <dl class="fact-list">{children}</dl>
+    </section>
   )
 }
 
@@ -129,14 +145,13 @@ function BehindLive({ figures: { hls } }: { figures: Figures }) {
   )
 }
 
-function RecordingFacts({ stream }: { stream: Stream }) {
+function RecordingFacts({ stream, recording }: { stream: Stream; recording: RecordingStatus }) {
   const { t, locale, sentence } = useTexts()
-  const recording = stream.recording
-  const time = (at: string | null) => (at ? formatDateTime(Date.parse(at), locale) : DASH)
-  if (!recording || recording.state === 'off') return null
+  const why = recordingReason(stream)
+  const time = (at: string | null) => (at ? formatMoment(Date.parse(at), Date.now(), locale) : DASH)
   return (
     <>
-      {recording.reason && <Fact name={t(`recording.${recording.state}`)}>{sentence(recording.reason)}</Fact>}
+      {why && <Fact name={t(`recording.${recording.state}`)}>{sentence(why)}</Fact>}
       <Fact name={t('recording.durableUntil')}>{time(recording.durable_until)}</Fact>
       <Fact name={t('recording.storedUntil')}>{time(recording.stored_until)}</Fact>
     </>
@@ -144,7 +159,7 @@ function RecordingFacts({ stream }: { stream: Stream }) {
 }
 
 function CameraFacts({ camera }: { camera: Camera }) {
-  const { t, locale, language } = useTexts()
+  const { t, locale } = useTexts()
   const profile = camera.profile
   const offset = profile?.clock_offset_s
   return (
@@ -155,9 +170,10 @@ function CameraFacts({ camera }: { camera: Camera }) {
         <Fact name={t('facts.clockOffset')}>{`${formatNumber(offset, locale, 1)} s`}</Fact>
       )}
       {profile?.explanation && (
-        <Fact name={t('facts.explanation')}>
-          <span class="fine">{(language === 'vi' && profile.explanation_vi) || profile.explanation}</span>
-        </Fact>
+        <details class="why">
+          <summary>{t('cameras.why')}</summary>
+          <Explanation profile={profile} />
+        </details>
       )}
     </>
   )

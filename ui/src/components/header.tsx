@@ -1,4 +1,5 @@
 /** The bar above every page: navigation, language, account and the purpose of its grants. */
+import { useEffect, useRef } from 'preact/hooks'
 import { formatDateTime } from '../format'
 import { type Language, knownKey, setLanguage, useTexts } from '../i18n'
 import { type Route, href } from '../router'
@@ -13,11 +14,7 @@ export function Header({ route, onLogout }: { route: Route; onLogout: () => void
   return (
     <header class="header">
       <a class="brand" href={href.wall} aria-label={t('app.name')}>
-        <svg viewBox="0 0 32 32" width="26" height="26" aria-hidden="true">
-          <circle cx="16" cy="16" r="11" class="brand-ring" />
-          <circle cx="16" cy="16" r="4.5" class="brand-dot" />
-        </svg>
-        <span>{t('app.name')}</span>
+        <Brand size={26} />
       </a>
       <nav class="nav" aria-label={t('nav.label')}>
         <NavLink to={href.wall} icon="wall" text={t('nav.wall')} active={at('wall')} />
@@ -37,6 +34,19 @@ export function Header({ route, onLogout }: { route: Route; onLogout: () => void
         <Account onLogout={onLogout} />
       </div>
     </header>
+  )
+}
+
+export function Brand({ size }: { size: number }) {
+  const { t } = useTexts()
+  return (
+    <>
+      <svg viewBox="0 0 32 32" width={size} height={size} aria-hidden="true">
+        <circle cx="16" cy="16" r="11" class="brand-ring" />
+        <circle cx="16" cy="16" r="4.5" class="brand-dot" />
+      </svg>
+      <span>{t('app.name')}</span>
+    </>
   )
 }
 
@@ -74,6 +84,27 @@ export function LanguageSwitch() {
   )
 }
 
+/** A menu closes when one presses Escape, or anywhere else. */
+function useClosing(menu: { current: HTMLDetailsElement | null }): void {
+  useEffect(() => {
+    const close = (event: Event) => {
+      const element = menu.current
+      if (!element?.open) return
+      if (event instanceof KeyboardEvent) {
+        if (event.key !== 'Escape') return
+        element.querySelector('summary')?.focus()
+      } else if (element.contains(event.target as Node)) return
+      element.open = false
+    }
+    document.addEventListener('pointerdown', close)
+    document.addEventListener('keydown', close)
+    return () => {
+      document.removeEventListener('pointerdown', close)
+      document.removeEventListener('keydown', close)
+    }
+  }, [])
+}
+
 function Account({ onLogout }: { onLogout: () => void }) {
   const { t, locale } = useTexts()
   const session = useSession()
@@ -82,8 +113,10 @@ function Account({ onLogout }: { onLogout: () => void }) {
     const until = grant.ends_at ? ` ${t('nav.until', { time: formatDateTime(Date.parse(grant.ends_at), locale) })}` : ''
     return `${key ? t(key) : grant.role} · ${grant.place}${until}`
   }
+  const menu = useRef<HTMLDetailsElement>(null)
+  useClosing(menu)
   return (
-    <details class="menu">
+    <details class="menu" ref={menu}>
       <summary class="button button-quiet" aria-label={t('nav.account')} data-testid="account">
         <Icon name="person" />
         <span>{session.principal.username}</span>
@@ -95,6 +128,7 @@ function Account({ onLogout }: { onLogout: () => void }) {
             <li key={index}>{roleName(grant)}</li>
           ))}
         </ul>
+        <Purpose grants={session.grants} />
         <button type="button" class="button" onClick={onLogout} data-testid="logout">
           {t('nav.logout')}
         </button>

@@ -10,6 +10,8 @@ interface PlayerBarProps {
   transport: Transport
   canLive: boolean
   clockMs: number | null
+  /** The stream gives pictures now; only then may anything be called live. */
+  streaming: boolean
   paused: boolean
   muted: boolean
   hasAudio: boolean
@@ -46,7 +48,7 @@ export function PlayerBar(props: PlayerBarProps) {
           onClick={() => props.onJump(10_000)}
         />
       </div>
-      <PictureClock ms={props.clockMs} live={!recorded} />
+      <PictureClock ms={props.clockMs} mode={recorded ? 'recorded' : props.streaming ? 'live' : 'lost'} />
       {props.silentCodec && (
         <p class="player-note fine" data-testid="silent-note">
           {t('player.hlsSilent', { codec: codecTitle(props.silentCodec) })}
@@ -69,11 +71,11 @@ export function PlayerBar(props: PlayerBarProps) {
 }
 
 /** Wall time of the picture: for live by WebRTC, which carries none, the time now. */
-function PictureClock({ ms, live }: { ms: number | null; live: boolean }) {
+function PictureClock({ ms, mode }: { ms: number | null; mode: 'live' | 'lost' | 'recorded' }) {
   const { t, locale } = useTexts()
   return (
-    <div class={live ? 'clock clock-live' : 'clock'}>
-      <span class="clock-mode">{t(live ? 'player.live' : 'player.recorded')}</span>
+    <div class={`clock clock-${mode}`}>
+      <span class="clock-mode">{t(`player.${mode}`)}</span>
       <time
         data-testid="picture-time"
         data-ms={ms === null ? undefined : Math.round(ms)}

@@ -50,7 +50,7 @@ export function TimelinePanel(props: TimelinePanelProps) {
       )}
       <div class="panel-foot">
         <Legend />
-        <p class="fine">{t('timeline.hint')}</p>
+        <p class="fine hint">{t('timeline.hint')}</p>
       </div>
     </section>
   )

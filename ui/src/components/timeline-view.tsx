@@ -70,6 +70,7 @@ export function TimelineView(props: TimelineViewProps) {
         <rect class="track" x={0} y={TRACK_TOP} width={width} height={TRACK_HEIGHT} />
         {props.footage && <Spans footage={props.footage} view={props.view} width={width} />}
         <Future {...props} width={width} />
+        <rect class="frame" x={0.5} y={TRACK_TOP + 0.5} width={Math.max(0, width - 1)} height={TRACK_HEIGHT - 1} />
         <Playhead {...props} width={width} />
         {hoverX !== null && <line class="hover-line" x1={hoverX} x2={hoverX} y1={TRACK_TOP - 6} y2={HEIGHT} />}
       </svg>

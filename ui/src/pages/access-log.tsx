@@ -4,6 +4,7 @@ import { api } from '../api'
 import { Empty, Loading, Notice } from '../components/feedback'
 import { formatDateTime } from '../format'
 import { knownKey, useTexts } from '../i18n'
+import { detailText, subjectText, word } from '../log-text'
 import type { AccessLogEntry, AccessLogPage as LogPage } from '../types'
 
 const PAGE_SIZE = 50
@@ -57,7 +58,7 @@ function Entries({ page, onOlder }: { page: LogPage; onOlder: (before: number) =
   return (
     <>
       <div class="table-scroll" tabIndex={0} role="region" aria-label={t('log.title')}>
-        <table class="table" data-testid="access-log">
+        <table class="table table-dense table-cards" data-testid="access-log">
           <thead>
             <tr>
               <th scope="col">{t('log.entry')}</th>
@@ -95,20 +96,21 @@ function Entries({ page, onOlder }: { page: LogPage; onOlder: (before: number) =
 }
 
 function Row({ entry }: { entry: AccessLogEntry }) {
-  const { t, locale } = useTexts()
+  const texts = useTexts()
+  const { t, locale } = texts
   return (
     <tr>
       <td class="number">{entry.entry}</td>
       <td class="nowrap">
         <time dateTime={entry.at}>{formatDateTime(Date.parse(entry.at), locale)}</time>
       </td>
-      <td>{entry.username ?? t('log.nobody')}</td>
-      <td class="nowrap">{entry.remote ?? ''}</td>
-      <td>
+      <td>{entry.username ? word(entry.username, texts) : t('log.nobody')}</td>
+      <td class="nowrap">{entry.remote}</td>
+      <td class="cell-action">
         <ActionName action={entry.action} />
       </td>
-      <td>{entry.subject ?? ''}</td>
-      <td class="fine">{detailText(entry.detail)}</td>
+      <td class="cell-subject">{subjectText(entry.subject ?? '', texts)}</td>
+      <td class="cell-detail fine">{detailText(entry.detail, texts)}</td>
     </tr>
   )
 }
@@ -122,14 +124,4 @@ function ActionName({ action }: { action: string }) {
       <code class="code">{action}</code>
     </>
   )
-}
-
-/** `name value, name value`: what the entry adds, in the words of the log itself. */
-function detailText(detail: unknown): string {
-  if (detail === null || detail === undefined) return ''
-  if (typeof detail !== 'object') return String(detail)
-  return Object.entries(detail)
-    .filter(([, value]) => value !== null)
-    .map(([name, value]) => `${name} ${typeof value === 'object' ? JSON.stringify(value) : String(value)}`)
-    .join(', ')
 }

@@ -1,13 +1,14 @@
 /** The dialog that adds a camera: discover, check, add. */
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { api, ApiError } from '../api'
+import { CameraLogin, RecordBox } from '../components/camera-fields'
 import { Dialog } from '../components/dialog'
 import { Notice } from '../components/feedback'
-import { Checkbox, Field, PasswordField } from '../components/fields'
+import { Field } from '../components/fields'
 import { Icon } from '../components/icon'
+import { Explanation, PickedStreams } from '../components/profile'
 import { useTexts } from '../i18n'
 import type { Device, NewCamera, Profile } from '../types'
-import { PickLine } from './cameras'
 
 interface Form {
   name: string
@@ -40,7 +41,8 @@ export function AddCamera({ onClose }: { onClose: () => void }) {
   const { t } = useTexts()
   const [form, setForm] = useState<Form>(EMPTY)
   const [step, setStep] = useState<Step>({ kind: 'asking' })
-  const [touched, setTouched] = useState(false)
+  /** What was asked for so far: what is missing for it is said then, not before. */
+  const [asked, setAsked] = useState<'nothing' | 'check' | 'add'>('nothing')
   const abort = useRef(new AbortController())
   useEffect(() => () => abort.current.abort(), [])
   const change = (changes: Partial<Form>) => {
@@ -52,7 +54,7 @@ export function AddCamera({ onClose }: { onClose: () => void }) {
   const busy = step.kind === 'checking' || step.kind === 'adding'
 
   const check = async () => {
-    setTouched(true)
+    setAsked('check')
     if (form.address.trim() === '') return
     setStep({ kind: 'checking' })
     try {
@@ -66,7 +68,7 @@ export function AddCamera({ onClose }: { onClose: () => void }) {
   }
   const add = async (event: Event) => {
     event.preventDefault()
-    setTouched(true)
+    setAsked('add')
     if (!complete) return
     setStep({ kind: 'adding' })
     try {
@@ -87,7 +89,7 @@ export function AddCamera({ onClose }: { onClose: () => void }) {
           value={form.address}
           onInput={(address) => change({ address })}
           hint={t('add.addressHint')}
-          error={touched && form.address.trim() === '' ? t('add.addressMissing') : null}
+          error={asked !== 'nothing' && form.address.trim() === '' ? t('add.addressMissing') : null}
           autoFocus
         />
         {form.address.startsWith('rtsp://') && (
@@ -98,40 +100,21 @@ export function AddCamera({ onClose }: { onClose: () => void }) {
             onInput={(subAddress) => change({ subAddress })}
           />
         )}
-        <div class="form-row">
-          <Field
-            label={t('add.username')}
-            name="username"
-            value={form.username}
-            onInput={(username) => change({ username })}
-          />
-          <PasswordField
-            label={t('add.password')}
-            name="password"
-            value={form.password}
-            onInput={(password) => change({ password })}
-            autoComplete="new-password"
-          />
-        </div>
+        <CameraLogin {...form} onChange={change} passwordLabel={t('add.password')} />
         <Field
           label={t('add.name')}
           name="name"
           value={form.name}
           onInput={(name) => change({ name })}
-          error={touched && form.name.trim() === '' && step.kind === 'checked' ? t('add.nameMissing') : null}
+          error={asked === 'add' && form.name.trim() === '' ? t('add.nameMissing') : null}
         />
-        <Checkbox
-          label={t('add.record')}
-          name="record"
-          checked={form.record}
-          onChange={(record) => change({ record })}
-        />
+        <RecordBox record={form.record} onChange={change} />
         <Outcome step={step} />
         <div class="dialog-actions">
           <button type="button" class="button" data-testid="check" disabled={busy} onClick={() => void check()}>
             {t(step.kind === 'checking' ? 'add.checking' : 'add.check')}
           </button>
-          <button type="submit" class="button button-primary" data-testid="add" disabled={busy || !complete}>
+          <button type="submit" class="button button-primary" data-testid="add" disabled={busy}>
             {t(step.kind === 'adding' ? 'add.adding' : 'add.submit')}
           </button>
         </div>
@@ -161,7 +144,7 @@ function Outcome({ step }: { step: Step }) {
 }
 
 function Checked({ profile }: { profile: Profile }) {
-  const { t, language } = useTexts()
+  const { t } = useTexts()
   const device = `${profile.manufacturer} ${profile.model}`.trim()
   return (
     <Notice kind="good" testId="add-checked">
@@ -172,9 +155,8 @@ function Checked({ profile }: { profile: Profile }) {
           {profile.firmware && <span class="fine">{` · ${t('add.firmware')} ${profile.firmware}`}</span>}
         </p>
       )}
-      <PickLine label={t('cameras.main')} pick={profile.main} />
-      {profile.sub && <PickLine label={t('cameras.sub')} pick={profile.sub} />}
-      <p class="fine">{(language === 'vi' && profile.explanation_vi) || profile.explanation}</p>
+      <PickedStreams profile={profile} />
+      <Explanation profile={profile} />
     </Notice>
   )
 }

@@ -176,6 +176,12 @@ function Screen(props: ScreenProps) {
   const fullscreen = () =>
     void (document.fullscreenElement ? document.exitFullscreen() : frame.current?.requestFullscreen())
   const pause = () => void (video && (video.paused ? video.play().catch(() => undefined) : video.pause()))
+  useKeys({
+    ' ': () => source?.kind === 'recorded' && pause(),
+    f: fullscreen,
+    m: () => hasAudio(camera, source) && setMuted(!muted),
+    l: () => props.canLive && source?.kind === 'recorded' && props.goLive('webrtc'),
+  })
   return (
     <div class="screen" ref={frame}>
       <div class="picture" onDblClick={fullscreen}>
@@ -210,6 +216,7 @@ function Screen(props: ScreenProps) {
         transport={source?.kind ?? 'recorded'}
         canLive={props.canLive}
         clockMs={props.clockMs}
+        streaming={camera.enabled && camera.streams.main.state === 'live'}
         paused={paused}
         muted={muted}
         hasAudio={hasAudio(camera, source)}
@@ -224,6 +231,23 @@ function Screen(props: ScreenProps) {
       />
     </div>
   )
+}
+
+/** Keys of the whole page, as players have them; what has the focus and wants the key itself keeps it. */
+function useKeys(actions: Record<string, () => unknown>): void {
+  const latest = useRef(actions)
+  latest.current = actions
+  useEffect(() => {
+    const onKey = (event: KeyboardEvent) => {
+      const taken = event.target instanceof Element && event.target.closest('a, button, input, select, summary, dialog')
+      const action = latest.current[event.key.toLowerCase()]
+      if (!action || taken || event.ctrlKey || event.metaKey || event.altKey) return
+      event.preventDefault()
+      action()
+    }
+    document.addEventListener('keydown', onKey)
+    return () => document.removeEventListener('keydown', onKey)
+  }, [])
 }
 
 function usePaused(video: HTMLVideoElement | null): boolean {

@@ -1,16 +1,17 @@
 /** Cameras as the person who looks after them sees them: state, reason, what was picked and why; add, edit, remove. */
 import { useState } from 'preact/hooks'
 import { api } from '../api'
-import { cameraState, RecordingBadge, StateBadge, StreamReason } from '../components/badges'
+import { cameraState, RecordingBadge, recordingReason, StateBadge, StreamReason } from '../components/badges'
 import { Dialog } from '../components/dialog'
 import { Empty, Loading, Notice } from '../components/feedback'
 import { Icon } from '../components/icon'
-import { codecTitle } from '../format'
+import { Explanation, PickedStreams } from '../components/profile'
 import { useTexts } from '../i18n'
 import { usePolled } from '../poller'
 import { href } from '../router'
 import { cameras } from '../stores'
-import type { Camera, Pick } from '../types'
+import { useSubmit } from '../submit'
+import type { Camera } from '../types'
 import { AddCamera } from './add-camera'
 import { EditCamera } from './edit-camera'
 
@@ -38,7 +39,11 @@ export function CamerasPage() {
           {t('cameras.add')}
         </button>
       </div>
-      {error !== null && <Notice kind={value ? 'warn' : 'bad'}>{value ? t('app.offline') : explain(error)}</Notice>}
+      {error !== null && (
+        <Notice kind={value ? 'warn' : 'bad'} onRetry={() => cameras.refresh()}>
+          {value ? t('app.offline') : explain(error)}
+        </Notice>
+      )}
       {value === null && error === null && <Loading />}
       {value?.length === 0 && <Empty title={t('cameras.empty')} />}
       {value && value.length > 0 && <CameraTable list={value} onOpen={setOpen} />}
@@ -56,9 +61,9 @@ function CameraTable({ list, onOpen }: { list: Camera[]; onOpen: (open: Open) =>
       <table class="table table-cards" data-testid="cameras">
         <thead>
           <tr>
-            <th scope="col">{t('cameras.name')}</th>
-            <th scope="col">{t('cameras.state')}</th>
-            <th scope="col">{t('cameras.recording')}</th>
+            <th scope="col" class="col-name">{t('cameras.name')}</th>
+            <th scope="col" class="col-state">{t('cameras.state')}</th>
+            <th scope="col" class="col-recording">{t('cameras.recording')}</th>
             <th scope="col">{t('cameras.picked')}</th>
             <th scope="col">
               <span class="sr-only">{t('cameras.actions')}</span>
@@ -78,6 +83,7 @@ function CameraTable({ list, onOpen }: { list: Camera[]; onOpen: (open: Open) =>
 function CameraRow({ camera, onOpen }: { camera: Camera; onOpen: (open: Open) => void }) {
   const { t, sentence } = useTexts()
   const main = camera.streams.main
+  const why = recordingReason(main)
   const manages = camera.permissions.includes('camera.manage')
   return (
     <tr data-camera={camera.id}>
@@ -93,7 +99,7 @@ function CameraRow({ camera, onOpen }: { camera: Camera; onOpen: (open: Open) =>
           {camera.origin === 'file' && ` · ${t('cameras.fromFile')}`}
         </div>
       </td>
-      <td class="cell-state">
+      <td>
         <StateBadge state={cameraState(camera)} />
         <div class="fine">
           <StreamReason stream={main} />
@@ -101,9 +107,9 @@ function CameraRow({ camera, onOpen }: { camera: Camera; onOpen: (open: Open) =>
       </td>
       <td>
         <RecordingBadge recording={main.recording} />
-        {main.recording?.reason && <div class="fine">{sentence(main.recording.reason)}</div>}
+        {why && <div class="fine">{sentence(why)}</div>}
       </td>
-      <td class="cell-picked">
+      <td>
         <Picked camera={camera} />
       </td>
       <td>
@@ -138,51 +144,23 @@ function CameraRow({ camera, onOpen }: { camera: Camera; onOpen: (open: Open) =>
 }
 
 function Picked({ camera }: { camera: Camera }) {
-  const { t, language } = useTexts()
+  const { t } = useTexts()
   const profile = camera.profile
   if (!profile) return <span class="fine">{t('cameras.notProbed')}</span>
   return (
     <>
-      <PickLine label={t('cameras.main')} pick={profile.main} />
-      {profile.sub && <PickLine label={t('cameras.sub')} pick={profile.sub} />}
-      <p class="fine">{(language === 'vi' && profile.explanation_vi) || profile.explanation}</p>
+      <PickedStreams profile={profile} />
+      <details class="why">
+        <summary>{t('cameras.why')}</summary>
+        <Explanation profile={profile} />
+      </details>
     </>
-  )
-}
-
-export function PickLine({ label, pick }: { label: string; pick: Pick }) {
-  const parts = [
-    pick.width > 0 ? `${pick.width} × ${pick.height}` : null,
-    codecTitle(pick.codec),
-    pick.rate > 0 ? `${Math.round(pick.rate)}/s` : null,
-    pick.bitrate_kbps > 0 ? `${pick.bitrate_kbps} kbit/s` : null,
-    pick.audio && codecTitle(pick.audio),
-  ]
-  return (
-    <div class="pick">
-      <span class="pick-label">{label}</span>
-      <span>
-        {parts.filter(Boolean).join(' · ')}
-        {pick.name && <span class="fine"> {pick.name}</span>}
-      </span>
-    </div>
   )
 }
 
 function RemoveCamera({ camera, onClose }: { camera: Camera; onClose: () => void }) {
   const { t, explain } = useTexts()
-  const [error, setError] = useState<unknown>(null)
-  const [busy, setBusy] = useState(false)
-  const remove = async () => {
-    setBusy(true)
-    try {
-      await api.removeCamera(camera.id)
-      onClose()
-    } catch (reason) {
-      setError(reason)
-      setBusy(false)
-    }
-  }
+  const { busy, error, submit } = useSubmit()
   return (
     <Dialog title={t('remove.title', { name: camera.name })} onClose={onClose} testId="remove-dialog">
       <p>{t('remove.body')}</p>
@@ -196,7 +174,7 @@ function RemoveCamera({ camera, onClose }: { camera: Camera; onClose: () => void
           class="button button-danger"
           data-testid="confirm-remove"
           disabled={busy}
-          onClick={() => void remove()}
+          onClick={() => submit(() => api.removeCamera(camera.id).then(onClose))}
         >
           {t('remove.confirm')}
         </button>

@@ -1,11 +1,13 @@
 /** The dialog that changes a camera and its retention. */
 import { useState } from 'preact/hooks'
 import { api } from '../api'
+import { CameraLogin, RecordBox } from '../components/camera-fields'
 import { Dialog } from '../components/dialog'
 import { Notice } from '../components/feedback'
-import { Checkbox, Field, PasswordField } from '../components/fields'
+import { Checkbox, Field } from '../components/fields'
 import { formatBytes, formatNumber } from '../format'
 import { useTexts } from '../i18n'
+import { useSubmit } from '../submit'
 import type { Camera, CameraChanges, RetentionPolicy } from '../types'
 
 const GIGABYTE = 1e9
@@ -23,29 +25,27 @@ interface Form {
 export function EditCamera({ camera, onClose }: { camera: Camera; onClose: () => void }) {
   const { t, explain } = useTexts()
   const [form, setForm] = useState<Form>(() => toForm(camera))
-  const [problem, setProblem] = useState<string | null>(null)
-  const [busy, setBusy] = useState(false)
+  const [invalid, setInvalid] = useState(false)
+  const { busy, error, submit } = useSubmit()
   const change = (changes: Partial<Form>) => setForm((before) => ({ ...before, ...changes }))
-  const policy = toPolicy(form)
 
-  const save = async (event: Event) => {
+  const save = (event: Event) => {
     event.preventDefault()
-    if (policy === null) return setProblem(t('edit.invalidNumber'))
-    setBusy(true)
-    try {
+    const policy = toPolicy(form)
+    setInvalid(policy === null)
+    if (policy === null) return
+    submit(async () => {
       const changes = toChanges(camera, form)
       if (Object.keys(changes).length > 0) await api.changeCamera(camera.id, changes)
       if (differs(camera, policy)) await api.setRetention(camera.id, policy)
       onClose()
-    } catch (error) {
-      setProblem(explain(error))
-      setBusy(false)
-    }
+    })
   }
+  const problem = invalid ? t('edit.invalidNumber') : error === null ? null : explain(error)
 
   return (
     <Dialog title={t('edit.title', { name: camera.name })} onClose={onClose} testId="edit-dialog">
-      <form class="form" onSubmit={(event) => void save(event)} noValidate>
+      <form class="form" onSubmit={save} noValidate>
         {camera.origin === 'file' ? (
           <Notice kind="info">{t('edit.fromFile')}</Notice>
         ) : (
@@ -83,30 +83,14 @@ function CameraFields({ form, change }: FieldsProps) {
           checked={form.enabled}
           onChange={(enabled) => change({ enabled })}
         />
-        <Checkbox
-          label={t('edit.record')}
-          name="record"
-          checked={form.record}
-          onChange={(record) => change({ record })}
-        />
+        <RecordBox record={form.record} onChange={change} />
       </div>
-      <div class="form-row">
-        <Field
-          label={t('add.username')}
-          name="username"
-          value={form.username}
-          onInput={(username) => change({ username })}
-          hint={t('edit.keepPassword')}
-        />
-        <PasswordField
-          label={t('edit.newPassword')}
-          name="password"
-          value={form.password}
-          onInput={(password) => change({ password })}
-          autoComplete="new-password"
-          hint={t('edit.keepPassword')}
-        />
-      </div>
+      <CameraLogin
+        {...form}
+        onChange={change}
+        passwordLabel={t('edit.newPassword')}
+        hint={t('edit.keepPassword')}
+      />
     </>
   )
 }

@@ -10,7 +10,7 @@ import type { Facts } from '../types'
 const DASH = '–'
 /** Shown in the section's head or as its meter instead. */
 const HIDDEN = new Set(['condition', 'used_bytes', 'budget_bytes'])
-const FIRST = ['node', 'capacity', 'streams', 'spool', 'storage', 'retention']
+const FIRST = ['node', 'capacity', 'streams', 'spool', 'storage', 'retention', 'access_log']
 
 export function StatusPage() {
   const { t, explain, locale } = useTexts()
@@ -21,7 +21,11 @@ export function StatusPage() {
         <h1>{t('status.title')}</h1>
         <p class="fine">{value && t('status.updated', { time: formatTime(Date.now(), locale) })}</p>
       </div>
-      {error !== null && <Notice kind={value ? 'warn' : 'bad'}>{value ? t('app.offline') : explain(error)}</Notice>}
+      {error !== null && (
+        <Notice kind={value ? 'warn' : 'bad'} onRetry={() => status.refresh()}>
+          {value ? t('app.offline') : explain(error)}
+        </Notice>
+      )}
       {value === null ? error === null && <Loading /> : <Sections facts={value} />}
     </div>
   )
@@ -84,7 +88,7 @@ function Condition({ facts }: { facts: Facts }) {
   const condition = facts['condition']
   const key = typeof condition === 'string' ? knownKey(`condition.${condition}`) : null
   if (!key) return null
-  const look = { failing: 'state-retrying', alarm: 'state-connecting', paused: 'state-connecting' }
+  const look = { failing: 'state-retrying', broken: 'state-retrying', alarm: 'state-connecting', paused: 'state-connecting' }
   return (
     <span class={`badge ${look[condition as keyof typeof look] ?? 'state-live'}`}>
       <span class="badge-dot" aria-hidden="true" />
@@ -130,6 +134,7 @@ function show(name: string, value: unknown, texts: Translator): string {
   if (isObject(value)) return itemText(value, texts.sentence)
   if (Array.isArray(value)) return value.map((item) => itemText(item, texts.sentence)).join('; ') || DASH
   if (typeof value !== 'string' || value === '') return DASH
+  if (name === 'incarnation') return value.slice(0, 8)
   if (name.endsWith('_at')) return formatDateTime(Date.parse(value), locale)
   const key = name.endsWith('condition') ? knownKey(`condition.${value}`) : null
   return key ? t(key) : value

@@ -31,7 +31,13 @@ export function WallPage() {
   const [search, setSearch] = useState('')
   const [onlyProblems, setOnlyProblems] = useState(false)
   if (value === null) {
-    return error ? <Notice kind="bad">{explain(error)}</Notice> : <Loading />
+    return error ? (
+      <Notice kind="bad" onRetry={() => cameras.refresh()}>
+        {explain(error)}
+      </Notice>
+    ) : (
+      <Loading />
+    )
   }
   if (value.length === 0) return <EmptyWall />
   const shown = value.filter((camera) => matches(camera, search) && (!onlyProblems || hasProblem(camera)))
@@ -188,7 +194,7 @@ function Tile({ camera }: { camera: Camera }) {
         <TileOverlay camera={camera} player={player} reachable={reachable} permitted={permitted} />
         <span class="tile-head">
           <span class="tile-name">{camera.name}</span>
-          <RecordingBadge recording={camera.streams.main.recording} short />
+          {camera.enabled && <RecordingBadge recording={camera.streams.main.recording} short />}
           <StateBadge state={camera.enabled ? shownState(stream.state, player) : 'off'} />
         </span>
       </a>

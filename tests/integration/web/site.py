@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import aiohttp
 from aiohttp import web
@@ -14,7 +14,10 @@ from yarl import URL
 
 from mediasrv.settings import ServerSettings
 from mediasrv.web.application import build_app, serve
-from tests.unit.web.fakes import World, make_world
+from tests.unit.web.fakes import NORTH, World, make_world
+
+SPAN: Final = "start=2026-01-01T00:00:00Z&end=2026-01-01T00:10:00Z"
+SDP: Final = {"Content-Type": "application/sdp"}
 
 
 @dataclass
@@ -34,6 +37,18 @@ class Site:
             body = await response.read()
             is_json = response.content_type.endswith("json")
             return response.status, (await response.json(content_type=None) if is_json else body)
+
+    async def problem(self, method: str, path: str, token: str | None, **options: Any) -> tuple[int, str]:
+        """Status and code of a problem document."""
+        status, body = await self.call(method, path, token, **options)
+        return status, body["code"]
+
+    async def join(self, token: str, camera: str = NORTH) -> str:
+        """Watches by WHEP; the path of the new viewer."""
+        headers = {"Authorization": f"Bearer {token}"} | SDP
+        async with self.client.post(f"/whep/{camera}", data="v=0\r\n", headers=headers) as response:
+            assert response.status == 201, await response.text()
+            return response.headers["Location"].partition("/whep/")[2]
 
 
 @asynccontextmanager

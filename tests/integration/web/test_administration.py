@@ -1,0 +1,83 @@
+"""Administration over HTTP: the first account, grants, places, tokens, cameras."""
+
+from __future__ import annotations
+
+import json
+
+from tests.integration.web.site import Site
+from tests.unit.web.fakes import PASSWORD
+
+
+async def test_the_first_administrator_comes_in_by_the_link(site: Site) -> None:
+    token = await site.world.services.accounts.first_invite()
+    body = {"token": token, "username": "lan", "password": PASSWORD}
+    async with site.client.post("/api/v1/invite", json=body) as response:
+        assert response.status == 200
+        assert (await response.json())["permissions"][0] == "access_log.read"
+    async with site.client.get("/api/v1/session") as response:  # the cookie of the answer
+        assert (await response.json())["principal"]["username"] == "lan"
+    assert await site.problem("POST", "/api/v1/invite", None, json=body) == (401, "invite_invalid")
+
+
+async def test_rights_are_delegated_down_the_tree_and_not_beside_it(site: Site) -> None:
+    token = await site.world.account("lan", "administrator", place="north")
+    await site.world.account("minh")
+    grant = {"username": "minh", "role": "viewer", "purpose": "shift"}
+    for place, expected in (("north", 201), ("south", 403), ("root", 403)):
+        assert (await site.call("POST", "/api/v1/grants", token, json=grant | {"place": place}))[0] == expected
+    assert (await site.call("POST", "/api/v1/grants", token, json=grant))[0] == 403
+    _, listed = await site.call("GET", "/api/v1/grants", token)
+    assert {(row["username"], row["place"]) for row in listed["grants"]} == {("lan", "north"), ("minh", "north")}
+    south = await site.world.services.accounts.grant("minh", "viewer", "south", purpose="x")
+    assert (await site.call("DELETE", f"/api/v1/grants/{south}", token))[0] == 404
+    own = next(row["id"] for row in listed["grants"] if row["username"] == "minh")
+    assert (await site.call("DELETE", f"/api/v1/grants/{own}", token))[0] == 204
+
+
+async def test_places_show_the_own_branch_only(site: Site) -> None:
+    token = await site.world.account("lan", "administrator", place="north")
+    new = {"id": "site-7", "parent": "north", "level": "site", "name": "Trạm 7"}
+    assert (await site.call("POST", "/api/v1/places", token, json=new))[0] == 201
+    assert (await site.call("POST", "/api/v1/places", token, json=new | {"id": "x", "parent": "south"}))[0] == 403
+    _, body = await site.call("GET", "/api/v1/places", token)
+    assert [place["id"] for place in body["places"]] == ["root", "north", "site-7"]
+
+
+async def test_the_access_log_is_read_in_pages_and_reading_is_logged(site: Site) -> None:
+    token = await site.world.account("lan", "auditor")
+    _, body = await site.call("GET", "/api/v1/access-log?limit=2", token)
+    assert set(body["entries"][0]) == {"entry", "at", "username", "remote", "action", "subject", "detail"}
+    assert body["entries"][0]["action"] == "access_log.read"
+    assert body["head"]["entry"] == body["entries"][0]["entry"]
+    assert len(body["head"]["hash"]) == 64
+    _, older = await site.call("GET", f"/api/v1/access-log?limit=2&before={body['entries'][1]['entry']}", token)
+    assert older["entries"][0]["entry"] == body["entries"][1]["entry"] - 1
+
+
+async def test_tokens_over_http(site: Site) -> None:
+    token = await site.world.account("lan", "viewer")
+    status, made = await site.call("POST", "/api/v1/tokens", token, json={"name": "script"})
+    assert status == 201
+    _, listed = await site.call("GET", "/api/v1/tokens", made["token"])
+    assert [one["name"] for one in listed["tokens"]] == ["script", "test"] or len(listed["tokens"]) == 2
+    assert made["token"] not in json.dumps(listed)
+    wanted = next(one["id"] for one in listed["tokens"] if one["name"] == "script")
+    assert (await site.call("DELETE", f"/api/v1/tokens/{wanted}", token))[0] == 204
+    assert (await site.call("GET", "/api/v1/session", made["token"]))[0] == 401
+
+
+async def test_cameras_of_the_file_are_changed_there(site: Site) -> None:
+    await site.world.cameras.put("filed", "north", "file")
+    token = await site.world.account("lan", "operator")
+    for method in ("PATCH", "DELETE"):
+        options = {"json": {"name": "x"}} if method == "PATCH" else {}
+        answer = await site.problem(method, "/api/v1/cameras/filed", token, **options)
+        assert answer == (409, "camera_from_file")
+
+
+async def test_an_operator_of_a_site_adds_cameras_there_only(site: Site) -> None:
+    token = await site.world.account("lan", "operator", place="north")
+    for place, expected in (("north", 200), ("south", 403), ("root", 403), ("", 403)):
+        body = {"address": "192.0.2.1", "place": place}
+        assert (await site.call("POST", "/api/v1/cameras/probe", token, json=body))[0] == expected, place
+    assert (await site.call("GET", "/api/v1/discover", token))[1]["devices"][0]["address"] == "192.0.2.9"
