@@ -30,7 +30,7 @@ FARM = {"cameras": 1, "mode": "load", "audio": "none", "width": 640, "height": 3
 OVERRIDES = {
     "pull": {
         "allowed_networks": ["127.0.0.0/8"],
-        "stall_timeout_s": 1.0,
+        "stall_timeout_s": 2.0,
         "response_timeout_s": 1.0,
         "backoff_first_s": 0.6,
         "backoff_most_s": 0.8,
@@ -171,7 +171,8 @@ def test_a_packet_cut_short_costs_the_pictures_until_the_next_keyframe_and_is_a_
         bad.until_recorded()
         account = bad.account()
         (damaged,) = [gap for gap in bad.time_line.gaps if gap.cause == "stream_damaged"]
-        waits = [gap for gap in bad.time_line.gaps if gap.start == damaged.end]
+        # Where the lost picture's own time is not known to the millisecond, the damage itself may take none.
+        waits = [gap for gap in bad.time_line.gaps if gap.start == damaged.end and gap != damaged]
     sound = (account.doubled, account.out_of_order, account.badly_signed, account.unmarked, account.tail)
     assert sound == ([], 0, 0, 0, 0)
     cut = bad.camera.logs[-1]["first"] + 5 * GOP + GOP // 2

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from minio.error import S3Error
 
 from load_tests.seaweed import SeaweedServer
 from load_tests.server import ApiClient, ServerFiles, ServerProcess
@@ -47,8 +48,14 @@ class Node:
 
     def copies(self) -> dict[str, bytes]:
         """The copied heads by their keys."""
-        listed = self.s3.client().list_objects(self.bucket, PREFIX, recursive=True)
-        return {str(item.object_name): self._read(str(item.object_name)) for item in listed}
+        found = {}
+        for item in self.s3.client().list_objects(self.bucket, PREFIX, recursive=True):
+            try:
+                found[str(item.object_name)] = self._read(str(item.object_name))
+            except S3Error as error:
+                if error.code != "NoSuchKey":  # replaced by a newer one since it was listed
+                    raise
+        return found
 
     def copied(self) -> list[int]:
         """The entries that the copied heads are of."""

@@ -51,7 +51,7 @@ def test_a_recorder_cannot_open_footage_and_the_identity_elsewhere_can(tmp_path:
     assert find_plain(needles, tmp_path / "recorder") == []
     assert not list((tmp_path / "recorder").rglob("identity*"))
     tracks = _open_elsewhere(identity_file, node_key, tmp_path)
-    assert len(_media_samples((tracks / "1.mp4").read_bytes())) >= 4 * 25
+    assert len(_media_samples((tracks / "1.mp4").read_bytes())) >= 25  # a GOP at least
 
 
 def _node_key(stack: Stack) -> str:
@@ -59,11 +59,10 @@ def _node_key(stack: Stack) -> str:
 
 
 def _fetch_object_and_key(s3: SeaweedServer, directory: Path) -> KeyRecord:
-    """The first object and the record of its key, as `object` and `key`."""
+    """The largest object and the record of its key, as `object` and `key`."""
     client = s3.client()
-    stored = next(iter(client.list_objects("roles-footage", "cell-1/", recursive=True))).object_name
-    assert stored
-    client.fget_object("roles-footage", stored, str(directory / "object"))
+    stored = max(client.list_objects("roles-footage", "cell-1/", recursive=True), key=lambda item: item.size or 0)
+    client.fget_object("roles-footage", str(stored.object_name), str(directory / "object"))
     body = (directory / "object").read_bytes()
     key_id = parse_header(body[: header_length(body)]).key_id
     names = [one.object_name or "" for one in client.list_objects("roles-keys", recursive=True)]
