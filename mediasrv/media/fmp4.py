@@ -39,6 +39,8 @@ _TRUN_DATA_OFFSET: Final = 0x001
 _TRUN_DURATION, _TRUN_SIZE, _TRUN_FLAGS, _TRUN_OFFSET = 0x100, 0x200, 0x400, 0x800
 
 _ONE_PIECE_BYTES: Final = 16 * 1024
+_MOST_SAMPLES: Final = 10_000
+"""In a fragment that is read; where all samples are alike their number alone costs nothing to claim."""
 
 _MATRIX: Final = struct.pack(">9I", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x4000_0000)
 
@@ -189,7 +191,7 @@ def _read_fragment(moof: bytes, mdat: bytes) -> Iterator[ReadSample]:
     header, run = find_box(track, b"tfhd"), find_box(track, b"trun")
     try:
         decode_time = struct.unpack_from(">Q", find_box(track, b"tfdt"), 4)[0]
-        rows = _read_rows(header, run)
+        rows = list(_read_rows(header, run))
     except struct.error as error:
         raise bad_file() from error
     position = 0
@@ -205,7 +207,7 @@ def _read_fragment(moof: bytes, mdat: bytes) -> Iterator[ReadSample]:
 def _read_rows(header: bytes, run: bytes) -> Iterator[tuple[int, int, int, int]]:
     """Duration, size, flags and composition offset of each sample: from its own row or the header's defaults."""
     header_flags, run_flags, count = *struct.unpack_from(">I", header), *struct.unpack_from(">II", run)
-    if count * 4 * (run_flags >> 8 & 0xF).bit_count() != len(run) - 12:
+    if count > _MOST_SAMPLES or count * 4 * (run_flags >> 8 & 0xF).bit_count() != len(run) - 12:
         raise bad_file()
     values = iter(struct.unpack_from(f">{(len(run) - 12) // 4}I", run, 12))
     defaults = iter(struct.unpack_from(f">{(len(header) - 8) // 4}I", header, 8))

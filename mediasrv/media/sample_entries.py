@@ -153,8 +153,7 @@ def _read_audio_entry(kind: bytes, entry: bytes, clock_rate: int) -> AudioFormat
         if kind == name:
             return AudioFormat(codec, clock_rate, channels)
     if kind == b"Opus":
-        find_box(entry[_AUDIO_ENTRY_BYTES:], b"dOps")
-        return AudioFormat(Codec.OPUS, clock_rate, channels)
+        return AudioFormat(Codec.OPUS, clock_rate, find_box(entry[_AUDIO_ENTRY_BYTES:], b"dOps")[1])
     if kind != b"mp4a":
         raise bad_file()
     # ES descriptor (5+3), decoder configuration (5+13), then the decoder specific information.

@@ -130,3 +130,25 @@ def test_damaged_init_segment_is_a_format_or_protocol_error(data: st.DataObject,
         fmp4.read_format(damaged)
     except ProtocolError:
         return
+
+
+def test_a_number_of_samples_that_costs_nothing_to_claim_is_refused() -> None:
+    """All alike and of no bytes: four billion of them would fit into these few."""
+    whole = fragment(1, PCMA, 0, [(b"", 160, True, 0)] * 5)
+    at = whole.index(b"trun") + 8
+    claimed = whole[:at] + (0xFFFF_FFFF).to_bytes(4, "big") + whole[at + 4 :]
+    with pytest.raises(ProtocolError):
+        fmp4.read_samples(claimed)
+
+
+def test_a_run_that_is_cut_short_is_refused() -> None:
+    whole = fragment(1, PCMA, 0, [(bytes(160), 160, True, 0)])
+    size = int.from_bytes(whole[whole.index(b"trun") - 4 :][:4], "big")
+    at = whole.index(b"trun") - 4
+    short = whole[:at] + (8).to_bytes(4, "big") + whole[at + 4 : at + 8]
+    traf, moof = len(short) - whole.index(b"traf") + 4, len(short)
+    short = moof.to_bytes(4, "big") + short[4:]
+    where = short.index(b"traf") - 4
+    short = short[:where] + traf.to_bytes(4, "big") + short[where + 4 :]
+    with pytest.raises(ProtocolError):
+        fmp4.read_samples(short + whole[at + size :])
