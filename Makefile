@@ -39,7 +39,7 @@ demo-stop: ## Stop a detached demo
 .PHONY: test
 test: setup test-tools ## Run every test
 	$(BIN)/python -m pytest tests/browser
-	$(BIN)/python -m pytest $(PARALLEL) tests/unit tests/integration tests/peers
+	$(BIN)/python -m pytest $(PARALLEL) tests/unit tests/fuzz tests/integration tests/peers
 
 .PHONY: test-tools
 test-tools: $(VENV)/.ready
@@ -75,7 +75,7 @@ bench: setup ## Measure what docs/figures.md quotes
 
 .PHONY: lock
 lock: $(VENV)/.ready ## Pin dependencies anew
-	$(BIN)/uv pip compile -q --group dev pyproject.toml --no-emit-index-url --generate-hashes -o requirements.lock
+	$(BIN)/uv pip compile -q --universal --group dev pyproject.toml --no-emit-index-url --generate-hashes -o requirements.lock
 
 .PHONY: clean
 clean: ## Remove what was built, keep the demo's data

@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 from mediasrv.clock import SECOND_US, Clock
 from mediasrv.errors import NotFound, Unavailable
 from mediasrv.hub import Hub, Mountpoint
-from mediasrv.media.access_unit import AudioFormat, Codec, Format, Part, Session, StreamRef, TrackKind, VideoFormat
+from mediasrv.media.access_unit import HLS_AUDIO, AudioFormat, Format, Part, Session, StreamRef, TrackKind, VideoFormat
 from mediasrv.media.live_window import LiveWindow, target_duration_s
 from mediasrv.media.vod import VodVariant, multivariant_playlist
 from mediasrv.settings import HlsSettings
@@ -163,7 +163,7 @@ class _Watch:
     def audio_format(self) -> AudioFormat | None:
         """The audio that HLS can carry: what was seen of it, else what the camera sends now."""
         found = self.window.format(TrackKind.AUDIO) or self.mountpoint.audio_format
-        return found if isinstance(found, AudioFormat) and found.codec is Codec.AAC else None
+        return found if isinstance(found, AudioFormat) and found.codec in HLS_AUDIO else None
 
     def tracks(self) -> tuple[TrackKind, ...]:
         """The tracks that playlists are made of."""
@@ -195,7 +195,7 @@ class _Watch:
 
     def _format_behind(self, part: Part) -> Format | None:
         """The format of the keyframe that follows a video part at once, which the hub knows by now."""
-        if part.format.kind is TrackKind.AUDIO or not self.mountpoint.gop:
+        if part.format.kind is not TrackKind.VIDEO or not self.mountpoint.gop:
             return None
         keyframe = self.mountpoint.gop[0]
         follows = keyframe.session is part.session and keyframe.dts == part.decode_time + part.duration

@@ -109,10 +109,14 @@ class Mountpoint:
         self.session = session
 
     def publish(self, unit: AccessUnit) -> None:
-        """Hands one access unit to everybody. Hot: once a picture and once an audio frame."""
-        if unit.format.kind is TrackKind.VIDEO:
+        """Hands one access unit to everybody. Hot: once a picture and once an audio frame.
+
+        Metadata may come from the start of a session, the rest begins with the first keyframe.
+        """
+        kind = unit.format.kind
+        if kind is TrackKind.VIDEO:
             self._cache(unit)
-        else:
+        elif kind is TrackKind.AUDIO:
             self.audio_format = unit.format
             if len(self._sound) < _SOUND_CACHE_LIMIT:
                 self._sound.append(unit)

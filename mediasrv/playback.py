@@ -20,7 +20,7 @@ from mediasrv.catalogue.footage_queries import SEAM_US, GapRow, StoredObject
 from mediasrv.catalogue.spans import Span, clip, merge
 from mediasrv.clock import SECOND_US, Clock, from_us
 from mediasrv.errors import FootageError, FootageRefused, InvalidRequest, NotFound
-from mediasrv.media.access_unit import Codec, Format, StreamRef, TrackKind, VideoFormat
+from mediasrv.media.access_unit import HLS_AUDIO, Format, StreamRef, TrackKind, VideoFormat
 from mediasrv.media.fmp4 import read_format
 from mediasrv.media.vod import VodSegment, VodVariant, media_playlist, multivariant_playlist
 from mediasrv.settings import HlsSettings
@@ -311,8 +311,7 @@ def _render_track(track: TrackKind, within: Span, objects: Sequence[_CutObject])
 
 
 def _is_playable(audio: Format) -> bool:
-    """Browsers' media source takes AAC and no G.711."""
-    return audio.codec is Codec.AAC
+    return audio.codec in HLS_AUDIO
 
 
 def _segment(entry: _Entry, track: TrackKind) -> VodSegment:

@@ -52,13 +52,17 @@ _SENTENCES: Final[dict[str, tuple[str, str]]] = {
     ),
     "rtsp_refused": ("The camera refused the RTSP request.", "Camera từ chối yêu cầu RTSP."),
     "codec_unsupported": (
-        "The stream holds no video codec that can be kept and shown: set the camera to H.264.",
-        "Luồng hình dùng chuẩn nén chưa hỗ trợ: hãy đặt camera sang H.264.",
+        "The stream holds no video codec that can be kept and shown: set the camera to H.264 or H.265.",
+        "Luồng hình dùng chuẩn nén chưa hỗ trợ: hãy đặt camera sang H.264 hoặc H.265.",
+    ),
+    "interleaving_unsupported": (
+        "The camera sends the pieces of its pictures out of order: switch off its interleaved mode.",
+        "Camera gửi các phần của hình không theo thứ tự: hãy tắt chế độ xen kẽ (interleaved) của camera.",
     ),
     "protocol_broken": ("What the camera sends is not RTSP.", "Dữ liệu camera gửi không đúng giao thức RTSP."),
     "no_parameter_sets": (
-        "The stream lacks the parameter sets (SPS and PPS) that a decoder needs.",
-        "Luồng hình thiếu tham số (SPS và PPS) mà bộ giải mã cần.",
+        "The stream lacks the parameter sets (VPS, SPS, PPS) that a decoder needs.",
+        "Luồng hình thiếu tham số (VPS, SPS, PPS) mà bộ giải mã cần.",
     ),
     "stalled": (
         "The camera is connected but sends no pictures.",

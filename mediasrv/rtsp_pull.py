@@ -22,16 +22,16 @@ from mediasrv.hub import Mountpoint
 from mediasrv.media.access_unit import AudioFormat, Session, VideoFormat
 from mediasrv.media.camera_clock import CameraClock
 from mediasrv.media.intake import SECOND_US, Intake
-from mediasrv.media.rtp import NO_RTP, split_parameter_sets
+from mediasrv.media.rtp import NO_RTP
 from mediasrv.pulling.connection import RtspConnection
 from mediasrv.pulling.gather import Gatherer
-from mediasrv.pulling.tracks import AudioTrack, choose_audio, choose_video
+from mediasrv.pulling.tracks import AudioTrack, choose_audio, choose_metadata, choose_video
 from mediasrv.settings import PullSettings
 from mediasrv.wire.addresses import is_allowed
 from mediasrv.wire.rtcp import SenderReport, ntp_to_us, parse_compound
 from mediasrv.wire.rtsp import ResponseReceived, RtspClient, Sink, interleaved_channels, resolve_control
 from mediasrv.wire.rtsp_auth import Authenticator
-from mediasrv.wire.sdp import MediaDescription, SessionDescription, parse_sdp, sprop_parameter_sets
+from mediasrv.wire.sdp import MediaDescription, SessionDescription, parse_sdp
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +44,7 @@ CHECK_S: Final = 1.0
 STAMP_US: Final = 1000
 """Cameras stamp a report a little before or after they send it."""
 
+_CHANNELS: Final = {"video": 0, "audio": 2}
 _OK: Final = 200
 _UNAUTHORIZED: Final = 401
 _NOT_FOUND: Final = frozenset((404, 410, 454))
@@ -72,6 +73,7 @@ class PullReport:
     received_bytes: int = 0
     video_units: int = 0
     audio_units: int = 0
+    metadata_units: int = 0
     units_before_keyframe: int = 0
     first_keyframe_us: int | None = None
     lost_packets: int = 0
@@ -132,13 +134,14 @@ class RtspPull:
     def report(self) -> PullReport:
         """A snapshot, made when it is asked for."""
         intake, client, connection = self._intake, self._client, self._connection
-        tracks = [track for track in (intake.video, intake.audio) if track is not None]
+        tracks = [track for track in (intake.video, intake.audio, intake.metadata) if track is not None]
         return PullReport(
             packets=sum(track.packets for track in tracks),
             reads=connection.reads if connection else 0,
             received_bytes=connection.received_bytes if connection else 0,
             video_units=intake.video_units,
             audio_units=intake.audio_units,
+            metadata_units=intake.metadata_units,
             units_before_keyframe=intake.units_before_keyframe,
             first_keyframe_us=intake.first_keyframe_us,
             lost_packets=sum(track.lost_packets for track in tracks),
@@ -197,10 +200,13 @@ class RtspPull:
         audio, note = choose_audio(description.media)
         if note:
             self._notes.append(note)
-        depacketizer = self._intake.add_video(video.payload_type, split_parameter_sets(sprop_parameter_sets(video)))
-        await self._set_up(connection, base, video, depacketizer.receive)
+        depacketizer = self._intake.add_video(video.codec, video.media.payload_type, video.parameter_sets)
+        await self._set_up(connection, base, video.media, depacketizer.receive)
         if audio is not None:
             await self._set_up_audio(connection, base, audio)
+        metadata = choose_metadata(description.media)
+        if metadata is not None:
+            await self._set_up_metadata(connection, base, metadata)
         self._control_url = resolve_control(base, description.control)
         await self._request(connection, "PLAY", self._control_url, [("Range", "npt=0.000-")])
         self._intake.begin()
@@ -222,7 +228,7 @@ class RtspPull:
 
     async def _set_up(self, connection: RtspConnection, base: str, media: MediaDescription, sink: Sink) -> None:
         """Sets up one track and hands its packets to `sink`, on the channels that the camera gives."""
-        wanted = 0 if media.kind == "video" else 2
+        wanted = _CHANNELS.get(media.kind, 4)
         answer = await self._request(
             connection,
             "SETUP",
@@ -247,6 +253,17 @@ class RtspPull:
                 raise
             self._intake.audio = self._intake.audio_format = None
             self._notes.append(f"The audio is left out. {error.sentence}")
+
+    async def _set_up_metadata(self, connection: RtspConnection, base: str, media: MediaDescription) -> None:
+        """As with the audio: pictures without it are better than nothing."""
+        depacketizer = self._intake.add_metadata(media.payload_type)
+        try:
+            await self._set_up(connection, base, media, depacketizer.receive)
+        except CameraError as error:
+            if error.code not in ("rtsp_refused", "stream_not_found"):
+                raise
+            self._intake.metadata = None
+            self._notes.append(f"The metadata is left out. {error.sentence}")
 
     async def _request(
         self, connection: RtspConnection, method: str, url: str, headers: Sequence[tuple[str, str]] = ()

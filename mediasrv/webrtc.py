@@ -19,7 +19,7 @@ from datetime import datetime
 from typing import Final
 
 from mediasrv.clock import Clock, from_us
-from mediasrv.errors import InvalidRequest, NotFound, ProtocolError, TooManyRequests, Unavailable
+from mediasrv.errors import InvalidRequest, NotAcceptable, NotFound, ProtocolError, TooManyRequests, Unavailable
 from mediasrv.hub import GOP_CACHE_LIMIT, Hub, Mountpoint
 from mediasrv.media.access_unit import VIDEO_CLOCK_RATE, AccessUnit, AudioFormat, Codec, Session, StreamRef, VideoFormat
 from mediasrv.media.nal import NAL_SPS, iter_avcc, join_avcc, nal_type
@@ -117,7 +117,7 @@ class _Fanout:
     def on_access_unit(self, unit: AccessUnit) -> None:
         if isinstance(unit.format, VideoFormat):
             self._send_video(unit)
-        else:
+        elif isinstance(unit.format, AudioFormat):
             self._send_audio(unit, unit.format)
 
     def on_session_ended(self, session: Session, reason: str) -> None:
@@ -135,9 +135,11 @@ class _Fanout:
                 self._on_viewer_failed(viewer)
 
     def _packetize(self, unit: AccessUnit) -> PacketizedUnit | None:
-        """Into the ring; None for an access unit that holds nothing to send."""
+        """Into the ring; None for an access unit that holds nothing to send, or that is not H.264."""
         if isinstance(unit.format, VideoFormat):
             self.video_format = unit.format
+        if unit.format.codec is not Codec.H264:
+            return None
         if len(self.ring.gop) >= GOP_CACHE_LIMIT:
             self.ring.end_gop()
         payloads = packetize_h264(_decodable(unit), self._payload_bytes)
@@ -256,7 +258,10 @@ class WebRtcService:
 
     def _admit(self, fanout: _Fanout, offer_sdp: str, principal_id: str, host: Host) -> Joined:
         # Read again: by now the stream may have said what it is.
-        profile = fanout.video_format.rfc6381.partition(".")[2] if fanout.video_format else ""
+        video = fanout.video_format
+        if video is not None and video.codec is not Codec.H264:
+            raise NotAcceptable("WebRTC carries H.264 here, and this stream is H.265.", code="webrtc_codec_unsupported")
+        profile = video.rfc6381.partition(".")[2] if video else ""
         audible = fanout.audio_format is None or _is_narrow_g711(fanout.audio_format)
         offer = parse_offer(offer_sdp, profile, audio=audible)
         ice = IceLite(secrets.token_hex(4), secrets.token_hex(16), offer.ice_fragment)
@@ -448,7 +453,7 @@ def _decodable(unit: AccessUnit) -> bytes:
     video = unit.format
     if not unit.keyframe or not isinstance(video, VideoFormat) or _has_sps(unit.payload):
         return unit.payload
-    return join_avcc((video.sps, video.pps)) + unit.payload
+    return join_avcc(video.parameter_sets) + unit.payload
 
 
 def _has_sps(payload: bytes) -> bool:

@@ -38,29 +38,40 @@ class TrackKind(IntEnum):
 
     VIDEO = 1
     AUDIO = 2
+    METADATA = 3
 
 
 class Codec(StrEnum):
     H264 = "h264"
+    H265 = "h265"
     AAC = "aac"
+    OPUS = "opus"
     PCMA = "pcma"
     PCMU = "pcmu"
+    ONVIF_METADATA = "onvif-metadata"
+
+
+HLS_AUDIO: Final = frozenset((Codec.AAC, Codec.OPUS))
+"""What HLS carries: browsers' media source takes no G.711."""
+
+ParameterSets = tuple[bytes, ...]
+"""Whole NAL units without start code or length, one of each kind: SPS and PPS of H.264, VPS, SPS and PPS of H.265."""
 
 
 @dataclass(frozen=True, slots=True)
 class VideoFormat:
     """What a decoder must know before the first keyframe. A change of any field is a new init segment.
 
-    `sps` and `pps` are whole NAL units without start code or length (ISO/IEC 14496-10, 7.3.2);
-    `rfc6381` is the CODECS string, such as `avc1.4d401f`. Clock rate is always 90 kHz.
+    `rfc6381` is the CODECS string, such as `avc1.4d401f`; `reorder` is by how many pictures a picture may come before
+    its turn to be shown, as far as the stream says. Clock rate is always 90 kHz.
     """
 
     codec: Codec
-    sps: bytes
-    pps: bytes
+    parameter_sets: ParameterSets
     width: int
     height: int
     rfc6381: str
+    reorder: int = 0
 
     kind: ClassVar[TrackKind] = TrackKind.VIDEO
     clock_rate: ClassVar[int] = VIDEO_CLOCK_RATE
@@ -68,7 +79,7 @@ class VideoFormat:
 
 @dataclass(frozen=True, slots=True)
 class AudioFormat:
-    """`config` is the AudioSpecificConfig of AAC (ISO/IEC 14496-3, 1.6.2.1), empty for G.711."""
+    """`config` is the AudioSpecificConfig of AAC (ISO/IEC 14496-3, 1.6.2.1), empty for any other codec."""
 
     codec: Codec
     clock_rate: int
@@ -82,7 +93,22 @@ class AudioFormat:
         return f"mp4a.40.{self.config[0] >> 3}" if self.codec is Codec.AAC else self.codec.value
 
 
-Format = VideoFormat | AudioFormat
+@dataclass(frozen=True, slots=True)
+class MetadataFormat:
+    """ONVIF metadata: each access unit is an XML document, `tt:MetadataStream`, as the camera sent it.
+
+    A document is of a moment: it has no duration. Its times are those of its arrival.
+    """
+
+    codec: ClassVar[Codec] = Codec.ONVIF_METADATA
+    kind: ClassVar[TrackKind] = TrackKind.METADATA
+    clock_rate: ClassVar[int] = VIDEO_CLOCK_RATE
+    rfc6381: ClassVar[str] = "metx"
+
+
+METADATA: Final = MetadataFormat()
+
+Format = VideoFormat | AudioFormat | MetadataFormat
 
 
 @dataclass(slots=True)
@@ -116,11 +142,11 @@ class Session:
 
 @dataclass(slots=True, eq=False)
 class AccessUnit:
-    """One coded picture or one audio frame. Never changed after it is made, though not frozen: speed.
+    """One coded picture, audio frame or metadata document. Never changed after it is made, though not frozen: speed.
 
     `dts` and `pts` count `format.clock_rate` from the start of the session and never wrap;
     `arrived_us` is smoothed server wall time of its last byte (docs/time.md);
-    `payload` is length-prefixed NAL units (4 bytes each, ISO/IEC 14496-15) or the raw audio frame.
+    `payload` is length-prefixed NAL units (4 bytes each, ISO/IEC 14496-15), the raw audio frame, or an XML document.
     `format` is the same object until it changes, so consumers may compare it by identity.
     """
 
@@ -139,7 +165,7 @@ class Part:
 
     `decode_time` and `duration` count `format.clock_rate` from the start of the session;
     `started_us` is the smoothed server wall time of its first access unit, `received_us` that of the
-    last byte in it; `independent` says that it begins with a keyframe (always so for audio).
+    last byte in it; `independent` says that it begins with a keyframe (always so where it is no video).
     `pieces` make up the fragment, moof+mdat (ISO/IEC 14496-12): its payloads are those of the access units, not
     copies. The init segment it needs is `fmp4.init_segment(format)`.
     """

@@ -15,9 +15,9 @@ from functools import lru_cache
 from itertools import chain
 from typing import Final, NamedTuple
 
-from mediasrv.errors import ProtocolError
-from mediasrv.media.access_unit import AudioFormat, Codec, Format, VideoFormat
-from mediasrv.media.nal import parse_sps, video_format
+from mediasrv.media.access_unit import AudioFormat, Format, VideoFormat
+from mediasrv.media.boxes import bad_file, box, find_box, full_box, iter_boxes
+from mediasrv.media.sample_entries import read_sample_entry, sample_entry
 
 
 class Samples(NamedTuple):
@@ -39,10 +39,10 @@ _TRUN_DATA_OFFSET: Final = 0x001
 _TRUN_DURATION, _TRUN_SIZE, _TRUN_FLAGS, _TRUN_OFFSET = 0x100, 0x200, 0x400, 0x800
 
 _ONE_PIECE_BYTES: Final = 16 * 1024
+_MOST_SAMPLES: Final = 10_000
+"""In a fragment that is read; where all samples are alike their number alone costs nothing to claim."""
 
 _MATRIX: Final = struct.pack(">9I", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x4000_0000)
-_AVC_HIGH_PROFILES: Final = frozenset((100, 110, 122, 144, 244))
-_G711_ENTRY: Final = {Codec.PCMA: b"alaw", Codec.PCMU: b"ulaw"}
 
 
 def fragment_pieces(sequence: int, format: Format, decode_time: int, samples: Samples) -> tuple[bytes, ...]:
@@ -99,104 +99,56 @@ def _movie_fragment(
 @lru_cache(maxsize=512)
 def init_segment(format: Format) -> bytes:
     """ftyp+moov (8.2.1) of one track, whose id is its TrackKind. The same bytes for equal formats."""
-    brands = _box(b"ftyp", b"iso6", bytes(4), b"iso6cmfcmp41")
-    return brands + _box(b"moov", _movie_header(), _track(format), _box(b"mvex", _track_defaults(format)))
+    brands = box(b"ftyp", b"iso6", bytes(4), b"iso6cmfcmp41")
+    return brands + box(b"moov", _movie_header(format), _track(format), box(b"mvex", _track_defaults(format)))
 
 
-def _box(kind: bytes, *parts: bytes) -> bytes:
-    body = b"".join(parts)
-    return struct.pack(">I4s", 8 + len(body), kind) + body
-
-
-def _full_box(kind: bytes, flags: int, *parts: bytes) -> bytes:
-    return _box(kind, flags.to_bytes(4, "big"), *parts)
-
-
-def _movie_header() -> bytes:
+def _movie_header(format: Format) -> bytes:
     times = struct.pack(">4I", 0, 0, 1000, 0)
     rate_and_volume = struct.pack(">IHH8x", 0x10000, 0x100, 0)
-    next_track = struct.pack(">24xI", 3)
-    return _full_box(b"mvhd", 0, times, rate_and_volume, _MATRIX, next_track)
+    next_track = struct.pack(">24xI", max(3, format.kind + 1))
+    return full_box(b"mvhd", 0, times, rate_and_volume, _MATRIX, next_track)
 
 
 def _track_defaults(format: Format) -> bytes:
-    return _full_box(b"trex", 0, struct.pack(">5I", format.kind, 1, 0, 0, 0))
+    return full_box(b"trex", 0, struct.pack(">5I", format.kind, 1, 0, 0, 0))
 
 
 def _track(format: Format) -> bytes:
     if isinstance(format, VideoFormat):
         volume, size = 0, struct.pack(">II", format.width << 16, format.height << 16)
-        handler, media_header = b"vide", _full_box(b"vmhd", 1, bytes(8))
-    else:
+        handler, media_header = b"vide", full_box(b"vmhd", 1, bytes(8))
+    elif isinstance(format, AudioFormat):
         volume, size = 0x100, bytes(8)
-        handler, media_header = b"soun", _full_box(b"smhd", 0, bytes(4))
+        handler, media_header = b"soun", full_box(b"smhd", 0, bytes(4))
+    else:
+        volume, size = 0, bytes(8)
+        handler, media_header = b"meta", full_box(b"nmhd", 0)
     identity = struct.pack(">5I8xHHHH", 0, 0, format.kind, 0, 0, 0, 0, volume, 0)
-    return _box(
+    return box(
         b"trak",
-        _full_box(b"tkhd", 3, identity, _MATRIX, size),
-        _box(
+        full_box(b"tkhd", 3, identity, _MATRIX, size),
+        box(
             b"mdia",
-            _full_box(b"mdhd", 0, struct.pack(">4IHH", 0, 0, format.clock_rate, 0, 0x55C4, 0)),
-            _full_box(b"hdlr", 0, bytes(4), handler, bytes(12), b"\0"),
-            _box(b"minf", media_header, _DATA_INFORMATION, _sample_table(format)),
+            full_box(b"mdhd", 0, struct.pack(">4IHH", 0, 0, format.clock_rate, 0, 0x55C4, 0)),
+            full_box(b"hdlr", 0, bytes(4), handler, bytes(12), b"\0"),
+            box(b"minf", media_header, _DATA_INFORMATION, _sample_table(format)),
         ),
     )
 
 
-_DATA_INFORMATION: Final = _box(b"dinf", _full_box(b"dref", 0, struct.pack(">I", 1), _full_box(b"url ", 1)))
+_DATA_INFORMATION: Final = box(b"dinf", full_box(b"dref", 0, struct.pack(">I", 1), full_box(b"url ", 1)))
 
 
 def _sample_table(format: Format) -> bytes:
-    entry = _video_entry(format) if isinstance(format, VideoFormat) else _audio_entry(format)
-    return _box(
+    return box(
         b"stbl",
-        _full_box(b"stsd", 0, struct.pack(">I", 1), entry),
-        _full_box(b"stts", 0, bytes(4)),
-        _full_box(b"stsc", 0, bytes(4)),
-        _full_box(b"stsz", 0, bytes(8)),
-        _full_box(b"stco", 0, bytes(4)),
+        full_box(b"stsd", 0, struct.pack(">I", 1), sample_entry(format)),
+        full_box(b"stts", 0, bytes(4)),
+        full_box(b"stsc", 0, bytes(4)),
+        full_box(b"stsz", 0, bytes(8)),
+        full_box(b"stco", 0, bytes(4)),
     )
-
-
-def _video_entry(format: VideoFormat) -> bytes:
-    """VisualSampleEntry (12.1.3) with AVCConfigurationBox (ISO/IEC 14496-15, 5.4.2)."""
-    shape = struct.pack(">HHIIIH", format.width, format.height, 0x48_0000, 0x48_0000, 0, 1)
-    fixed = (struct.pack(">6xH16x", 1), shape, bytes(32), struct.pack(">Hh", 24, -1))
-    return _box(b"avc1", *fixed, _box(b"avcC", _avc_configuration(format)))
-
-
-def _avc_configuration(format: VideoFormat) -> bytes:
-    """AVCDecoderConfigurationRecord (ISO/IEC 14496-15, 5.3.3.1) with lengths of 4 bytes."""
-    sps = parse_sps(format.sps)
-    record = b"".join((
-        bytes((1, sps.profile_idc, sps.constraint_flags, sps.level_idc, 0xFF, 0xE1)),
-        len(format.sps).to_bytes(2, "big"), format.sps,
-        b"\x01", len(format.pps).to_bytes(2, "big"), format.pps,
-    ))  # fmt: skip
-    if sps.profile_idc not in _AVC_HIGH_PROFILES:
-        return record
-    depths = (0xFC | sps.chroma_format_idc, 0xF8 | (sps.bit_depth_luma - 8), 0xF8 | (sps.bit_depth_chroma - 8), 0)
-    return record + bytes(depths)
-
-
-def _audio_entry(format: AudioFormat) -> bytes:
-    """AudioSampleEntry (12.2.3). A rate that 16 bits cannot hold is left to the decoder's configuration."""
-    rate = format.clock_rate if format.clock_rate < 0x10000 else 0
-    fixed = struct.pack(">6xH8xHHHHI", 1, format.channels, 16, 0, 0, rate << 16)
-    if format.codec is Codec.AAC:
-        return _box(b"mp4a", fixed, _elementary_stream(format.config))
-    return _box(_G711_ENTRY[format.codec], fixed)
-
-
-def _elementary_stream(config: bytes) -> bytes:
-    """ESDBox (ISO/IEC 14496-14, 5.6): MPEG-4 audio, bit rates not stated."""
-    decoder = _descriptor(4, struct.pack(">BB11x", 0x40, 0x15), _descriptor(5, config))
-    return _full_box(b"esds", 0, _descriptor(3, struct.pack(">HB", 1, 0), decoder, _descriptor(6, b"\x02")))
-
-
-def _descriptor(tag: int, *parts: bytes) -> bytes:
-    body = b"".join(parts)
-    return bytes((tag, 0x80, 0x80, 0x80 | len(body) >> 7, len(body) & 0x7F)) + body
 
 
 class ReadSample(NamedTuple):
@@ -215,70 +167,37 @@ def read_samples(segment: bytes) -> list[ReadSample]:
     boxes = list(iter_boxes(segment))
     for (kind, moof), (next_kind, mdat) in zip(boxes[::2], boxes[1::2], strict=False):
         if kind != b"moof" or next_kind != b"mdat":
-            raise _bad_file()
+            raise bad_file()
         samples += _read_fragment(moof, mdat)
     if len(boxes) % 2:
-        raise _bad_file()
+        raise bad_file()
     return samples
-
-
-def iter_boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The (type, body) of each box that lies one after the other in `data` (4.2)."""
-    position = 0
-    while position < len(data):
-        size = int.from_bytes(data[position : position + 4], "big")
-        if size < 8 or position + size > len(data):
-            raise _bad_file()
-        yield data[position + 4 : position + 8], data[position + 8 : position + size]
-        position += size
 
 
 def read_format(init: bytes) -> Format:
     """The format of which `init` is the init segment: the inverse of `init_segment`."""
     try:
-        media = _find(_find(_find(init, b"moov"), b"trak"), b"mdia")
-        clock_rate = int.from_bytes(_find(media, b"mdhd")[12:16], "big")
-        table = _find(_find(media, b"minf"), b"stbl")
-        kind, entry = next(iter_boxes(_find(table, b"stsd")[8:]))
-        if kind == b"avc1":
-            return _read_video_entry(entry)
-        return _read_audio_entry(kind, entry, clock_rate)
+        media = find_box(find_box(find_box(init, b"moov"), b"trak"), b"mdia")
+        clock_rate = int.from_bytes(find_box(media, b"mdhd")[12:16], "big")
+        table = find_box(find_box(media, b"minf"), b"stbl")
+        kind, entry = next(iter_boxes(find_box(table, b"stsd")[8:]))
+        return read_sample_entry(kind, entry, clock_rate)
     except (struct.error, IndexError, StopIteration) as error:
-        raise _bad_file() from error
-
-
-def _read_video_entry(entry: bytes) -> VideoFormat:
-    record = _find(entry[78:], b"avcC")
-    sps_end = 8 + int.from_bytes(record[6:8], "big")
-    pps_start = sps_end + 3
-    pps_end = pps_start + int.from_bytes(record[sps_end + 1 : pps_start], "big")
-    return video_format(record[8:sps_end], record[pps_start:pps_end])
-
-
-def _read_audio_entry(kind: bytes, entry: bytes, clock_rate: int) -> AudioFormat:
-    channels = int.from_bytes(entry[16:18], "big")
-    for codec, name in _G711_ENTRY.items():
-        if kind == name:
-            return AudioFormat(codec, clock_rate, channels)
-    if kind != b"mp4a":
-        raise _bad_file()
-    # ES descriptor (5+3), decoder configuration (5+13), then the decoder specific information.
-    specific = _find(entry[28:], b"esds")[4 + 8 + 18 :]
-    return AudioFormat(Codec.AAC, clock_rate, channels, specific[5 : 5 + (specific[3] & 0x7F) * 128 + specific[4]])
+        raise bad_file() from error
 
 
 def _read_fragment(moof: bytes, mdat: bytes) -> Iterator[ReadSample]:
-    track = _find(moof, b"traf")
-    header, run = _find(track, b"tfhd"), _find(track, b"trun")
+    track = find_box(moof, b"traf")
+    header, run = find_box(track, b"tfhd"), find_box(track, b"trun")
     try:
-        decode_time = struct.unpack_from(">Q", _find(track, b"tfdt"), 4)[0]
-        rows = _read_rows(header, run)
+        decode_time = struct.unpack_from(">Q", find_box(track, b"tfdt"), 4)[0]
+        rows = list(_read_rows(header, run))
     except struct.error as error:
-        raise _bad_file() from error
+        raise bad_file() from error
     position = 0
     for duration, size, mark, offset in rows:
         if position + size > len(mdat):
-            raise _bad_file()
+            raise bad_file()
         keyframe = not mark & 0x1_0000
         yield ReadSample(decode_time, duration, keyframe, offset, mdat[position : position + size])
         decode_time += duration
@@ -288,8 +207,8 @@ def _read_fragment(moof: bytes, mdat: bytes) -> Iterator[ReadSample]:
 def _read_rows(header: bytes, run: bytes) -> Iterator[tuple[int, int, int, int]]:
     """Duration, size, flags and composition offset of each sample: from its own row or the header's defaults."""
     header_flags, run_flags, count = *struct.unpack_from(">I", header), *struct.unpack_from(">II", run)
-    if count * 4 * (run_flags >> 8 & 0xF).bit_count() != len(run) - 12:
-        raise _bad_file()
+    if count > _MOST_SAMPLES or count * 4 * (run_flags >> 8 & 0xF).bit_count() != len(run) - 12:
+        raise bad_file()
     values = iter(struct.unpack_from(f">{(len(run) - 12) // 4}I", run, 12))
     defaults = iter(struct.unpack_from(f">{(len(header) - 8) // 4}I", header, 8))
     columns = [
@@ -311,14 +230,3 @@ def _column(values: Iterator[int], in_run: int, defaults: Iterator[int], in_head
     if in_run:
         return values
     return iter(lambda: default, None)
-
-
-def _find(data: bytes, kind: bytes) -> bytes:
-    for found, body in iter_boxes(data):
-        if found == kind:
-            return body
-    raise _bad_file()
-
-
-def _bad_file() -> ProtocolError:
-    return ProtocolError("This is no fragmented MP4 as mediasrv writes it.", code="fmp4_invalid")

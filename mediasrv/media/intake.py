@@ -13,10 +13,27 @@ from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from mediasrv.errors import CameraError, ProtocolError
-from mediasrv.media.access_unit import VIDEO_CLOCK_RATE, AccessUnit, AudioFormat, Session, VideoFormat
+from mediasrv.media.access_unit import (
+    METADATA,
+    VIDEO_CLOCK_RATE,
+    AccessUnit,
+    AudioFormat,
+    Codec,
+    ParameterSets,
+    Session,
+    VideoFormat,
+)
 from mediasrv.media.camera_clock import CameraClock
-from mediasrv.media.nal import parse_sps, video_format
-from mediasrv.media.rtp import Deliver, Depacketizer, H264Depacketizer, ParameterSets
+from mediasrv.media.nal import video_format
+from mediasrv.media.nal_h265 import h265_video_format
+from mediasrv.media.rtp import (
+    Deliver,
+    Depacketizer,
+    H264Depacketizer,
+    H265Depacketizer,
+    MetadataDepacketizer,
+    PictureDepacketizer,
+)
 from mediasrv.media.timeline import SETTLE_S, SessionTimeline, TrackTimeline
 
 SECOND_US: Final = 1_000_000
@@ -27,6 +44,18 @@ MOST_LATE_S: Final = 0.5
 PARAMETER_SETS_S: Final = 10.0
 PARAMETER_SETS_KEYFRAMES: Final = 3
 """So long after the first keyframe, or so many keyframes, a stream may go without usable parameter sets."""
+
+_LEADING: Final = range(0x1_0000_0000 - 2 * VIDEO_CLOCK_RATE, 0x1_0000_0000)
+"""A timestamp behind the keyframe's by no more than 2 s; by more it is a camera that set its clock."""
+
+_DEPACKETIZERS: Final[dict[Codec, type[PictureDepacketizer]]] = {
+    Codec.H264: H264Depacketizer,
+    Codec.H265: H265Depacketizer,
+}
+_FORMATS: Final[dict[Codec, Callable[..., VideoFormat]]] = {
+    Codec.H264: video_format,
+    Codec.H265: h265_video_format,
+}
 
 
 class Publisher(Protocol):
@@ -41,25 +70,34 @@ class Publisher(Protocol):
 
 @dataclass(slots=True)
 class _OnAir:
-    """A session from its first keyframe on."""
+    """A session from its first keyframe on.
+
+    `leads_to` is that keyframe's timestamp until a picture comes that is shown after it. Those shown before it, which
+    some keyframes are followed by (RASL of H.265, open GOPs of H.264), refer to pictures that nobody has.
+    """
 
     session: Session
     video_format: VideoFormat
     video_line: TrackTimeline
     audio_line: TrackTimeline | None
     since: float
+    leads_to: int | None
 
 
 class Intake:
     """Counters run over the connection, `units_before_keyframe` and `first_keyframe_us` over the current session."""
 
     def __init__(self, publisher: Publisher, new_session: Callable[[], Session], most_unit_bytes: int) -> None:
-        self.video: H264Depacketizer | None = None
+        self.video: PictureDepacketizer | None = None
         self.audio: Depacketizer | None = None
+        self.metadata: Depacketizer | None = None
         self.video_format: VideoFormat | None = None
         self.audio_format: AudioFormat | None = None
         self.video_units = 0
         self.audio_units = 0
+        self.metadata_units = 0
+        self.leading_units = 0
+        """Pictures that were left out at a session's start, since what they refer to was before it."""
         self.units_before_keyframe = 0
         self.first_keyframe_us: int | None = None
         self.last_picture_at: float | None = None
@@ -68,15 +106,17 @@ class Intake:
         self._most_unit_bytes = most_unit_bytes
         self._session: Session | None = None
         self._on_air: _OnAir | None = None
+        self._codec = Codec.H264
         self._damaged_line: TrackTimeline | None = None
         self._sets_in_use: ParameterSets | None = None
-        self._reorder = 0
+        self._metadata_dts = -1
         self._first_keyframe_at: float | None = None
         self._keyframes_without_sets = 0
 
-    def add_video(self, payload_type: int, parameter_sets: ParameterSets | None) -> H264Depacketizer:
-        """The depacketizer of the video track; `parameter_sets` are those of the session description."""
-        self.video = H264Depacketizer(
+    def add_video(self, codec: Codec, payload_type: int, parameter_sets: ParameterSets | None) -> PictureDepacketizer:
+        """The depacketizer of the video track, H.264 or H.265; the sets are those of the session description."""
+        self._codec = codec
+        self.video = _DEPACKETIZERS[codec](
             payload_type,
             self._on_picture,
             self._on_damage,
@@ -90,6 +130,11 @@ class Intake:
         self.audio_format = audio_format
         self.audio = make(self._on_audio)
         return self.audio
+
+    def add_metadata(self, payload_type: int) -> Depacketizer:
+        """The depacketizer of the metadata track."""
+        self.metadata = MetadataDepacketizer(payload_type, self._on_metadata)
+        return self.metadata
 
     def begin(self) -> None:
         """PLAY was answered, or a picture came before the answer did. Twice does no harm."""
@@ -157,6 +202,7 @@ class Intake:
         self._session = session
         self.units_before_keyframe = 0
         self.first_keyframe_us = None
+        self._metadata_dts = -1
         self._publisher.start_session(session)
 
     def _on_picture(self, timestamp: int, keyframe: bool, payload: bytes, now: float) -> None:
@@ -165,18 +211,30 @@ class Intake:
             self._adopt_parameter_sets(now)
         air, at = self._on_air, now
         if air is None:
-            air = self._go_on_air(keyframe, now)
+            air = self._go_on_air(timestamp, keyframe, now)
             at = self._first_arrival(timestamp, now)
         if air is None:
             self.units_before_keyframe += 1
             if self._session is not None:
                 self._session.counts.units_before_keyframe += 1
             return
+        if air.leads_to is not None and self._leads(air, timestamp):
+            return
         dts, pts, arrived_us = air.video_line.place(timestamp, at)
         if self.first_keyframe_us is None:
             self.first_keyframe_us = arrived_us
         self.video_units += 1
         self._publisher.publish(AccessUnit(air.session, air.video_format, dts, pts, arrived_us, keyframe, payload))
+
+    def _leads(self, air: _OnAir, timestamp: int) -> bool:
+        """Whether this picture of a session's start is shown before the session's first keyframe."""
+        step = (timestamp - (air.leads_to or 0)) & 0xFFFF_FFFF
+        if step in _LEADING:
+            self.leading_units += 1
+            return True
+        if step:
+            air.leads_to = None
+        return False
 
     def _on_audio(self, timestamp: int, keyframe: bool, payload: bytes, now: float) -> None:
         air, audio_format = self._on_air, self.audio_format
@@ -186,6 +244,19 @@ class Intake:
         self.audio_units += 1
         self._publisher.publish(AccessUnit(air.session, audio_format, dts, pts, arrived_us, True, payload))
 
+    def _on_metadata(self, timestamp: int, keyframe: bool, payload: bytes, now: float) -> None:
+        """A document is placed where it arrived: cameras' timestamps of metadata are of no use, and it says its own
+        time. It does not wait for a keyframe, since the first ones tell in which state everything is.
+        """
+        session = self._session
+        if session is None:
+            return
+        since_s = max(0.0, now - session.started_monotonic)
+        dts = self._metadata_dts = max(self._metadata_dts + 1, round(since_s * METADATA.clock_rate))
+        self.metadata_units += 1
+        arrived_us = session.started_us + round(since_s * SECOND_US)
+        self._publisher.publish(AccessUnit(session, METADATA, dts, dts, arrived_us, True, payload))
+
     def _first_arrival(self, timestamp: int, now: float) -> float:
         """When a session's first picture arrived: behind damage the session before knows it better than the clock."""
         expected_s = self._damaged_line.expected_s(timestamp) if self._damaged_line is not None else None
@@ -193,7 +264,7 @@ class Intake:
             return now
         return max(expected_s, self._session.started_monotonic)
 
-    def _go_on_air(self, keyframe: bool, now: float) -> _OnAir | None:
+    def _go_on_air(self, timestamp: int, keyframe: bool, now: float) -> _OnAir | None:
         self.begin()
         if not keyframe or self._session is None or self.video_format is None:
             return None
@@ -202,9 +273,10 @@ class Intake:
         self._on_air = _OnAir(
             self._session,
             self.video_format,
-            line.track(VIDEO_CLOCK_RATE, self._reorder),
+            line.track(VIDEO_CLOCK_RATE, self.video_format.reorder),
             line.track(audio.clock_rate) if audio else None,
             now,
+            timestamp,
         )
         return self._on_air
 
@@ -214,8 +286,7 @@ class Intake:
         if sets is not None and sets is not self._sets_in_use:
             self._sets_in_use = sets
             with contextlib.suppress(ProtocolError):  # nonsense counts as if nothing had come
-                self._reorder = parse_sps(sets[0]).max_num_reorder or 0
-                self.video_format = video_format(*sets)
+                self.video_format = _FORMATS[self._codec](*sets)
                 if self._on_air is not None:
                     self._on_air.video_format = self.video_format
         if self.video_format is None:
@@ -228,6 +299,6 @@ class Intake:
         waited_s = now - self._first_keyframe_at
         if self._keyframes_without_sets >= PARAMETER_SETS_KEYFRAMES or waited_s > PARAMETER_SETS_S:
             raise CameraError(
-                "The camera sends pictures, but neither its description nor its stream holds a usable SPS and PPS.",
+                "The camera sends pictures, but neither its description nor its stream holds usable parameter sets.",
                 code="no_parameter_sets",
             )

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from mediasrv.errors import InvalidRequest, NotFound
-from mediasrv.media.access_unit import Codec, Format, Part, TrackKind, VideoFormat
+from mediasrv.media.access_unit import HLS_AUDIO, Format, Part, TrackKind, VideoFormat
 from mediasrv.media.fmp4 import init_segment
 from mediasrv.media.playlist import (
     SKIP_TARGETS,
@@ -112,7 +112,7 @@ class LiveWindow:
 
     def add(self, part: Part, *, followed_by: Format | None = None) -> None:
         """Takes the next part of its track. `followed_by` is the format of the keyframe right behind a video part,
-        None where no keyframe follows. G.711 has no place in HLS.
+        None where no keyframe follows. G.711 and metadata have no place in HLS.
         """
         kind = part.format.kind
         if not self._wants(part):
@@ -232,13 +232,13 @@ class LiveWindow:
         return self._listed[-1]
 
     def _wants(self, part: Part) -> bool:
-        """HLS carries H.264 and AAC, and starts with a picture that can be shown."""
+        """HLS carries pictures and some sound, and starts with a picture that can be shown."""
         started = TrackKind.VIDEO in self._formats
         if isinstance(part.format, VideoFormat):
             return started or part.independent
-        if not started:
+        if not started and part.format.kind is TrackKind.AUDIO:
             self._open.runs[TrackKind.AUDIO] = _Run()  # of the sound before it, the newest part is enough
-        return part.format.codec is Codec.AAC
+        return part.format.codec in HLS_AUDIO
 
     def _must_cut_before(self, part: Part) -> bool:
         run = self._open.runs[part.format.kind]

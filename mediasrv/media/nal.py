@@ -15,6 +15,7 @@ from typing import Final
 
 from mediasrv.errors import ProtocolError
 from mediasrv.media.access_unit import Codec, VideoFormat
+from mediasrv.media.bits import Bits, bad_sps
 
 NAL_SLICE: Final = 1
 NAL_IDR: Final = 5
@@ -27,6 +28,7 @@ NAL_END_OF_STREAM: Final = 11
 NAL_FILLER: Final = 12
 
 _SEI_UNREGISTERED: Final = 5
+_SEI_RECOVERY_POINT: Final = 6
 _UUID_BYTES: Final = 16
 _MOST_SPS_BYTES: Final = 4096
 _MOST_SIDE: Final = 16384
@@ -94,20 +96,32 @@ def iter_sei_unregistered(payload: bytes) -> Iterator[tuple[bytes, bytes]]:
     """
     for nal in iter_avcc(payload):
         if nal[0] & 0x1F == NAL_SEI:
-            yield from _unregistered_messages(unescape(nal))
+            for kind, body in _sei_messages(unescape(nal)):
+                if kind == _SEI_UNREGISTERED and len(body) >= _UUID_BYTES:
+                    yield body[:_UUID_BYTES], body[_UUID_BYTES:]
 
 
-def _unregistered_messages(rbsp: bytes) -> Iterator[tuple[bytes, bytes]]:
+def recovery_frame_count(sei: bytes) -> int | None:
+    """After how many pictures all is whole if decoding begins here (D.2.8); None where this is no recovery point."""
+    for kind, body in _sei_messages(unescape(sei)):
+        if kind == _SEI_RECOVERY_POINT:
+            try:
+                return Bits(body).ue(0xFFFF)
+            except ProtocolError:
+                return None
+    return None
+
+
+def _sei_messages(rbsp: bytes) -> Iterator[tuple[int, bytes]]:
+    """Type and body of each message (7.3.2.3.1), up to one that leads out of the unit."""
     position = 1
-    while position + 2 <= len(rbsp) and rbsp[position:] != b"\x80":
+    while position + 2 <= len(rbsp):
         kind, position = _read_sei_number(rbsp, position)
         size, position = _read_sei_number(rbsp, position)
-        body = rbsp[position : position + size]
         position += size
         if position > len(rbsp):
             return
-        if kind == _SEI_UNREGISTERED and size >= _UUID_BYTES:
-            yield body[:_UUID_BYTES], body[_UUID_BYTES:]
+        yield kind, rbsp[position - size : position]
 
 
 def _read_sei_number(rbsp: bytes, position: int) -> tuple[int, int]:
@@ -148,14 +162,15 @@ def video_format(sps: bytes, pps: bytes) -> VideoFormat:
     parsed = parse_sps(sps)
     if nal_type(pps) != NAL_PPS or len(pps) > 0xFFFF:
         raise ProtocolError("The picture parameter set is none.", code="pps_invalid")
-    return VideoFormat(Codec.H264, sps, pps, parsed.width, parsed.height, parsed.rfc6381)
+    reorder = parsed.max_num_reorder or 0
+    return VideoFormat(Codec.H264, (sps, pps), parsed.width, parsed.height, parsed.rfc6381, reorder)
 
 
 def parse_sps(sps: bytes) -> Sps:
     """Reads a sequence parameter set NAL unit. ProtocolError for anything else, in bounded time."""
     if len(sps) < 5 or len(sps) > _MOST_SPS_BYTES or sps[0] & 0x9F != NAL_SPS:
-        raise _bad_sps()
-    bits = _Bits(unescape(sps)[1:])
+        raise bad_sps()
+    bits = Bits(unescape(sps)[1:])
     profile_idc, constraint_flags, level_idc = bits.u(8), bits.u(8), bits.u(8)
     bits.ue(31)  # seq_parameter_set_id
     chroma, luma_depth, chroma_depth = _chroma(bits) if profile_idc in _HIGH_PROFILES else (1, 8, 8)
@@ -168,42 +183,7 @@ def parse_sps(sps: bytes) -> Sps:
     return Sps(profile_idc, constraint_flags, level_idc, chroma, luma_depth, chroma_depth, width, height, reorder)
 
 
-def _bad_sps() -> ProtocolError:
-    return ProtocolError("The sequence parameter set makes no sense.", code="sps_invalid")
-
-
-class _Bits:
-    """A bit string with the codes of 7.2 and 9.1. Reading past the end or out of range is a ProtocolError."""
-
-    __slots__ = ("_left", "_value")
-
-    def __init__(self, data: bytes) -> None:
-        self._value = int.from_bytes(data, "big")
-        self._left = len(data) * 8
-
-    def u(self, count: int) -> int:
-        self._left -= count
-        if self._left < 0:
-            raise _bad_sps()
-        return (self._value >> self._left) & ((1 << count) - 1)
-
-    def ue(self, most: int = 0xFFFF_FFFE) -> int:
-        zeros = 0
-        while not self.u(1):
-            zeros += 1
-            if zeros > 32:
-                raise _bad_sps()
-        value = (1 << zeros) - 1 + self.u(zeros)
-        if value > most:
-            raise _bad_sps()
-        return value
-
-    def se(self) -> int:
-        code = self.ue()
-        return (code + 1) // 2 if code & 1 else -(code // 2)
-
-
-def _chroma(bits: _Bits) -> tuple[int, int, int]:
+def _chroma(bits: Bits) -> tuple[int, int, int]:
     """chroma_format_idc and the two bit depths of the high profiles; scaling lists are passed over."""
     chroma = bits.ue(3)
     if chroma == 3:
@@ -217,7 +197,7 @@ def _chroma(bits: _Bits) -> tuple[int, int, int]:
     return chroma, luma_depth, chroma_depth
 
 
-def _skip_scaling_list(bits: _Bits, size: int) -> None:
+def _skip_scaling_list(bits: Bits, size: int) -> None:
     last = following = 8
     for _ in range(size):
         if following:
@@ -225,7 +205,7 @@ def _skip_scaling_list(bits: _Bits, size: int) -> None:
         last = following or last
 
 
-def _picture_order(bits: _Bits) -> int:
+def _picture_order(bits: Bits) -> int:
     """pic_order_cnt_type; what follows it is passed over."""
     order_type = bits.ue(2)
     if order_type == 0:
@@ -239,7 +219,7 @@ def _picture_order(bits: _Bits) -> int:
     return order_type
 
 
-def _picture_size(bits: _Bits, chroma: int) -> tuple[int, int]:
+def _picture_size(bits: Bits, chroma: int) -> tuple[int, int]:
     """Width and height after cropping (7.4.2.1.1, equations 7-19 to 7-22)."""
     width = (bits.ue(_MOST_SIDE // 16) + 1) * 16
     map_units = bits.ue(_MOST_SIDE // 16) + 1
@@ -254,11 +234,11 @@ def _picture_size(bits: _Bits, chroma: int) -> tuple[int, int]:
         width -= (bits.ue(_MOST_SIDE) + bits.ue(_MOST_SIDE)) * unit_x
         height -= (bits.ue(_MOST_SIDE) + bits.ue(_MOST_SIDE)) * unit_y
     if not (0 < width <= _MOST_SIDE and 0 < height <= _MOST_SIDE):
-        raise _bad_sps()
+        raise bad_sps()
     return width, height
 
 
-def _stated_reorder(bits: _Bits) -> int | None:
+def _stated_reorder(bits: Bits) -> int | None:
     """max_num_reorder_frames (E.1.1), None where it is not given.
 
     Cameras send video usability information that is cut short; since the picture's size is known by
@@ -270,7 +250,7 @@ def _stated_reorder(bits: _Bits) -> int | None:
         return None
 
 
-def _vui_reorder(bits: _Bits) -> int | None:
+def _vui_reorder(bits: Bits) -> int | None:
     if bits.u(1) and bits.u(8) == _EXTENDED_SAR:
         bits.u(32)
     if bits.u(1):
@@ -295,7 +275,7 @@ def _vui_reorder(bits: _Bits) -> int | None:
     return bits.ue(16)
 
 
-def _skip_hrd(bits: _Bits) -> int:
+def _skip_hrd(bits: Bits) -> int:
     """Passes over hrd_parameters (E.1.2) if they are there; whether they were."""
     if not bits.u(1):
         return 0

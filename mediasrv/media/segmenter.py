@@ -3,7 +3,7 @@
 A part is of one track. A video part ends before a keyframe, and any part ends where one more access
 unit would make it longer than `part_s`. Where a keyframe may begin a segment the audio part before it ends too,
 and is handed out before the video part, so that whoever cuts segments there can cut both tracks in one place.
-Only GOPs shorter than half a part share one.
+Only GOPs shorter than half a part share one. Metadata goes into a part whenever another part is complete.
 
 The duration of an access unit is the distance to the next one (docs/time.md, 4); the newest one
 therefore waits for its successor.
@@ -28,7 +28,10 @@ _AUDIO_ONLY_AFTER_US: Final = 3_000_000
 """Audio that comes for so long without a video keyframe is taken for a session without video."""
 
 _LONE_VIDEO_DURATION: Final = 3600
-_AAC_FRAME: Final = 1024
+_LONE_AUDIO_DURATIONS: Final = {Codec.AAC: 1024, Codec.OPUS: 960}
+
+_MOST_DOCUMENTS: Final = 64
+_MOST_DOCUMENTS_BYTES: Final = 1 << 20
 
 
 class Segmenter:
@@ -37,6 +40,7 @@ class Segmenter:
     def __init__(self, part_s: float) -> None:
         self._video = _OpenPart(part_s)
         self._audio = _OpenPart(part_s)
+        self._documents = _OpenDocuments(part_s)
         self._stale_us = round(part_s * 1e6) + _STALL_US
         self._first_audio_us: int | None = None
         self._session: Session | None = None
@@ -52,11 +56,16 @@ class Segmenter:
         if unit.session is not self._session:
             parts = self.finish()
             self._session = unit.session
-        if unit.format.kind is TrackKind.VIDEO:
+        kind = unit.format.kind
+        if kind is TrackKind.VIDEO:
             self._push_video(unit, parts)
+        elif kind is TrackKind.METADATA:
+            self._documents.push(unit, bool(self._video.units), parts)
         elif self._video.units or self._is_audio_only(unit):
             self._audio.push(unit, False, parts)
             self._video.close_if_stale(unit.arrived_us - self._stale_us, parts)
+        if parts and self._documents.units:
+            self._documents.close(parts)
         return parts
 
     def finish(self) -> list[Part]:
@@ -64,6 +73,9 @@ class Segmenter:
         parts: list[Part] = []
         for track in (self._audio, self._video):
             track.finish(parts)
+        if parts:
+            self._documents.close(parts)
+        self._documents.units = []
         self._first_audio_us = None
         self._next_segment_dts = 0
         return parts
@@ -160,32 +172,67 @@ class _OpenPart:
         self._last_duration = 0
 
     def _close(self, units: Sequence[AccessUnit], end_dts: int, parts: list[Part]) -> None:
-        first, media = units[0], units[0].format
         self._sequence += 1
-        times = [unit.dts for unit in units]
-        samples = Samples(
-            payloads=[unit.payload for unit in units],
-            durations=list(map(sub, (*times[1:], end_dts), times)),
-            keyframes=[unit.keyframe for unit in units],
-            offsets=[unit.pts - unit.dts for unit in units],
-        )
-        parts.append(
-            Part(
-                session=first.session,
-                format=media,
-                decode_time=first.dts,
-                duration=end_dts - first.dts,
-                started_us=first.arrived_us,
-                received_us=units[-1].arrived_us,
-                independent=first.keyframe or media.kind is TrackKind.AUDIO,
-                access_units=len(units),
-                pieces=fragment_pieces(self._sequence, media, first.dts, samples),
-            )
-        )
+        parts.append(_make_part(self._sequence, units, end_dts))
+
+
+class _OpenDocuments:
+    """Metadata since the last part: it has no durations to wait for, and no part before the first picture's.
+
+    Bounded: what a camera sends before its first picture is kept as far as there is room.
+    """
+
+    def __init__(self, part_s: float) -> None:
+        self._part_us = round(part_s * 1e6)
+        self._sequence = 0
+        self.units: list[AccessUnit] = []
+
+    def push(self, unit: AccessUnit, pictures: bool, parts: list[Part]) -> None:
+        """`pictures`: there are some before this document."""
+        if self.units and (self._is_full or unit.arrived_us - self.units[0].arrived_us > self._part_us):
+            if pictures:
+                self.close(parts)
+            elif self._is_full:
+                return
+        self.units.append(unit)
+
+    @property
+    def _is_full(self) -> bool:
+        units = self.units
+        return len(units) >= _MOST_DOCUMENTS or sum(len(unit.payload) for unit in units) >= _MOST_DOCUMENTS_BYTES
+
+    def close(self, parts: list[Part]) -> None:
+        """A document is of a moment, so the part lasts from the first to the last."""
+        if self.units:
+            self._sequence += 1
+            parts.append(_make_part(self._sequence, self.units, self.units[-1].dts))
+            self.units = []
+
+
+def _make_part(sequence: int, units: Sequence[AccessUnit], end_dts: int) -> Part:
+    first, media = units[0], units[0].format
+    times = [unit.dts for unit in units]
+    samples = Samples(
+        payloads=[unit.payload for unit in units],
+        durations=list(map(sub, (*times[1:], end_dts), times)),
+        keyframes=[unit.keyframe for unit in units],
+        offsets=[unit.pts - unit.dts for unit in units],
+    )
+    return Part(
+        session=first.session,
+        format=media,
+        decode_time=first.dts,
+        duration=end_dts - first.dts,
+        started_us=first.arrived_us,
+        received_us=units[-1].arrived_us,
+        independent=first.keyframe or media.kind is not TrackKind.VIDEO,
+        access_units=len(units),
+        pieces=fragment_pieces(sequence, media, first.dts, samples),
+    )
 
 
 def _lone_duration(unit: AccessUnit) -> int:
     """The duration of an access unit that was the only one of its session."""
     if not isinstance(unit.format, AudioFormat):
         return _LONE_VIDEO_DURATION
-    return _AAC_FRAME if unit.format.codec is Codec.AAC else max(1, len(unit.payload) // unit.format.channels)
+    return _LONE_AUDIO_DURATIONS.get(unit.format.codec) or max(1, len(unit.payload) // unit.format.channels)

@@ -37,7 +37,10 @@ SETTLE_S: Final = 5.0
 """How long a new track may correct its offset at once: many begin with a late picture or a burst of old ones."""
 
 _REORDER_S: Final = 0.5
-"""A timestamp that goes back by no more than this is a reordered picture, by more a camera that set its clock."""
+"""A timestamp that goes back by no more than this is a reordered picture, by more a camera that set its clock; unless
+pictures are so slow that those which come early take longer."""
+
+_REORDER_SLACK: Final = 1.5
 
 _MOST_LEARNT_REORDER: Final = 4
 
@@ -149,13 +152,15 @@ class TrackTimeline:
         step_s = step / self._rate
         # A leap of media time that only makes up for a delay before it is no jump: the network caught up.
         ahead_s = self._presented / self._rate + step_s + self._offset - arrival
-        if step_s < -_REORDER_S or (step_s - waited_s > JUMP_S and ahead_s > JUMP_S):
+        early_s = self._order.depth * _REORDER_SLACK * waited_s
+        most_ahead_s = JUMP_S + early_s
+        if step_s < -max(_REORDER_S, early_s) or (step_s - waited_s > most_ahead_s and ahead_s > most_ahead_s):
             self._reanchor(arrival)
             return
         if step < 0 and not self._reordered:
             self._reordered = True
             self._order.begin_learning(self._presented)
-        if waited_s - step_s > JUMP_S:
+        if step >= 0 and waited_s - step_s > JUMP_S:
             # A network that stalled, or a camera that stood still without counting: what comes after tells.
             self._stalled = True
             self._drift.restart_bucket(arrival)
@@ -272,6 +277,11 @@ class _DecodeOrder:
         self._waiting = [0] * reorder
         self._spacing = spacing
         self._last = 0
+
+    @property
+    def depth(self) -> int:
+        """By how many pictures a picture comes early, as far as is known."""
+        return len(self._waiting)
 
     def restart(self, position: int) -> int:
         """Begins anew so that the next picture decodes at `position`; returns when it is presented."""

@@ -8,14 +8,34 @@ from functools import partial
 from typing import Final
 
 from mediasrv.errors import CameraError
-from mediasrv.media.access_unit import VIDEO_CLOCK_RATE, AudioFormat, Codec
-from mediasrv.media.rtp import AacDepacketizer, Deliver, Depacketizer, G711Depacketizer
-from mediasrv.wire.sdp import MediaDescription
+from mediasrv.media.access_unit import VIDEO_CLOCK_RATE, AudioFormat, Codec, ParameterSets
+from mediasrv.media.rtp import (
+    AacDepacketizer,
+    Deliver,
+    Depacketizer,
+    G711Depacketizer,
+    H264Depacketizer,
+    H265Depacketizer,
+    OpusDepacketizer,
+)
+from mediasrv.wire.sdp import MediaDescription, sprop_parameter_sets
 
+_VIDEO: Final = {"H264": (Codec.H264, H264Depacketizer), "H265": (Codec.H265, H265Depacketizer)}
+_ONVIF_METADATA: Final = "VND.ONVIF.METADATA"
+_OPUS_CLOCK_RATE: Final = 48_000
 _G711: Final = {"PCMA": Codec.PCMA, "PCMU": Codec.PCMU}
 _AAC_MODES: Final = {"aac-hbr": (13, 3), "aac-lbr": (6, 2)}
 """Widths of size and index in an AU header (RFC 3640, 3.3.5 and 3.3.6)."""
 _AAC_CHANNELS: Final = {1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 6: 6, 7: 8}
+
+
+@dataclass(frozen=True, slots=True)
+class VideoTrack:
+    """The video track that is pulled, and the parameter sets that its description holds."""
+
+    media: MediaDescription
+    codec: Codec
+    parameter_sets: ParameterSets | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,21 +47,47 @@ class AudioTrack:
     make: Callable[[Deliver], Depacketizer]
 
 
-def choose_video(media: Sequence[MediaDescription]) -> MediaDescription:
-    """The first H.264 track. Raises CameraError (`codec_unsupported`) that names what there is instead."""
+def choose_video(media: Sequence[MediaDescription]) -> VideoTrack:
+    """The first H.264 track that can be put together, which every browser plays, else the first of H.265.
+
+    Raises CameraError: `interleaving_unsupported` where there is only one that can not, `codec_unsupported`, which
+    names what there is instead, where there is none at all.
+    """
     tracks = [track for track in media if track.kind == "video"]
-    for track in tracks:
-        if track.encoding == "H264" and track.clock_rate == VIDEO_CLOCK_RATE:
-            return track
+    known = [track for track in tracks if track.encoding in _VIDEO and track.clock_rate == VIDEO_CLOCK_RATE]
+    for track in sorted(known, key=lambda track: track.encoding):
+        if not _is_interleaved(track):
+            codec, depacketizer = _VIDEO[track.encoding]
+            return VideoTrack(track, codec, depacketizer.pick_sets(sprop_parameter_sets(track)))
+    if known:
+        raise CameraError(
+            "The camera sends the pieces of its pictures out of order (interleaved mode).",
+            code="interleaving_unsupported",
+        )
     offered = ", ".join(sorted({track.encoding or f"payload type {track.payload_type}" for track in tracks}))
-    raise CameraError(f"The stream holds no H.264 video, but {offered or 'no video at all'}.", code="codec_unsupported")
+    raise CameraError(
+        f"The stream holds no H.264 or H.265 video, but {offered or 'no video at all'}.", code="codec_unsupported"
+    )
+
+
+def _is_interleaved(track: MediaDescription) -> bool:
+    """Whether packets carry decoding order numbers (RFC 6184, 5.4; RFC 7798, 7.1: `sprop-max-don-diff`)."""
+    given = track.parameters
+    if track.encoding == "H265":
+        return given.get("sprop-max-don-diff", "0").lstrip("0") != ""
+    return given.get("packetization-mode", "") == "2"
+
+
+def choose_metadata(media: Sequence[MediaDescription]) -> MediaDescription | None:
+    """The first track of ONVIF metadata in plain XML (ONVIF Streaming Specification, 5.1.2.1.1)."""
+    return next((track for track in media if track.encoding == _ONVIF_METADATA and track.clock_rate), None)
 
 
 def choose_audio(media: Sequence[MediaDescription]) -> tuple[AudioTrack | None, str]:
     """The first audio track that can be kept, else None and a sentence about what was left out."""
     tracks = [track for track in media if track.kind == "audio"]
     for track in tracks:
-        usable = _g711_track(track) or _aac_track(track)
+        usable = _g711_track(track) or _aac_track(track) or _opus_track(track)
         if usable is not None:
             return usable, ""
     if not tracks:
@@ -57,6 +103,15 @@ def _g711_track(media: MediaDescription) -> AudioTrack | None:
     return AudioTrack(
         media, AudioFormat(codec, media.clock_rate, media.channels), partial(G711Depacketizer, media.payload_type)
     )
+
+
+def _opus_track(media: MediaDescription) -> AudioTrack | None:
+    """The rtpmap always says 48000/2 (RFC 7587, 4.1 and 7); only `sprop-stereo` tells what is sent."""
+    if media.encoding != "OPUS" or media.clock_rate != _OPUS_CLOCK_RATE:
+        return None
+    channels = 2 if media.parameters.get("sprop-stereo") == "1" else 1
+    audio = AudioFormat(Codec.OPUS, _OPUS_CLOCK_RATE, channels)
+    return AudioTrack(media, audio, partial(OpusDepacketizer, media.payload_type))
 
 
 def _aac_track(media: MediaDescription) -> AudioTrack | None:

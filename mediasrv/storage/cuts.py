@@ -76,13 +76,15 @@ class _Part(NamedTuple):
 
 
 def cut_object(parts: Iterable[tuple[int, Descriptor]]) -> list[CutPair]:
-    """Cuts an object by its parts' (length, descriptor), in order. Audio without any video gives nothing."""
+    """Cuts an object by its parts' (length, descriptor), in order. Audio without any video gives nothing, metadata
+    never does.
+    """
     tracks: dict[int, list[_Part]] = {TrackKind.VIDEO: [], TrackKind.AUDIO: []}
     inits: dict[int, int] = {}
     for index, (length, descriptor) in enumerate(parts):
         if descriptor.is_init:
             inits[descriptor.track] = index
-        elif descriptor.track in inits and descriptor.duration:
+        elif descriptor.track in inits and descriptor.track in tracks and descriptor.duration:
             tracks[descriptor.track].append(_Part(index, inits[descriptor.track], length, descriptor))
     video = [_cut(run) for run in _video_runs(tracks[TrackKind.VIDEO])]
     return list(_with_audio(video, tracks[TrackKind.AUDIO]))

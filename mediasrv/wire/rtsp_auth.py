@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+_CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f]")
 _TOKEN: Final = re.compile(r'([\w-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]*))|([\w-]+)')
 _HASHES: Final = {"MD5": hashlib.md5, "SHA-256": hashlib.sha256}
 
@@ -74,7 +75,8 @@ class Authenticator:
         says that the nonce is stale, or gives a new one after it had accepted the old. A refused password is not tried
         twice: cameras lock accounts.
         """
-        challenge = max(parse_challenges(headers), key=lambda each: each.strength, default=None)
+        clean = [_CONTROLS.sub("", header) for header in headers]  # what is adopted goes into our requests
+        challenge = max(parse_challenges(clean), key=lambda each: each.strength, default=None)
         if challenge is None or not challenge.strength or not self.has_credentials:
             return False
         known = self._challenge.parameters.get("nonce") if self._challenge else None

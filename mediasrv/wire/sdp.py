@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -17,6 +16,7 @@ MOST_CLOCK_RATE: Final = 1_000_000
 MOST_CHANNELS: Final = 16
 MOST_PARAMETER_SETS: Final = 32
 
+_SPROP_NAMES: Final = ("sprop-parameter-sets", "sprop-vps", "sprop-sps", "sprop-pps")
 _STATIC_TYPES: Final = {0: ("PCMU", 8000), 8: ("PCMA", 8000)}
 """Payload types that need no rtpmap (RFC 3551, 6), of the codecs that are kept."""
 
@@ -65,14 +65,17 @@ def parse_sdp(body: bytes) -> SessionDescription:
 
 
 def sprop_parameter_sets(media: MediaDescription) -> list[bytes]:
-    """The NAL units of `sprop-parameter-sets` (RFC 6184, 8.1). What is not base64 is left out, as if it were absent:
-    the stream itself usually carries them, and better ones."""
+    """The NAL units of `sprop-parameter-sets` (RFC 6184, 8.1), or `sprop-vps`, `-sps` and `-pps` (RFC 7798, 7.1).
+
+    What is not base64 is left out, as if it were absent: the stream itself usually carries them, and better ones.
+    """
+    texts = ",".join(media.parameters.get(name, "") for name in _SPROP_NAMES).split(",")
     nals = []
-    for text in media.parameters.get("sprop-parameter-sets", "").split(",")[:MOST_PARAMETER_SETS]:
+    for text in [text for text in texts if text.strip()][:MOST_PARAMETER_SETS]:
         bare = text.strip().rstrip("=")  # cameras forget the padding
         try:
             nal = base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
-        except binascii.Error:
+        except ValueError:
             continue
         if nal:
             nals.append(nal)

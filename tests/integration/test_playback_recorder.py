@@ -46,7 +46,7 @@ async def test_storage_and_spool_play_as_one(tmp_path: Path, storage: StorageSet
         await running.spool.flush()
         await running.until(lambda: len(running.spool.objects()) == 1)
         playback = playback_of(running)
-        for track in TrackKind:
+        for track in (TrackKind.VIDEO, TrackKind.AUDIO):
             samples = await read_all(await listed(playback, start_us, track), fetcher(playback))
             sent = [unit.payload for unit in units if unit.format.kind is track]
             assert [one.payload for one in samples] == sent[: len(samples)]

@@ -139,7 +139,7 @@ async def test_ffprobe_reads_every_access_unit_without_a_complaint(site: Site) -
     await site.archive.record(units, object_s=20)
     packets, complaints = await ffprobe(site.playlist_url("index.m3u8", 60))
     assert complaints == ""
-    for kind in TrackKind:
+    for kind in (TrackKind.VIDEO, TrackKind.AUDIO):
         of_kind = [packet for packet in packets if packet["codec_type"] == kind.name.lower()]
         assert len(of_kind) == sum(unit.format.kind is kind for unit in units)
         times = [float(packet["dts_time"]) for packet in of_kind]
@@ -157,7 +157,7 @@ async def test_what_comes_back_is_what_was_recorded(site: Site) -> None:
                 answer.raise_for_status()
                 return await answer.read()
 
-        for track in TrackKind:
+        for track in (TrackKind.VIDEO, TrackKind.AUDIO):
             async with http.get(site.playlist_url(f"{track.name.lower()}.m3u8", 100)) as answer:
                 playlist = read_playlist(await answer.text())
             samples = await read_all(playlist, fetch)

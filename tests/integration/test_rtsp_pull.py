@@ -18,7 +18,7 @@ from tests.integration.pull_rig import SETTINGS, prepare, pull_until_it_ends, pu
 
 SECRET = "hunter2-secret"
 NO_VIDEO = b"v=0\r\nm=audio 0 RTP/AVP 8\r\na=control:a\r\n"
-H265 = b"v=0\r\nm=video 0 RTP/AVP 98\r\na=rtpmap:98 H265/90000\r\na=control:v\r\n"
+VP9 = b"v=0\r\nm=video 0 RTP/AVP 98\r\na=rtpmap:98 VP9/90000\r\na=control:v\r\n"
 DIGEST = 'WWW-Authenticate: Digest realm="cam", nonce="1"'
 
 
@@ -30,7 +30,7 @@ DIGEST = 'WWW-Authenticate: Digest realm="cam", nonce="1"'
         (Fault(greeting=b"RTSP/1.0 200 OK\r\nContent-Length: 99999999\r\n\r\n"), "protocol_broken"),
         (Fault(sdp=b"<html>"), "protocol_broken"),
         (Fault(sdp=NO_VIDEO), "codec_unsupported"),
-        (Fault(sdp=H265), "codec_unsupported"),
+        (Fault(sdp=VP9), "codec_unsupported"),
         (Fault(close_on="OPTIONS"), "camera_lost"),
         (Fault(close_on="DESCRIBE"), "camera_lost"),
         (Fault(close_on="PLAY"), "camera_lost"),

@@ -16,14 +16,22 @@ import pytest
 
 from load_tests.webrtc_client import WebRtcClient
 from mediasrv.clock import SystemClock
-from mediasrv.errors import CameraError, InvalidRequest, NotFound, SettingsError, TooManyRequests, Unavailable
+from mediasrv.errors import (
+    CameraError,
+    InvalidRequest,
+    NotAcceptable,
+    NotFound,
+    SettingsError,
+    TooManyRequests,
+    Unavailable,
+)
 from mediasrv.hub import Hub, Mountpoint
 from mediasrv.media.access_unit import AccessUnit, AudioFormat, Codec, Session, StreamName, StreamRef
 from mediasrv.media.nal import join_avcc
 from mediasrv.settings import WebRtcSettings
 from mediasrv.webrtc import Joined, WebRtcService
 from mediasrv.wire import stun
-from tests.unit.media.streams import VIDEO
+from tests.unit.media.streams import H265, VIDEO, video_units
 
 REF = StreamRef("gate-1", StreamName.MAIN)
 SETTINGS = WebRtcSettings(port=0)
@@ -45,7 +53,7 @@ class Camera:
 
     def picture(self, size: int = 5000, *, keyframe: bool | None = None, parameter_sets: bool = True) -> None:
         key = self.pictures % 25 == 0 if keyframe is None else keyframe
-        nals = [VIDEO.sps, VIDEO.pps] if key and parameter_sets else []
+        nals = [*VIDEO.parameter_sets] if key and parameter_sets else []
         nals.append(bytes([0x65 if key else 0x41]) + random.randbytes(size))
         self._publish(VIDEO, self.pictures * 3600, key, join_avcc(nals))
         self.pictures += 1
@@ -195,7 +203,7 @@ async def test_a_keyframe_without_parameter_sets_gets_those_of_its_format() -> N
         await viewer.join()
         await until(lambda: viewer.client.received.opened > 0)
         assert viewer.client.first_payload[:1] == b"\x78"
-        assert VIDEO.sps in viewer.client.first_payload
+        assert VIDEO.parameter_sets[0] in viewer.client.first_payload
 
 
 async def test_a_viewer_that_moves_is_followed() -> None:
@@ -290,6 +298,16 @@ async def test_a_camera_that_is_removed_takes_its_viewers_along() -> None:
         await watched(rig)
         rig.hub.remove(REF)
         await until(lambda: rig.service.viewers() == [])
+
+
+async def test_h265_is_refused_plainly_and_nothing_of_it_is_sent() -> None:
+    async with running() as rig:
+        for unit in video_units(rig.camera.session, 1.0, format=H265):
+            rig.camera.mountpoint.publish(unit)
+        with pytest.raises(NotAcceptable) as refused:
+            await rig.viewer().join()
+        assert refused.value.code == "webrtc_codec_unsupported"
+        assert "H.265" in refused.value.sentence
 
 
 async def test_viewers_are_bounded() -> None:

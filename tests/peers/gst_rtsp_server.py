@@ -22,12 +22,24 @@ VIDEO = (
 LIVE = VIDEO.format(options="tune=zerolatency", profile="baseline", config=-1)
 REORDERED = VIDEO.format(options="bframes=2 b-adapt=false rc-lookahead=0", profile="main", config=-1)
 DESCRIBED_ONLY = VIDEO.format(options="tune=zerolatency", profile="baseline", config=0)
+H265 = (
+    "videotestsrc is-live=true ! video/x-raw,width=320,height=240,framerate=25/1 ! x265enc key-int-max=12 bitrate=300 "
+    "speed-preset=ultrafast {options} ! rtph265pay name=pay0 pt=96 config-interval={config} {pay}"
+)
 TONE = "audiotestsrc is-live=true ! "
 MOUNTS = {
     "/pcma": LIVE + " " + TONE + "audio/x-raw,rate=8000,channels=1 ! alawenc ! rtppcmapay name=pay1 pt=8",
     "/aac": LIVE + " " + TONE + "audio/x-raw,rate=48000,channels=2 ! avenc_aac ! aacparse ! rtpmp4gpay name=pay1 pt=97",
     "/silent": DESCRIBED_ONLY,
     "/reordered": REORDERED,
+    "/h265": H265.format(options="tune=zerolatency", config=-1, pay="aggregate-mode=zero-latency")
+    + " "
+    + TONE
+    + "audio/x-raw,rate=48000,channels=2 ! opusenc ! rtpopuspay name=pay1 pt=97",
+    "/h265-described": H265.format(options="tune=zerolatency", config=0, pay=""),
+    "/h265-reordered": H265.format(
+        options='option-string="bframes=2:b-adapt=0:rc-lookahead=4:open-gop=1:no-scenecut=1"', config=-1, pay=""
+    ),
 }
 USERNAME, PASSWORD = "operator", 'pass "word" \\ with, signs'
 

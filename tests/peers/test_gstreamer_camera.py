@@ -14,6 +14,7 @@ import av
 import pytest
 
 from mediasrv.media.access_unit import AccessUnit, AudioFormat, Codec, VideoFormat
+from mediasrv.media.nal import iter_avcc
 from mediasrv.rtsp_pull import RtspSource
 from tests.integration.pull_rig import SETTINGS, pull_until_it_ends, pulling, until
 
@@ -45,18 +46,14 @@ async def gstreamer(authentication: str = "none") -> AsyncIterator[str]:
 
 def decoded_pictures(units: Sequence[AccessUnit]) -> int:
     """How many pictures FFmpeg makes of them; it raises on a broken one."""
-    decoder = av.CodecContext.create("h264", "r")
-    decoder.options = {"err_detect": "explode"}
     video = units[0].format
     assert isinstance(video, VideoFormat)
+    decoder = av.CodecContext.create("hevc" if video.codec is Codec.H265 else "h264", "r")
+    decoder.options = {"err_detect": "explode"}
     count = 0
-    annexb = b"".join(b"\0\0\0\1" + nal for nal in (video.sps, video.pps))
+    annexb = b"".join(b"\0\0\0\1" + nal for nal in video.parameter_sets)
     for unit in units:
-        at = 0
-        while at < len(unit.payload):
-            end = at + 4 + int.from_bytes(unit.payload[at : at + 4], "big")
-            annexb += b"\0\0\0\1" + unit.payload[at + 4 : end]
-            at = end
+        annexb += b"".join(b"\0\0\0\1" + nal for nal in iter_avcc(unit.payload))
         count += len(decoder.decode(av.Packet(annexb)))
         annexb = b""
     return count + len(decoder.decode(None))
@@ -65,7 +62,8 @@ def decoded_pictures(units: Sequence[AccessUnit]) -> int:
 def decoded_samples(units: Sequence[AccessUnit]) -> int:
     audio = units[0].format
     assert isinstance(audio, AudioFormat)
-    decoder = av.CodecContext.create("aac" if audio.codec is Codec.AAC else "pcm_alaw", "r")
+    names = {Codec.AAC: "aac", Codec.OPUS: "opus", Codec.PCMA: "pcm_alaw"}
+    decoder = av.CodecContext.create(names[audio.codec], "r")
     decoder.sample_rate = audio.clock_rate
     decoder.layout = "stereo" if audio.channels == 2 else "mono"
     if audio.config:
@@ -112,15 +110,41 @@ async def test_parameter_sets_of_the_description_alone_suffice() -> None:
         assert pulled.pull.report.audio_format is None
 
 
-async def test_reordered_pictures_keep_their_order_of_decoding_and_of_showing() -> None:
-    async with gstreamer() as url, pulling(RtspSource(url + "/reordered"), SLOW_START) as pulled:
+async def test_h265_and_opus_arrive_whole_and_in_time() -> None:
+    async with gstreamer() as url, pulling(RtspSource(url + "/h265"), SLOW_START) as pulled:
+        await until(lambda: len(pulled.video) >= 60 and len(pulled.audio) >= 60, 30)
+        report, video, audio = pulled.pull.report, pulled.video, pulled.audio
+    assert decoded_pictures(video) == len(video)
+    assert_even(video, 3600)
+    audio_format = audio[0].format
+    assert isinstance(audio_format, AudioFormat)
+    assert (audio_format.codec, audio_format.clock_rate, audio_format.channels) == (Codec.OPUS, 48_000, 2)
+    assert decoded_samples(audio) >= 960 * (len(audio) - 1)
+    assert_even(audio, 960)
+    assert (report.lost_packets, report.damaged, report.resyncs) == (0, 0, 0)
+    assert report.video_format is not None
+    assert (report.video_format.codec, report.video_format.width, report.video_format.height) == (Codec.H265, 320, 240)
+    assert report.video_format.rfc6381.startswith("hvc1.")
+
+
+async def test_h265_parameter_sets_of_the_description_alone_suffice() -> None:
+    async with gstreamer() as url, pulling(RtspSource(url + "/h265-described"), SLOW_START) as pulled:
+        await until(lambda: len(pulled.video) >= 20, 30)
+    assert decoded_pictures(pulled.video) == len(pulled.video)
+
+
+@pytest.mark.parametrize("path", ["/reordered", "/h265-reordered"])
+async def test_reordered_pictures_keep_their_order_of_decoding_and_of_showing(path: str) -> None:
+    async with gstreamer() as url, pulling(RtspSource(url + path), SLOW_START) as pulled:
         await until(lambda: len(pulled.video) >= 60, 40)
         video = pulled.video
     assert decoded_pictures(video) == len(video)
     assert all(later.dts > earlier.dts for earlier, later in itertools.pairwise(video))
-    assert all(unit.pts >= unit.dts for unit in video[12:])
-    shown = sorted(unit.pts for unit in video[12:])
-    assert shown != [unit.pts for unit in video[12:]], "there are B pictures"
+    second_gop = [index for index, unit in enumerate(video) if unit.keyframe][1]
+    settled = video[second_gop:]
+    assert all(unit.pts >= unit.dts for unit in settled)
+    shown = sorted(unit.pts for unit in settled)
+    assert shown != [unit.pts for unit in settled], "there are B pictures"
     assert all(abs(later - earlier - 3600) <= 1 for earlier, later in itertools.pairwise(shown[:-6]))
 
 

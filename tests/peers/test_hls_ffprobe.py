@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import re
 import subprocess
@@ -20,12 +21,16 @@ from mediasrv.hls import HlsService
 from mediasrv.hub import Hub
 from mediasrv.media.access_unit import AccessUnit, AudioFormat, Codec, Format, Part, Session, TrackKind
 from mediasrv.media.fmp4 import init_segment
-from mediasrv.media.nal import NAL_PPS, NAL_SPS, iter_avcc, parse_sps, video_format
+from mediasrv.media.nal import NAL_PPS, NAL_SPS, iter_avcc, join_avcc, parse_sps, video_format
+from mediasrv.media.nal_h265 import h265_video_format
+from mediasrv.media.rtp import H265Depacketizer
 from mediasrv.media.timeline import SessionTimeline
 from mediasrv.settings import HlsSettings
+from tests.peers.encoders import encode, opus_packets
 from tests.unit.media.streams import REF, cut, interleave
 
 AAC = AudioFormat(Codec.AAC, 48_000, 1, AAC_CONFIG)
+OPUS = AudioFormat(Codec.OPUS, 48_000, 1)
 PCMA = AudioFormat(Codec.PCMA, 8000, 1)
 PCMU = AudioFormat(Codec.PCMU, 8000, 1)
 GOP_S = 1.0
@@ -46,17 +51,41 @@ def pictures(of: Session, seconds: float) -> list[AccessUnit]:
     ]
 
 
+def h265_pictures(of: Session, seconds: float) -> list[AccessUnit]:
+    clip = h265_clip()
+    sets = [one for one in clip[0] if H265Depacketizer.syntax.nal_type(one) in H265Depacketizer.syntax.set_types]
+    format = h265_video_format(*sets)
+    return [
+        placed(of, format, index * 3600, index % 25 == 0, join_avcc(clip[index % len(clip)]))
+        for index in range(round(seconds * 25))
+    ]
+
+
+@functools.cache
+def h265_clip() -> list[list[bytes]]:
+    """Four seconds that may be repeated: closed GOPs of one second."""
+    options = "log-level=none:pools=none:frame-threads=1:no-scenecut=1:keyint=25:bframes=0:repeat-headers=1"
+    return [one.nals for one in encode(Codec.H265, 100, tune="zerolatency", **{"x265-params": options})]
+
+
 def parameter_sets(keyframe: bytes) -> tuple[bytes, bytes]:
     found = {nal[0] & 0x1F: nal for nal in iter_avcc(keyframe)}
     return found[NAL_SPS], found[NAL_PPS]
 
 
 def sound(of: Session, format: AudioFormat, seconds: float) -> list[AccessUnit]:
-    frames, length = (aac_frames(), 1024) if format.codec is Codec.AAC else (alaw_frames(), 160)
+    known = {Codec.AAC: (aac_frames, 1024), Codec.OPUS: (opus_frames, 960)}
+    make, length = known.get(format.codec, (alaw_frames, 160))
+    frames = make()
     return [
         placed(of, format, index * length, True, frames[index % len(frames)])
         for index in range(int(seconds * format.clock_rate / length))
     ]
+
+
+@functools.cache
+def opus_frames() -> list[bytes]:
+    return opus_packets(4.0, 1)
 
 
 def placed(of: Session, format: Format, dts: int, keyframe: bool, payload: bytes) -> AccessUnit:
@@ -115,7 +144,9 @@ def written(parts: list[Part], path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("format", "name"), [(AAC, "aac"), (PCMA, "pcm_alaw"), (PCMU, "pcm_mulaw")], ids=["aac", "alaw", "ulaw"]
+    ("format", "name"),
+    [(AAC, "aac"), (OPUS, "opus"), (PCMA, "pcm_alaw"), (PCMU, "pcm_mulaw")],
+    ids=["aac", "opus", "alaw", "ulaw"],
 )
 def test_sound_is_accepted(tmp_path: Path, format: AudioFormat, name: str) -> None:
     units = sound(session(), format, 10.0)
@@ -129,6 +160,14 @@ def test_pictures_are_accepted_and_all_decode(tmp_path: Path) -> None:
     units = pictures(session(), 10.0)
     seen = probe(written(cut(units), tmp_path / "video.mp4"))
     assert (seen["codec_name"], seen["width"], seen["height"]) == ("h264", "320", "240")
+    assert int(seen["nb_read_frames"]) == len(units) == 250
+    assert float(seen["duration"]) == pytest.approx(10.0)
+
+
+def test_h265_pictures_are_accepted_and_all_decode(tmp_path: Path) -> None:
+    units = h265_pictures(session(), 10.0)
+    seen = probe(written(cut(units), tmp_path / "video.mp4"))
+    assert (seen["codec_name"], seen["width"], seen["height"]) == ("hevc", "320", "192")
     assert int(seen["nb_read_frames"]) == len(units) == 250
     assert float(seen["duration"]) == pytest.approx(10.0)
 
@@ -181,23 +220,30 @@ def track_of(request: web.Request) -> TrackKind:
     return TrackKind[request.match_info["track"].upper()]
 
 
-async def broadcast(hub: Hub, audio: AudioFormat | None) -> None:
+async def broadcast(hub: Hub, codec: Codec, audio: AudioFormat | None) -> None:
     """A camera that has been live for 6 s and goes on until cancelled."""
     mountpoint, one = hub.mountpoint(REF), session()
     mountpoint.start_session(one)
     loop = asyncio.get_running_loop()
     begun = loop.time() - 6.0
-    for unit in interleave(pictures(one, 40.0), sound(one, audio, 40.0) if audio else []):
+    video = h265_pictures(one, 40.0) if codec is Codec.H265 else pictures(one, 40.0)
+    for unit in interleave(video, sound(one, audio, 40.0) if audio else []):
         ahead_s = begun + (unit.arrived_us - one.started_us) / 1e6 - loop.time()
         if ahead_s > 0:
             await asyncio.sleep(ahead_s)
         mountpoint.publish(unit)
 
 
-@pytest.mark.parametrize("audio", [None, AAC], ids=["silent", "aac"])
-async def test_live_stream_plays_without_a_picture_missing(hub: Hub, origin: str, audio: AudioFormat | None) -> None:
+@pytest.mark.parametrize(
+    ("codec", "audio"),
+    [(Codec.H264, None), (Codec.H264, AAC), (Codec.H265, OPUS)],
+    ids=["silent", "aac", "h265-opus"],
+)
+async def test_live_stream_plays_without_a_picture_missing(
+    hub: Hub, origin: str, codec: Codec, audio: AudioFormat | None
+) -> None:
     async with asyncio.TaskGroup() as tasks:
-        camera = tasks.create_task(broadcast(hub, audio))
+        camera = tasks.create_task(broadcast(hub, codec, audio))
         maps = ["-map", "0:v", *(["-map", "0:a"] if audio else [])]
         command = ["ffmpeg", "-v", "warning", "-nostdin", "-i", origin, *maps, "-t", "6", "-f", "framecrc", "-"]
         shown = await asyncio.to_thread(run, *command, but=READS_INIT_AGAIN)

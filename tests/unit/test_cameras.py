@@ -30,7 +30,7 @@ from mediasrv.security.accounts import Actor
 from mediasrv.security.credentials import CredentialVault
 from mediasrv.settings import CameraEntry, PullSettings
 
-FORMAT = VideoFormat(Codec.H264, b"\x67\x42\x00\x1f", b"\x68\xce", 640, 360, "avc1.42001f")
+FORMAT = VideoFormat(Codec.H264, (b"\x67\x42\x00\x1f", b"\x68\xce"), 640, 360, "avc1.42001f")
 ADMIN = Actor("p1", "admin", "192.0.2.1")
 SETTINGS = PullSettings(backoff_first_s=0.001, backoff_most_s=0.002, stagger_s=0.0, linger_s=0.05)
 

@@ -6,7 +6,7 @@ import pytest
 
 from mediasrv.hub import GOP_CACHE_LIMIT, Hub, Mountpoint
 from mediasrv.media.access_unit import AccessUnit, Part, Session, TrackKind
-from tests.unit.media.streams import PCMA, REF, audio_units, interleave, publish, session, video_units
+from tests.unit.media.streams import PCMA, REF, audio_units, documents, interleave, publish, session, video_units
 
 
 class Sink:
@@ -160,3 +160,16 @@ def test_removed_mountpoint_ends_its_session_and_is_forgotten() -> None:
     hub.remove(REF)
     assert [reason for _, reason, _ in sink.ended] == ["camera_removed"]
     assert hub.get(REF) is None
+
+
+def test_documents_go_to_who_takes_units_before_any_picture_and_are_no_sound(mountpoint: Mountpoint) -> None:
+    sink = Sink()
+    mountpoint.subscribe(sink)
+    publish(mountpoint, documents(SESSION, 3.0))
+    assert len(sink.units) == 3
+    assert not mountpoint.live
+    publish(mountpoint, interleave(video_units(SESSION, 4.0, start_s=3.0), documents(SESSION, 4.0, start_s=3.0)))
+    assert mountpoint.audio_format is None
+    late = Sink()
+    mountpoint.subscribe_parts(late)
+    assert {part.format.kind for part in late.parts} == {TrackKind.VIDEO}, "who joins late has missed the documents"

@@ -24,7 +24,21 @@ from mediasrv.settings import HlsSettings
 from mediasrv.storage.footage import Footage
 from mediasrv.storage.sealing import ObjectCipher, ObjectIndex, footer_length, header_length
 from tests.archive import NODE_ID, Archive, Sealed, SimulatedClock
-from tests.unit.media.streams import AAC, PCMA, PPS, REF, SPS, STARTED_US, VIDEO, audio_units, interleave, video_units
+from tests.unit.media.streams import (
+    AAC,
+    H265,
+    OPUS,
+    PCMA,
+    PPS,
+    REF,
+    SPS,
+    STARTED_US,
+    VIDEO,
+    audio_units,
+    documents,
+    interleave,
+    video_units,
+)
 from tests.vod import MediaPlaylist, read_all, read_playlist
 
 VIDEO_TRACK, AUDIO_TRACK = TrackKind.VIDEO, TrackKind.AUDIO
@@ -128,9 +142,23 @@ def payloads(units: Sequence[AccessUnit], track: TrackKind = VIDEO_TRACK) -> lis
 async def test_every_access_unit_comes_back_once_and_in_order(house: House) -> None:
     units = interleave(video_units(session(), 60), audio_units(session(), 60, format=AAC))
     await house.archive.record(units)
-    for track in TrackKind:
+    for track in (VIDEO_TRACK, AUDIO_TRACK):
         samples = await read_all(await house.playlist(0, 60, track), house.fetch)
         assert [one.payload for one in samples] == payloads(units, track)
+
+
+async def test_h265_and_opus_come_back_as_they_were_and_metadata_is_kept_from_players(house: House) -> None:
+    one = session()
+    units = interleave(
+        video_units(one, 30, format=H265), audio_units(one, 30, format=OPUS), documents(one, 30, each_s=0.7)
+    )
+    await house.archive.record(units)
+    master = await house.playback.master(REF, at(0), at(30))
+    assert f'CODECS="{H265.rfc6381},opus"'.encode() in master
+    for track in (VIDEO_TRACK, AUDIO_TRACK):
+        samples = await read_all(await house.playlist(0, 30, track), house.fetch)
+        assert [one.payload for one in samples] == payloads(units, track)
+        assert b"MetadataStream" not in b"".join(one.payload for one in samples)
 
 
 async def test_sessions_play_one_after_the_other_with_discontinuities(house: House) -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from mediasrv.catalogue import recordings
 from mediasrv.clock import SECOND_US
-from mediasrv.media.access_unit import AccessUnit, Part, StreamName, StreamRef, TrackKind
+from mediasrv.media.access_unit import METADATA, AccessUnit, Part, StreamName, StreamRef, TrackKind
+from mediasrv.media.fmp4 import read_format, read_samples
 from mediasrv.media.gaps import GapLedger, GapOpened, OutageEnded
 from mediasrv.recording.stream import NodeContext, StreamRecorder, object_phase_us
 from mediasrv.settings import RecordingSettings, SpoolSettings
@@ -26,6 +27,7 @@ from tests.unit.media.streams import (
     VIDEO,
     audio_units,
     cut,
+    documents,
     interleave,
     session,
     video_units,
@@ -114,7 +116,7 @@ async def test_a_stream_without_keyframes_is_cut_all_the_same(bench: Bench) -> N
 
 async def test_each_track_and_each_format_has_its_init_part_first(bench: Bench) -> None:
     one = session(started_us=OBJECT_END_US)
-    other = replace(VIDEO, pps=PPS + b"\x00")
+    other = replace(VIDEO, parameter_sets=(VIDEO.parameter_sets[0], PPS + b"\x00"))
     units: list[AccessUnit] = [
         *video_units(one, 2.0),
         *video_units(one, 2.0, start_s=2.0, format=other),
@@ -126,13 +128,35 @@ async def test_each_track_and_each_format_has_its_init_part_first(bench: Bench) 
     descriptors = bench.objects()[0][1]
     inits = [(one.track, one.started_us - OBJECT_END_US) for one in descriptors if one.is_init]
     assert sorted(inits) == [(1, 0), (1, 2 * SECOND_US), (2, 0)]
-    for track in TrackKind:
+    for track in (TrackKind.VIDEO, TrackKind.AUDIO):
         assert next(one for one in descriptors if one.track == track).is_init
     cipher = ObjectCipher(item.header, item.key_record.unwrap([IDENTITY]))
     sealed = await bench.spool.read(item)
     plain = [cipher.open(n, one.pack(), data) for n, (one, data) in enumerate(zip(descriptors, sealed, strict=True))]
     assert sum(SPS in part for part in plain) == 2
     assert not any(SPS in part for part in sealed)
+
+
+async def test_documents_are_sealed_like_all_else_and_are_no_footage(bench: Bench) -> None:
+    one = session(started_us=OBJECT_END_US)
+    bench.feed(cut(interleave(documents(one, 4.0, each_s=0.5), video_units(one, 4.0))))
+    bench.stream.end("not_recording")
+    await bench.spool.flush()
+    (item,) = bench.spool.objects()
+    descriptors = bench.objects()[0][1]
+    assert descriptors[0].track == TrackKind.VIDEO
+    assert next(entry for entry in descriptors if entry.track == TrackKind.METADATA).is_init
+    assert item.span_us == (OBJECT_END_US, OBJECT_END_US + 4 * SECOND_US)
+    cipher = ObjectCipher(item.header, item.key_record.unwrap([IDENTITY]))
+    sealed = await bench.spool.read(item)
+    plain = [
+        cipher.open(n, entry.pack(), data) for n, (entry, data) in enumerate(zip(descriptors, sealed, strict=True))
+    ]
+    metadata = [data for entry, data in zip(descriptors, plain, strict=True) if entry.track == TrackKind.METADATA]
+    assert read_format(metadata[0]) is METADATA
+    read = [sample.payload for part in metadata[1:] for sample in read_samples(part)]
+    assert read == [f"<tt:MetadataStream n='{index}'/>".encode() for index in range(8)]
+    assert not any(b"MetadataStream" in data for data in sealed)
 
 
 async def test_a_data_key_serves_one_period_and_no_other_process(bench: Bench, tmp_path: Path) -> None:

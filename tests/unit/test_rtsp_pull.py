@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 
 from mediasrv.errors import CameraError
 from mediasrv.media.access_unit import Codec
-from mediasrv.media.rtp import AacDepacketizer, G711Depacketizer
-from mediasrv.pulling.tracks import choose_audio, choose_video
+from mediasrv.media.rtp import AacDepacketizer, G711Depacketizer, OpusDepacketizer
+from mediasrv.pulling.tracks import choose_audio, choose_metadata, choose_video
 from mediasrv.rtsp_pull import RtspSource, is_allowed, parse_rtsp_url, refusal
 from mediasrv.wire.rtsp import Request, ResponseReceived
 from mediasrv.wire.sdp import MediaDescription, parse_sdp
@@ -63,12 +65,48 @@ def test_only_configured_networks_are_allowed(address: str, allowed: bool) -> No
     assert is_allowed(address, ("10.0.0.0/8", "fc00::/7")) is allowed
 
 
-def test_the_first_h264_track_is_taken() -> None:
-    assert choose_video(media(*PCMU, *H265, *H264)).payload_type == 96
+VPS, SPS, PPS = b"\x40\x01v", b"\x42\x01s", b"\x44\x01p"
+SPROP_H265 = ";".join(
+    f"sprop-{name}={base64.b64encode(nal).decode()}" for name, nal in (("pps", PPS), ("vps", VPS), ("sps", SPS))
+)
 
 
-@pytest.mark.parametrize(("lines", "named"), [(H265, "H265"), (PCMU, "no video at all"), ((), "no video at all")])
-def test_a_stream_without_h264_is_refused_by_the_name_of_what_it_holds(lines: tuple[str, ...], named: str) -> None:
+def test_h264_is_taken_before_h265_and_either_where_it_is_alone() -> None:
+    both = choose_video(media(*PCMU, *H265, *H264))
+    assert (both.codec, both.media.payload_type) == (Codec.H264, 96)
+    alone = choose_video(media(*PCMU, *H265, f"a=fmtp:98 {SPROP_H265}"))
+    assert (alone.codec, alone.media.payload_type) == (Codec.H265, 98)
+    assert alone.parameter_sets == (VPS, SPS, PPS)
+    assert choose_video(media(*H265)).parameter_sets is None
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        (*H264, "a=fmtp:96 packetization-mode=2"),
+        (*H265, "a=fmtp:98 sprop-max-don-diff=1"),
+    ],
+)
+def test_interleaved_pictures_are_refused_plainly_and_passed_over_where_there_are_others(
+    lines: tuple[str, ...],
+) -> None:
+    with pytest.raises(CameraError) as refused:
+        choose_video(media(*lines))
+    assert refused.value.code == "interleaving_unsupported"
+    assert choose_video(media(*lines, "m=video 0 RTP/AVP 99", "a=rtpmap:99 H265/90000")).media.payload_type == 99
+
+
+def test_no_decoding_order_numbers_are_no_interleaving() -> None:
+    assert choose_video(media(*H265, "a=fmtp:98 sprop-max-don-diff=0")).codec is Codec.H265
+
+
+VP8 = ("m=video 0 RTP/AVP 98", "a=rtpmap:98 VP8/90000")
+
+
+@pytest.mark.parametrize(("lines", "named"), [(VP8, "VP8"), (PCMU, "no video at all"), ((), "no video at all")])
+def test_a_stream_without_a_known_codec_is_refused_by_the_name_of_what_it_holds(
+    lines: tuple[str, ...], named: str
+) -> None:
     with pytest.raises(CameraError) as refused:
         choose_video(media(*lines))
     assert refused.value.code == "codec_unsupported"
@@ -92,6 +130,28 @@ def test_aac_that_cannot_be_read_is_left_out_with_a_note(change: tuple[str, str]
     track, note = choose_audio(media(*(line.replace(*change) for line in AAC)))
     assert track is None
     assert "MPEG4-GENERIC" in note
+
+
+@pytest.mark.parametrize(("stereo", "channels"), [("", 1), ("a=fmtp:101 sprop-stereo=1;useinbandfec=1", 2)])
+def test_opus_is_taken_with_the_channels_that_are_sent(stereo: str, channels: int) -> None:
+    lines = ["m=audio 0 RTP/AVP 101", "a=rtpmap:101 opus/48000/2", stereo]
+    track, note = choose_audio(media(*filter(None, lines)))
+    assert track is not None
+    assert (track.format.codec, track.format.clock_rate, track.format.channels, note) == (
+        Codec.OPUS,
+        48_000,
+        channels,
+        "",
+    )
+    assert isinstance(track.make(lambda *_: None), OpusDepacketizer)
+
+
+def test_plain_onvif_metadata_is_found_and_packed_metadata_is_not() -> None:
+    found = choose_metadata(media(*H264, "m=application 0 RTP/AVP 107", "a=rtpmap:107 vnd.onvif.metadata/90000"))
+    assert found is not None
+    assert found.payload_type == 107
+    packed = media(*H264, "m=application 0 RTP/AVP 107", "a=rtpmap:107 vnd.onvif.metadata.gzip/90000")
+    assert choose_metadata(packed) is None
 
 
 def test_unknown_audio_is_a_note_and_none_is_nothing() -> None:

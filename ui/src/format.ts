@@ -94,6 +94,7 @@ const CODEC_TITLES: Readonly<Record<string, string>> = {
   pcmu: 'G.711 µ-law',
   g711: 'G.711',
   aac: 'AAC',
+  opus: 'Opus',
 }
 
 /** The name of a codec as cameras' menus write it. */

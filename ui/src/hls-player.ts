@@ -8,6 +8,12 @@ import { onFirstPicture } from './first-picture'
 import type { PlayerState } from './live-player'
 import { type TimedFragment, mediaAt, wallAt } from './media-clock'
 
+/** hls.js's names for a codec that this browser has no decoder for, such as H.265. */
+const UNDECODABLE: ReadonlySet<string> = new Set([
+  'manifestIncompatibleCodecsError',
+  'bufferIncompatibleCodecsError',
+  'bufferAddCodecError',
+])
 const EXPLAIN_TIMEOUT_MS = 5000
 const BACKOFF = { firstMs: 1000, mostMs: 15_000 }
 const LIVE_CONFIG: Partial<HlsConfig> = { lowLatencyMode: true, backBufferLength: 10, enableWorker: false }
@@ -30,6 +36,7 @@ async function openHls(config: Partial<HlsConfig>): Promise<{ hls: Hls; Library:
 
 /** The error as ApiError with the server's sentence: hls.js keeps only the status, so the question is asked again. */
 async function toError(data: ErrorData): Promise<Error> {
+  if (UNDECODABLE.has(data.details)) return new ApiError(0, 'codec_unsupported', data.error.message)
   const status = data.response?.code ?? 0
   if (status < 400) return data.error
   const url = data.url ?? data.response?.url
@@ -54,9 +61,13 @@ export async function playLiveHls(
     if (signal.aborted) return
     failures += 1
     onState({ kind: 'retrying', error })
-    if (error instanceof HlsUnsupported) return
+    if (error instanceof HlsUnsupported || isUndecodable(error)) return
     await sleep(backoffMs(failures, BACKOFF), signal).catch(() => undefined)
   }
+}
+
+function isUndecodable(error: unknown): boolean {
+  return error instanceof ApiError && error.code === 'codec_unsupported'
 }
 
 /** Answers the fatal error that ended it. */

@@ -370,6 +370,8 @@ export const vi = {
   'error.viewers_full': 'Máy chủ đã đủ số người xem.',
   'error.no_video': 'Trình duyệt không yêu cầu hình.',
   'error.codec_unsupported': 'Trình duyệt không giải mã được chuẩn nén của luồng hình này.',
+  'error.webrtc_codec_unsupported':
+    'WebRTC ở đây chỉ phát H.264, còn luồng này là H.265: hãy xem bằng LL-HLS, hoặc đặt camera sang H.264.',
   'error.transport_refused': 'Trình duyệt và máy chủ không thống nhất được cách truyền.',
   'error.waiting_keyframe': 'Camera chưa gửi hình nào.',
   'error.live_not_here': 'Máy chủ này không phát hình trực tiếp.',
@@ -749,6 +751,8 @@ export const en: Record<MessageKey, string> = {
   'error.viewers_full': 'The server has as many viewers as it may have.',
   'error.no_video': 'The browser asked for no video.',
   'error.codec_unsupported': "The browser does not decode this stream's codec.",
+  'error.webrtc_codec_unsupported':
+    'WebRTC carries H.264 here, and this stream is H.265: watch it by LL-HLS, or set the camera to H.264.',
   'error.transport_refused': 'Browser and server have no transport in common.',
   'error.waiting_keyframe': 'The camera has sent no picture yet.',
   'error.live_not_here': 'This server serves no live video.',

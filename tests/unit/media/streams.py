@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from mediasrv.hub import Mountpoint
 from mediasrv.media.access_unit import (
+    METADATA,
     AccessUnit,
     AudioFormat,
     Codec,
@@ -17,6 +18,7 @@ from mediasrv.media.access_unit import (
     VideoFormat,
 )
 from mediasrv.media.nal import NAL_IDR, NAL_SLICE, join_avcc, video_format
+from mediasrv.media.nal_h265 import h265_video_format
 from mediasrv.media.segmenter import Segmenter
 
 REF = StreamRef("gate-1", StreamName.MAIN)
@@ -26,8 +28,15 @@ SPS = bytes.fromhex("6764001eacb201405ff2e02200000300020000030064 1e2c5c90".repl
 """640x360, High, level 3.0, by x264."""
 PPS = bytes.fromhex("68ebc3cb22c0")
 
+H265_VPS = bytes.fromhex("40010c01ffff02200000030090000003000003005d959409")
+H265_SPS = bytes.fromhex("42010102200000030090000003000003005da00280802d136595952930b9a02000000300200000030321")
+"""1280x720, Main 10, level 3.1, by x265."""
+H265_PPS = bytes.fromhex("4401c073c189")
+
 VIDEO: VideoFormat = video_format(SPS, PPS)
+H265: VideoFormat = h265_video_format(H265_VPS, H265_SPS, H265_PPS)
 PCMA = AudioFormat(Codec.PCMA, 8000, 1)
+OPUS = AudioFormat(Codec.OPUS, 48_000, 2)
 AAC = AudioFormat(Codec.AAC, 48_000, 2, bytes.fromhex("1190"))
 
 
@@ -57,11 +66,17 @@ def video_units(
 def audio_units(
     of: Session, seconds: float, *, format: AudioFormat = PCMA, start_s: float = 0.0
 ) -> Iterator[AccessUnit]:
-    """G.711 in frames of 20 ms, AAC in frames of 1024."""
+    """G.711 and Opus in frames of 20 ms, AAC in frames of 1024."""
     length = 1024 if format.codec is Codec.AAC else format.clock_rate // 50
     for index in range(int(seconds * format.clock_rate / length)):
         at_s = start_s + index * length / format.clock_rate
         yield _unit(of, format, at_s, True, index.to_bytes(4, "big").ljust(160, b"\xd5"))
+
+
+def documents(of: Session, seconds: float, *, each_s: float = 1.0, start_s: float = 0.0) -> Iterator[AccessUnit]:
+    """Metadata: a document each so many seconds, which says which one it is."""
+    for index in range(round(seconds / each_s)):
+        yield _unit(of, METADATA, start_s + index * each_s, True, f"<tt:MetadataStream n='{index}'/>".encode())
 
 
 def _unit(of: Session, format: Format, at_s: float, keyframe: bool, payload: bytes) -> AccessUnit:

@@ -8,13 +8,22 @@ from hypothesis import strategies as st
 
 from mediasrv.errors import ProtocolError
 from mediasrv.media import fmp4
-from mediasrv.media.access_unit import AudioFormat, Codec, Format
-from tests.unit.media.streams import AAC, PCMA, VIDEO
+from mediasrv.media.access_unit import METADATA, AudioFormat, Codec, Format
+from tests.unit.media.streams import AAC, H265, OPUS, PCMA, VIDEO
 
 Sample = tuple[bytes, int, bool, int]
 """Payload, duration, keyframe, composition offset."""
 
-FORMATS = [VIDEO, AAC, PCMA, AudioFormat(Codec.PCMU, 8000, 2), AudioFormat(Codec.AAC, 96_000, 1, bytes.fromhex("1008"))]
+FORMATS: list[Format] = [
+    VIDEO,
+    H265,
+    AAC,
+    OPUS,
+    PCMA,
+    AudioFormat(Codec.PCMU, 8000, 2),
+    AudioFormat(Codec.AAC, 96_000, 1, bytes.fromhex("1008")),
+    METADATA,
+]
 SAMPLES = st.lists(
     st.tuples(
         st.binary(max_size=40),
@@ -35,6 +44,27 @@ def fragment(sequence: int, format: Format, decode_time: int, samples: list[Samp
 @pytest.mark.parametrize("format", FORMATS)
 def test_init_segment_holds_its_format(format: Format) -> None:
     assert fmp4.read_format(fmp4.init_segment(format)) == format
+
+
+def test_hvcc_says_what_the_sps_says() -> None:
+    """ISO/IEC 14496-15, 8.3.3.1, field by field."""
+    init = fmp4.init_segment(H265)
+    record = init[init.index(b"hvcC") + 4 :]
+    assert record[0] == 1
+    assert (record[1], record[2:6].hex(), record[6:12].hex(), record[12]) == (2, "20000000", "900000000000", 93)
+    assert record[13:15] == b"\xf0\x00", "segmentation is not stated"
+    assert record[15:21].hex() == "fcfdfafa0000", "parallelism, chroma, depths of 10, no rates"
+    assert (record[21], record[22]) == (0b00_001_1_11, 3)
+    arrays = b""
+    for kind, one in zip((32, 33, 34), H265.parameter_sets, strict=True):
+        arrays += bytes((0x80 | kind, 0, 1)) + len(one).to_bytes(2, "big") + one
+    assert record[23 : 23 + len(arrays)] == arrays
+
+
+def test_dops_says_channels_and_rate_and_skips_nothing() -> None:
+    init = fmp4.init_segment(OPUS)
+    at = init.index(b"dOps") + 4
+    assert init[at : at + 11].hex() == "00" + "02" + "0000" + "0000bb80" + "0000" + "00"
 
 
 def test_equal_formats_share_one_init_segment() -> None:
@@ -100,3 +130,25 @@ def test_damaged_init_segment_is_a_format_or_protocol_error(data: st.DataObject,
         fmp4.read_format(damaged)
     except ProtocolError:
         return
+
+
+def test_a_number_of_samples_that_costs_nothing_to_claim_is_refused() -> None:
+    """All alike and of no bytes: four billion of them would fit into these few."""
+    whole = fragment(1, PCMA, 0, [(b"", 160, True, 0)] * 5)
+    at = whole.index(b"trun") + 8
+    claimed = whole[:at] + (0xFFFF_FFFF).to_bytes(4, "big") + whole[at + 4 :]
+    with pytest.raises(ProtocolError):
+        fmp4.read_samples(claimed)
+
+
+def test_a_run_that_is_cut_short_is_refused() -> None:
+    whole = fragment(1, PCMA, 0, [(bytes(160), 160, True, 0)])
+    size = int.from_bytes(whole[whole.index(b"trun") - 4 :][:4], "big")
+    at = whole.index(b"trun") - 4
+    short = whole[:at] + (8).to_bytes(4, "big") + whole[at + 4 : at + 8]
+    traf, moof = len(short) - whole.index(b"traf") + 4, len(short)
+    short = moof.to_bytes(4, "big") + short[4:]
+    where = short.index(b"traf") - 4
+    short = short[:where] + traf.to_bytes(4, "big") + short[where + 4 :]
+    with pytest.raises(ProtocolError):
+        fmp4.read_samples(short + whole[at + size :])

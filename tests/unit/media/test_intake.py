@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 from dataclasses import dataclass, field
 
@@ -19,7 +20,10 @@ from mediasrv.media.access_unit import (
     VideoFormat,
 )
 from mediasrv.media.intake import Intake
+from mediasrv.media.nal import join_avcc
 from mediasrv.media.rtp import G711Depacketizer, packetize_h264
+from tests.unit.media.h265_packets import h265_nal, packetize_h265
+from tests.unit.media.streams import H265_PPS, H265_SPS, H265_VPS
 
 REF = StreamRef("gate-1", StreamName.MAIN)
 SPS_360 = bytes.fromhex("6742c01eda0280bfe5c044000003000400000300c83c58ba80")
@@ -54,30 +58,34 @@ class Publisher:
 class Camera:
     """Sends pictures at 25 a second, and time with them; an intake takes them."""
 
-    def __init__(self, parameter_sets: tuple[bytes, bytes] | None = None) -> None:
+    def __init__(self, parameter_sets: tuple[bytes, ...] | None = None, codec: Codec = Codec.H264) -> None:
         self.publisher = Publisher()
         self.now = 100.0
         self.intake = Intake(self.publisher, self.new_session, 1 << 20)
-        self.video = self.intake.add_video(96, parameter_sets)
+        self.video = self.intake.add_video(codec, 96, parameter_sets)
+        self.codec = codec
         self.audio = self.intake.add_audio(
             AudioFormat(Codec.PCMA, 8000, 1), lambda deliver: G711Depacketizer(8, deliver)
         )
+        self.metadata = self.intake.add_metadata(107)
         self.read_at: float | None = None
         """When what is sent now is read, where that is not at once."""
         self._sequence = 0
         self._audio_sequence = 0
+        self._metadata_sequence = 0
 
     def new_session(self) -> Session:
         number = len(self.publisher.sessions)
         now = self.read_at or self.now
         return Session(str(number), REF, 0, START_US + round((now - 100) * 1e6), now)
 
-    def picture(self, *nals: bytes, lose: bool = False) -> None:
-        payloads = packetize_h264(b"".join(len(nal).to_bytes(4, "big") + nal for nal in nals), 1200)
+    def picture(self, *nals: bytes, lose: bool = False, shown_after: int = 0) -> None:
+        """`shown_after` pictures later than it is sent."""
+        payloads = packetize_h265(nals, 1200) if self.codec is Codec.H265 else packetize_h264(join_avcc(nals), 1200)
         self.now += 0.04
         for index, payload in enumerate(payloads):
             marker = 0x80 if index == len(payloads) - 1 else 0
-            timestamp = round(self.now * 90_000) & 0xFFFFFFFF
+            timestamp = round((self.now + 0.04 * shown_after) * 90_000) & 0xFFFFFFFF
             packet = struct.pack("!BBHII", 0x80, 96 | marker, self._sequence & 0xFFFF, timestamp, 1) + payload
             self._sequence += 1
             if not (lose and index == 0):
@@ -91,6 +99,11 @@ class Camera:
         packet = struct.pack("!BBHII", 0x80, 8, self._audio_sequence, timestamp, 2) + bytes(160)
         self._audio_sequence += 1
         self.audio.receive(packet, 0, len(packet), self.now)
+
+    def document(self, xml: bytes, *, timestamp: int = 0) -> None:
+        packet = struct.pack("!BBHII", 0x80, 107 | 0x80, self._metadata_sequence, timestamp, 3) + xml
+        self._metadata_sequence += 1
+        self.metadata.receive(packet, 0, len(packet), self.now)
 
 
 def test_a_session_is_published_from_its_first_keyframe_on_and_counts_what_came_before() -> None:
@@ -263,3 +276,61 @@ def test_an_ended_intake_has_no_session_and_ends_once() -> None:
     camera.intake.check_clock(0, camera.now)
     assert camera.publisher.ends == ["camera_lost"]
     assert camera.intake.wall_us(camera.now) is None
+
+
+CRA, RASL, TRAIL = h265_nal(21, bytes(3000)), h265_nal(8, bytes(300)), h265_nal(1, bytes(500))
+RECOVERY_POINT = b"\x06\x06\x01\x84\x80"
+
+
+def test_h265_begins_at_a_cra_picture_without_those_that_lead_to_it() -> None:
+    camera = Camera(codec=Codec.H265)
+    for _ in range(2):
+        camera.picture(H265_VPS, H265_SPS, H265_PPS, CRA, shown_after=2)
+        camera.picture(RASL, shown_after=-1)
+        camera.picture(RASL, shown_after=-1)
+        camera.picture(TRAIL, shown_after=2)
+        camera.picture(RASL, shown_after=-1)
+    units = camera.publisher.units
+    assert [unit.keyframe for unit in units] == [True, False, False, True, False, False, False, False]
+    assert camera.intake.leading_units == 2
+    assert [later.dts > earlier.dts for earlier, later in itertools.pairwise(units)] == [True] * 7
+    assert units[0].format.codec is Codec.H265
+    assert camera.publisher.ends == []
+
+
+def test_an_open_gop_of_h264_begins_at_its_recovery_point_in_the_same_way() -> None:
+    camera = Camera(parameter_sets=(SPS_720, PPS))
+    camera.picture(SLICE)
+    camera.picture(RECOVERY_POINT, SLICE, shown_after=1)
+    camera.picture(SLICE, shown_after=-1)
+    camera.picture(SLICE, shown_after=1)
+    assert [unit.keyframe for unit in camera.publisher.units] == [True, False]
+    assert (camera.intake.leading_units, camera.intake.units_before_keyframe) == (1, 1)
+
+
+def test_a_clock_set_back_right_behind_the_keyframe_leads_to_nothing() -> None:
+    camera = Camera()
+    camera.keyframe()
+    for _ in range(3):
+        camera.picture(SLICE, shown_after=-100)
+    assert len(camera.publisher.units) == 4
+    assert camera.intake.leading_units == 0
+
+
+def test_documents_come_from_the_start_of_a_session_at_the_time_of_their_arrival() -> None:
+    camera = Camera()
+    camera.document(b"<lost/>")
+    camera.intake.begin()
+    camera.now += 0.5
+    camera.document(b"<first/>", timestamp=0xFFFFFFFF)
+    camera.document(b"<second/>", timestamp=5)
+    camera.keyframe()
+    camera.picture(SLICE, lose=True)
+    camera.picture(SLICE)
+    camera.document(b"<third/>")
+    units = camera.publisher.track(TrackKind.METADATA)
+    assert [unit.payload for unit in units] == [b"<first/>", b"<second/>", b"<third/>"]
+    assert [unit.dts for unit in units] == [45_000, 45_001, 7200]
+    assert [unit.arrived_us - START_US for unit in units] == [500_000, 500_000, 620_000]
+    assert [unit.session.session_id for unit in units] == ["0", "0", "1"]
+    assert camera.intake.metadata_units == 3

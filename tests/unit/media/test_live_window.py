@@ -22,7 +22,18 @@ from tests.unit.media.hls_rules import (
     parse,
     segment_duration_s,
 )
-from tests.unit.media.streams import AAC, PCMA, VIDEO, audio_units, interleave, session, video_units
+from tests.unit.media.streams import (
+    AAC,
+    H265,
+    OPUS,
+    PCMA,
+    VIDEO,
+    audio_units,
+    documents,
+    interleave,
+    session,
+    video_units,
+)
 
 PART_S = 0.48
 V, A = TrackKind.VIDEO, TrackKind.AUDIO
@@ -74,7 +85,7 @@ def window_of(
 @dataclass(frozen=True)
 class SessionOf:
     seconds: float
-    large: bool
+    h265: bool
     audio_late_s: float
 
 
@@ -91,8 +102,9 @@ class History:
     def units(self) -> Iterator[list[AccessUnit]]:
         for number, of in enumerate(self.sessions):
             one = session(f"session-{number}", session().started_us + number * 100_000_000)
-            size = replace(VIDEO, width=1280, height=720) if of.large else VIDEO
-            tracks = [video_units(one, of.seconds, rate=self.rate, gop_s=self.gop_s, format=size)]
+            format = H265 if of.h265 else VIDEO
+            tracks = [video_units(one, of.seconds, rate=self.rate, gop_s=self.gop_s, format=format)]
+            tracks.append(documents(one, of.seconds, each_s=0.7))
             if self.audio is not None:
                 tracks.append(audio_units(one, of.seconds, format=self.audio, start_s=of.audio_late_s))
             yield interleave(*tracks)
@@ -103,11 +115,11 @@ HISTORIES = st.builds(
     History,
     gop_s=st.sampled_from([0.1, 0.4, 0.5, 0.9, 1.0, 2.0, 3.5, 4.0, 7.0]),
     gop_known=st.booleans(),
-    rate=st.sampled_from([5.0, 10.0, 12.5, 15.0, 25.0, 30.0]),
-    audio=st.sampled_from([None, AAC, PCMA, AAC_16K]),
+    rate=st.sampled_from([1.0, 2.0, 2.3, 5.0, 10.0, 12.5, 15.0, 25.0, 30.0]),
+    audio=st.sampled_from([None, AAC, PCMA, OPUS, AAC_16K]),
     sessions=st.lists(
         st.builds(
-            SessionOf, seconds=st.floats(0.3, 12.0), large=st.booleans(), audio_late_s=st.sampled_from([0.0, 0.3])
+            SessionOf, seconds=st.floats(0.3, 12.0), h265=st.booleans(), audio_late_s=st.sampled_from([0.0, 0.3])
         ),
         min_size=1,
         max_size=3,

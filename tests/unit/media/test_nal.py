@@ -125,3 +125,35 @@ def test_sei_with_several_messages_gives_the_unregistered_ones() -> None:
 def test_arbitrary_sei_never_fails(body: bytes) -> None:
     for uuid, _ in nal.iter_sei_unregistered(nal.join_avcc([b"\x06" + body])):
         assert len(uuid) == 16
+
+
+@pytest.mark.parametrize(
+    ("sei", "count"),
+    [
+        ("06060184 80", 0),
+        ("060601c0 80", 0),
+        ("06060124 80", 3),
+        ("0601020000 0601c4 80", 0),
+        ("0600070000030111111111 060134 80", 5),
+        ("0605100102030405060708090a0b0c0d0e0f10 80", None),
+        ("0606", None),
+        ("060600", None),
+        ("06060100 80", None),
+        ("06", None),
+        ("", None),
+    ],
+)
+def test_recovery_points_are_found_behind_other_messages(sei: str, count: int | None) -> None:
+    """x264 writes them so; the fifth stands behind an escaped message, whose size is without the escape."""
+    assert nal.recovery_frame_count(bytes.fromhex(sei)) == count
+
+
+@given(st.binary(max_size=300))
+def test_arbitrary_sei_has_a_recovery_point_or_none(sei: bytes) -> None:
+    count = nal.recovery_frame_count(b"\x06" + sei)
+    assert count is None or 0 <= count <= 0xFFFF
+
+
+def test_a_large_sei_is_read_in_one_pass() -> None:
+    """A million empty messages: reading them again for each would take minutes."""
+    assert nal.recovery_frame_count(b"\x06" + b"\x01\x00" * 1_000_000) is None

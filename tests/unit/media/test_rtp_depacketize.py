@@ -15,9 +15,9 @@ from mediasrv.media.rtp import (
     Depacketizer,
     G711Depacketizer,
     H264Depacketizer,
+    OpusDepacketizer,
     packetize_h264,
     packets_between,
-    split_parameter_sets,
 )
 
 SPS, PPS, SEI = b"\x67\x42\xc0\x1f\xda", b"\x68\xce\x3c\x80", b"\x06\x05\x10sei"
@@ -394,5 +394,27 @@ def test_aac_low_bit_rate_headers_are_read_by_their_own_widths(listener: Listene
 
 
 def test_parameter_sets_are_picked_out_of_an_sdp_s_list() -> None:
-    assert split_parameter_sets([SEI, PPS, SPS, b""]) == (SPS, PPS)
-    assert split_parameter_sets([SPS]) is None
+    assert H264Depacketizer.pick_sets([SEI, PPS, SPS, b""]) == (SPS, PPS)
+    assert H264Depacketizer.pick_sets([SPS]) is None
+
+
+RECOVERY = b"\x06\x06\x01\x84\x80"
+"""A recovery point of which the first picture is whole already."""
+GRADUAL, TOO_GRADUAL = b"\x06\x06\x01\x24\x80", b"\x06\x06\x02\x06\xc0\x80"
+"""Recovery points that are whole after 3 and after 26 pictures."""
+
+
+@pytest.mark.parametrize(("sei", "keyframe"), [(RECOVERY, True), (GRADUAL, True), (TOO_GRADUAL, False), (SEI, False)])
+def test_a_recovery_point_soon_reached_is_a_keyframe(listener: Listener, sei: bytes, keyframe: bool) -> None:
+    camera = Camera(h264(listener))
+    camera.send([SPS, PPS, sei, SLICE], 0)
+    camera.send([b"\x78" + b"".join(len(nal).to_bytes(2, "big") + nal for nal in (sei, SLICE))], 3600)
+    camera.send([SLICE], 7200)
+    assert [unit[1] for unit in listener.units] == [keyframe, keyframe, False]
+
+
+def test_opus_packets_are_access_units_as_they_are(listener: Listener) -> None:
+    camera = Camera(OpusDepacketizer(VIDEO_PT, listener.deliver))
+    camera.send([b"\xfc" + bytes(80)], 960, 1.0)
+    camera.send([b"\xfc"], 1920, 1.02)
+    assert listener.units == [(960, True, b"\xfc" + bytes(80), 1.0), (1920, True, b"\xfc", 1.02)]

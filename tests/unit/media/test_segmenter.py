@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mediasrv.media import fmp4
 from mediasrv.media.access_unit import AccessUnit, Part, TrackKind
 from mediasrv.media.segmenter import Segmenter, parts_before
-from tests.unit.media.streams import AAC, PCMA, VIDEO, audio_units, cut, interleave, session, video_units
+from tests.unit.media.streams import AAC, PCMA, VIDEO, audio_units, cut, documents, interleave, session, video_units
 
 PART_S = 0.48
 
@@ -162,3 +162,62 @@ def test_who_joins_in_the_middle_of_a_gop_gets_what_the_others_got(joined_at: in
     since_keyframe = [part for part in made if part.decode_time >= gop[0].dts]
     assert [part.decode_time for part in missed] == [part.decode_time for part in since_keyframe]
     assert payloads(missed) == payloads(since_keyframe)
+
+
+def test_documents_join_a_part_whenever_pictures_do_and_none_is_lost() -> None:
+    one = session()
+    units = interleave(video_units(one, 4.0), audio_units(one, 4.0), documents(one, 4.0, each_s=0.1))
+    parts = cut(units)
+    metadata = of_kind(parts, TrackKind.METADATA)
+    read = [sample.payload for part in metadata for sample in fmp4.read_samples(part.fragment)]
+    assert read == [unit.payload for unit in units if unit.format.kind is TrackKind.METADATA]
+    assert all(part.independent and part.duration_s < 0.48 for part in metadata)
+    assert parts[0].format.kind is not TrackKind.METADATA, "an object begins with a picture"
+    for part in metadata:
+        first = fmp4.read_samples(part.fragment)[0]
+        assert (first.decode_time, part.access_units > 0) == (part.decode_time, True)
+
+
+def test_documents_wait_for_the_first_picture_up_to_a_bound() -> None:
+    one = session()
+    early = list(documents(one, 200.0))
+    parts = cut([*early, *video_units(one, 1.0, start_s=200.0)])
+    kept = [
+        sample.payload for part in of_kind(parts, TrackKind.METADATA) for sample in fmp4.read_samples(part.fragment)
+    ]
+    assert kept == [unit.payload for unit in early[:64]]
+    assert cut(early) == [], "without a picture there is nothing to keep them with"
+
+
+def test_documents_do_not_wait_for_pictures_that_do_not_come() -> None:
+    one = session()
+    segmenter = Segmenter(0.48)
+    for unit in video_units(one, 1.0):
+        segmenter.push(unit)
+    handed_out_at = [unit.arrived_us for unit in documents(one, 3.0, each_s=0.2, start_s=1.0) if segmenter.push(unit)]
+    assert len(handed_out_at) >= 3
+
+
+@pytest.mark.parametrize("rate", [1.0, 2.0, 2.3, 3.0, 5.0])
+@pytest.mark.parametrize("sound", [True, False])
+def test_slow_cameras_give_a_part_a_picture_or_as_many_as_fit(rate: float, sound: bool) -> None:
+    """A part is at most 0.48 s, or one picture that lasts longer; it is handed out when its end is certain."""
+    one = session()
+    video = list(video_units(one, 20.0, rate=rate, gop_s=4.0))
+    units = interleave(video, audio_units(one, 20.0) if sound else [])
+    segmenter = Segmenter(0.48)
+    latest_us, parts = 0, []
+    for unit in units:
+        for part in segmenter.push(unit):
+            parts.append(part)
+            if part.format.kind is TrackKind.VIDEO:
+                latest_us = max(latest_us, unit.arrived_us - part.received_us)
+    parts += segmenter.finish()
+    pictures = of_kind(parts, TrackKind.VIDEO)
+    assert all(part.duration_s <= max(0.48, 1 / rate + 1e-4) for part in pictures)
+    assert [sample.payload for part in pictures for sample in fmp4.read_samples(part.fragment)] == [
+        unit.payload for unit in video
+    ]
+    for before, after in pairwise(pictures):
+        assert after.decode_time == before.decode_time + before.duration
+    assert latest_us <= 1e6 / rate + 1, "the durability bound: one access unit interval, the rest is the spool's"

@@ -140,3 +140,13 @@ def _numbers_of(cut: Cut | None, parts: list[Part]) -> list[int]:
     if cut is None:
         return []
     return [number for number in range(cut.first, cut.last + 1) if parts[number][1].track == cut.track]
+
+
+def test_metadata_is_in_no_cut_and_moves_none() -> None:
+    document = Descriptor(3, INDEPENDENT, 2, 90_000, START_US, 0, 90_000)
+    without = [VIDEO_INIT, AUDIO_INIT, *gop(0), *gop(2)]
+    beside = [*without[:4], (100, document._replace(flags=INIT)), (100, document), *without[4:], (100, document)]
+    cuts, expected = cut_object(beside), cut_object(without)
+    assert [pair.video.duration_s for pair in cuts] == [pair.video.duration_s for pair in expected]
+    assert [pair.video.size_bytes for pair in cuts] == [pair.video.size_bytes for pair in expected]
+    assert numbers(cuts) == [(3, 11), (13, 19)]

@@ -110,3 +110,12 @@ def test_any_challenge_is_answered_on_one_line_or_not_at_all(headers: list[str],
     authenticator = Authenticator("u", "p")
     if authenticator.adopt(["Digest nonce=1", *headers], authorised=False):
         assert authenticator.authorization(method, uri)
+
+
+def test_control_characters_of_a_challenge_do_not_get_into_our_requests() -> None:
+    authenticator = Authenticator("admin", "secret")
+    assert authenticator.adopt(['Digest realm="cam\nInjected: 1", nonce="a\rb"'], authorised=False)
+    answer = authenticator.authorization("DESCRIBE", "rtsp://192.0.2.1/cam")
+    assert answer is not None
+    assert 'realm="camInjected: 1", nonce="ab"' in answer
+    assert not set(answer) & {"\r", "\n"}

@@ -54,6 +54,7 @@ def test_parameter_sets_are_decoded_with_and_without_padding() -> None:
 
 def test_broken_parameter_sets_are_as_if_absent() -> None:
     assert sprop_parameter_sets(parse_sdp(CAMERA.replace(b"aO44gA==", b"%%%,=,")).media[0]) != []
+    assert sprop_parameter_sets(parse_sdp(CAMERA.replace(b"aO44gA==", "aÔ44gÂ".encode())).media[0]) != []
     assert sprop_parameter_sets(parse_sdp(CAMERA).media[1]) == []
 
 

@@ -266,19 +266,19 @@ function usePaused(video: HTMLVideoElement | null): boolean {
   return paused
 }
 
-const isAac = (codec: string) => /aac|mp4a/i.test(codec)
+const isInHls = (codec: string) => /aac|mp4a|opus/i.test(codec)
 
-/** WebRTC carries G.711 and no AAC so far; HLS the other way round. */
+/** WebRTC carries G.711 and neither AAC nor Opus so far; HLS the other way round. */
 function hasAudio(camera: Camera, source: Source | null): boolean {
   const codec = camera.streams.main.audio?.codec
   if (!codec || !source) return false
-  return source.kind === 'webrtc' ? !isAac(codec) : isAac(codec)
+  return source.kind === 'webrtc' ? !isInHls(codec) : isInHls(codec)
 }
 
 /** The camera's audio where HLS cannot carry it. */
 function silentCodec(camera: Camera, source: Source | null): string | null {
   const codec = camera.streams.main.audio?.codec
-  return codec && !isAac(codec) && source && source.kind !== 'webrtc' ? codec : null
+  return codec && !isInHls(codec) && source && source.kind !== 'webrtc' ? codec : null
 }
 
 /** A sentence for some seconds after playback went over a gap. */
