@@ -1,0 +1,414 @@
+"""One RTSP connection to one stream, from its handshake to its end: describe, set up, play, watch, leave.
+
+Interleaved packets go from `connection` straight to the depacketizers of `media.intake`, which publishes; over UDP they
+pass `udp.UdpTrack`, which restores their order. When to try again, and where, is the caller's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, NoReturn
+
+from mediasrv.clock import Clock
+from mediasrv.errors import CameraError, MediasrvError, ProtocolError
+from mediasrv.hub import Mountpoint
+from mediasrv.media.access_unit import Session
+from mediasrv.media.camera_clock import CameraClock
+from mediasrv.media.intake import SECOND_US, Intake
+from mediasrv.media.rtp import NO_RTP, split_parameter_sets
+from mediasrv.pulling.address import Target, resolve_allowed
+from mediasrv.pulling.connection import RtspConnection
+from mediasrv.pulling.gate import HandshakeGate
+from mediasrv.pulling.gather import Gatherer
+from mediasrv.pulling.refusals import (
+    AGGREGATE_REFUSED,
+    OK,
+    TRANSPORT_REFUSED,
+    UNAUTHORIZED,
+    TransportRefused,
+    connect_failure,
+    refusal,
+)
+from mediasrv.pulling.report import PullReport
+from mediasrv.pulling.tls import TlsTrust
+from mediasrv.pulling.tracks import AudioTrack, choose_audio, choose_video
+from mediasrv.pulling.udp import UdpTrack
+from mediasrv.pulling.watch import StallWatch
+from mediasrv.settings import PullSettings
+from mediasrv.wire.addresses import is_allowed
+from mediasrv.wire.rtcp import RtcpPacket, SenderReport, ntp_to_us, parse_compound
+from mediasrv.wire.rtsp import ResponseReceived, RtspClient, Sink
+from mediasrv.wire.rtsp_auth import Authenticator
+from mediasrv.wire.rtsp_headers import Transport, parse_rtp_info, parse_scale, parse_transport, resolve_control
+from mediasrv.wire.sdp import MediaDescription, SessionDescription, parse_sdp, sprop_parameter_sets
+
+log = logging.getLogger(__name__)
+
+TEARDOWN_S: Final = 1.0
+KEEPALIVE_SHARE: Final = 0.4
+"""Of the session's timeout: one answer may be lost, and there is time for another."""
+KEEPALIVE_LEAST_S: Final = 2.0
+CHECK_S: Final = 1.0
+STAMP_US: Final = 1000
+"""Cameras stamp a report a little before or after they send it."""
+
+
+@dataclass(frozen=True, slots=True)
+class PullContext:
+    """What all connections of a pull share. Without a `gate` handshakes are not bounded."""
+
+    mountpoint: Mountpoint
+    new_session: Callable[[], Session]
+    clock: Clock
+    settings: PullSettings
+    gatherer: Gatherer
+    gate: HandshakeGate | None = None
+
+
+class PullSession:
+    """`transports` may be used, the preferred one first; `patience_s` is how long the first packet may take."""
+
+    def __init__(
+        self,
+        context: PullContext,
+        target: Target,
+        trust: TlsTrust | None,
+        authenticator: Authenticator,
+        transports: Sequence[str],
+        patience_s: float,
+    ) -> None:
+        self.transport = ""
+        self._context = context
+        self._settings = context.settings
+        self._clock = context.clock
+        self._mountpoint = context.mountpoint
+        self._target = target
+        self._trust = trust
+        self._transports = tuple(transports)
+        self._patience_s = patience_s
+        self._authenticator = authenticator
+        self._intake = Intake(context.mountpoint, context.new_session, context.settings.access_unit_bytes)
+        self._client = RtspClient(authenticator, self._intake.disturb, context.settings.receive_buffer_bytes)
+        self._connection = self._new_connection()
+        self._udp: dict[str, UdpTrack] = {}
+        self._track_urls: list[str] = []
+        self._controls: list[str] = []
+        """What PLAY and TEARDOWN are sent for: the aggregate, or each track."""
+        self._peer_host = ""
+        self._peer = ""
+        self._notes: list[str] = []
+        self._keepalives = ["GET_PARAMETER", "OPTIONS"]
+        self._camera_clock = CameraClock()
+
+    @property
+    def report(self) -> PullReport:
+        """A snapshot, made when it is asked for."""
+        intake, connection, udp = self._intake, self._connection, self._udp.values()
+        tracks = [track for track in (intake.video, intake.audio) if track is not None]
+        return PullReport(
+            packets=sum(track.packets for track in tracks),
+            reads=connection.reads + sum(track.reads for track in udp),
+            received_bytes=connection.received_bytes + sum(track.received_bytes for track in udp),
+            video_units=intake.video_units,
+            audio_units=intake.audio_units,
+            units_before_keyframe=intake.units_before_keyframe,
+            first_keyframe_us=intake.first_keyframe_us,
+            lost_packets=sum(track.lost_packets for track in tracks),
+            late_packets=sum(track.reordering.late_packets for track in udp),
+            damaged=intake.video.damaged_units if intake.video else 0,
+            resyncs=self._client.resyncs,
+            camera_offset_us=self._camera_clock.offset_us,
+            camera_uncertainty_us=self._camera_clock.uncertainty_us,
+            video_format=intake.video_format,
+            audio_format=intake.audio_format,
+            peer=self._peer,
+            transport="tls" if self.transport and self._target.tls else self.transport,
+            notes=tuple(self._notes),
+        )
+
+    async def run(self, stop_reason: Callable[[], str]) -> NoReturn:
+        """Pulls until the connection ends, then raises CameraError; call once. `stop_reason` is asked for what ends the
+        session where this is cancelled."""
+        await self._connect()
+        reason = "camera_failed"
+        demand = self._mountpoint.on_demand_change(self._gather)
+        try:
+            async with self._turn():
+                await self._connection.start(self._trust, self._settings.connect_timeout_s)
+                await self._play()
+            await self._watch()
+        except asyncio.CancelledError:
+            reason = stop_reason()
+            raise
+        except CameraError as error:
+            reason = error.code
+            raise
+        except ProtocolError as error:
+            reason = error.code
+            raise CameraError(error.sentence, code=error.code) from error
+        finally:
+            demand.close()
+            self._intake.end(reason)
+            await self._leave()
+
+    # --- the handshake -----------------------------------------------------------------------------------
+
+    async def _connect(self) -> None:
+        """Connects to the first address that answers. Raises CameraError of the last that did not."""
+        host, port, settings = self._target.host, self._target.port, self._settings
+        failure = CameraError("The camera's host name has no address.", code="name_unresolved")
+        for address in await resolve_allowed(host, port, settings):
+            try:
+                async with asyncio.timeout(settings.connect_timeout_s):
+                    await self._connection.connect(address, port)
+            except OSError as error:
+                failure = connect_failure(error, settings.connect_timeout_s)
+                failure.__cause__ = error
+                self._connection = self._new_connection()
+                continue
+            self._peer_host = address
+            self._peer = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+            return
+        raise failure
+
+    def _new_connection(self) -> RtspConnection:
+        return RtspConnection(self._client, self._clock, self._settings.response_timeout_s)
+
+    @contextlib.asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        if self._context.gate is None:
+            yield
+        else:
+            async with self._context.gate.turn(self._target.host):
+                yield
+
+    async def _play(self) -> None:
+        if self._trust is not None and not self._trust.is_checked:
+            self._notes.append("The camera's certificate is not checked.")
+        description, base = await self._describe()
+        self._controls = [resolve_control(base, description.control)]
+        video = choose_video(description.media)
+        audio, note = choose_audio(description.media)
+        if note:
+            self._notes.append(note)
+        depacketizer = self._intake.add_video(video.payload_type, split_parameter_sets(sprop_parameter_sets(video)))
+        await self._set_up(base, video, depacketizer.receive)
+        if audio is not None:
+            await self._set_up_audio(base, audio)
+        await self._begin(self._controls[0])
+        self._intake.begin()
+        log.info("%s: playing from %s over %s", self._mountpoint.ref, self._peer, self.report.transport)
+
+    async def _describe(self) -> tuple[SessionDescription, str]:
+        """What the stream holds, and the URL that its control attributes are relative to (RFC 2326, C.1.1)."""
+        options = await self._connection.ask("OPTIONS", self._target.url)
+        if options.status == UNAUTHORIZED:
+            raise refusal(options, self._authenticator.has_credentials)  # asking on would count as another attempt
+        methods = [method.strip().upper() for method in options.header("public").split(",")]
+        if options.status == OK and "GET_PARAMETER" not in methods:
+            self._keepalives.remove("GET_PARAMETER")
+        answer = await self._request("DESCRIBE", self._target.url, [("Accept", "application/sdp")])
+        base = answer.header("content-base") or answer.header("content-location")
+        if not base.lower().startswith(("rtsp://", "rtsps://")):
+            base = self._target.url
+        return parse_sdp(answer.body), base
+
+    async def _set_up(self, base: str, media: MediaDescription, sink: Sink) -> None:
+        """Sets up one track and hands its packets to `sink`. All tracks go the way that the first one could go."""
+        url = resolve_control(base, media.control)
+        for transport in self._transports:
+            offer = self._offer_udp if transport == "udp" else self._offer_tcp
+            if await offer(url, media, sink):
+                self.transport = transport
+                self._transports = (transport,)
+                self._track_urls.append(url)
+                return
+        raise TransportRefused(" or ".join(self._transports).upper())
+
+    async def _offer_tcp(self, url: str, media: MediaDescription, sink: Sink) -> bool:
+        """Interleaved, on the channels that the camera gives. False where it does not want that."""
+        wanted = 2 * len(self._track_urls)
+        transport = await self._ask_transport(url, f"RTP/AVP/TCP;unicast;interleaved={wanted}-{wanted + 1}")
+        if transport is None or not transport.is_tcp:
+            return False
+        rtp, rtcp = transport.channels or (wanted, wanted + 1)
+        self._client.attach(rtp, sink)
+        self._client.attach(rtcp, self._on_interleaved_rtcp if media.kind == "video" else _ignore)
+        return True
+
+    async def _offer_udp(self, url: str, media: MediaDescription, sink: Sink) -> bool:
+        """A pair of ports of our own. False where the camera does not want that."""
+        on_rtcp = self._on_rtcp if media.kind == "video" else _ignore_rtcp
+        track = UdpTrack(sink, on_rtcp, self._connection.fail, media.clock_rate, self._clock, self._settings)
+        try:
+            rtp, rtcp = track.open(self._connection.local_host)
+            transport = await self._ask_transport(url, f"RTP/AVP;unicast;client_port={rtp}-{rtcp}")
+            if transport is None or transport.is_tcp:
+                return False
+            track.aim(self._media_hosts(transport), transport.server_ports)
+            track.listen()
+            self._udp[url] = track
+        finally:
+            if url not in self._udp:
+                track.close()
+        return True
+
+    async def _ask_transport(self, url: str, offer: str) -> Transport | None:
+        answer = await self._connection.ask("SETUP", url, [("Transport", offer)])
+        if answer.status == TRANSPORT_REFUSED:
+            return None
+        if answer.status != OK:
+            raise refusal(answer, self._authenticator.has_credentials)
+        return parse_transport(answer.header("transport"))
+
+    def _media_hosts(self, transport: Transport) -> tuple[str, ...]:
+        """Whom media is taken from: who was connected to, and the source that the camera names, where it may be."""
+        source = transport.source
+        with contextlib.suppress(ValueError):  # what is no address
+            if source and source != self._peer_host and is_allowed(source, self._settings.allowed_networks):
+                return self._peer_host, source
+        return (self._peer_host,)
+
+    async def _set_up_audio(self, base: str, audio: AudioTrack) -> None:
+        """Pictures without sound are better than nothing: a refusal is a note."""
+        depacketizer = self._intake.add_audio(audio.format, audio.make)
+        try:
+            await self._set_up(base, audio.media, depacketizer.receive)
+        except CameraError as error:
+            if error.code not in ("rtsp_refused", "camera_busy", "stream_not_found", "transport_refused"):
+                raise
+            self._intake.audio = self._intake.audio_format = None
+            self._notes.append(f"The audio is left out. {error.sentence}")
+
+    async def _begin(self, aggregate: str) -> None:
+        """PLAY of all tracks together, or of each where the camera wants that (RFC 2326, 11.3.10)."""
+        now = [("Range", "npt=0.000-")]
+        answer = await self._connection.ask("PLAY", aggregate, now)
+        if answer.status != AGGREGATE_REFUSED:
+            self._note_playing(answer)
+            return
+        self._controls = list(self._track_urls)
+        for url in self._controls:
+            self._note_playing(await self._connection.ask("PLAY", url, now))
+
+    def _note_playing(self, answer: ResponseReceived) -> None:
+        if answer.status != OK:
+            raise refusal(answer, self._authenticator.has_credentials)
+        scale = parse_scale(answer.header("scale"))
+        if scale != 1.0:
+            raise CameraError(f"The camera plays at {scale:g} times the speed, not live.", code="rtsp_refused")
+        entries = parse_rtp_info(answer.header("rtp-info"))
+        for place, (url, sequence, _) in enumerate(entries):
+            known = url if url in self._udp or place >= len(self._track_urls) else self._track_urls[place]
+            track = self._udp.get(known)
+            if track is not None and sequence is not None:
+                track.reordering.expect(sequence)
+
+    async def _request(self, method: str, url: str, headers: Sequence[tuple[str, str]] = ()) -> ResponseReceived:
+        """A 200 answer. Raises CameraError for any other."""
+        answer = await self._connection.ask(method, url, headers)
+        if answer.status != OK:
+            raise refusal(answer, self._authenticator.has_credentials)
+        return answer
+
+    # --- while it plays ------------------------------------------------------------------------------------
+
+    async def _watch(self) -> NoReturn:
+        """Keeps the session alive and looks at the clocks once a second, until the connection ends."""
+        now = self._checked_at = self._kept_at = self._clock.monotonic()
+        stall_timeout_s = self._settings.stall_timeout_s
+        watch = StallWatch(
+            self._intake, self.transport, now, patience_s=self._patience_s, stall_timeout_s=stall_timeout_s
+        )
+        self._gather()
+        self._check_later(watch)
+        try:
+            await self._connection.ended
+        finally:
+            self._timer.cancel()
+        raise self._connection.failure or CameraError("The connection to the camera was lost.", code="camera_lost")
+
+    def _check_later(self, watch: StallWatch) -> None:
+        loop = asyncio.get_running_loop()
+        due = self._context.gatherer.next_beat(loop.time() + CHECK_S)
+        self._timer = loop.call_at(due, self._check, watch)
+
+    def _check(self, watch: StallWatch) -> None:
+        now = self._clock.monotonic()
+        self._intake.check_clock(self._clock.wall_us(), now)
+        if now - self._checked_at < 2 * CHECK_S:  # else this process stood still: what came meanwhile is still unread
+            stall = watch.find_stall(now)
+            if stall is not None:
+                self._connection.fail(stall)
+                return
+        self._checked_at = now
+        if now - self._kept_at >= max(KEEPALIVE_LEAST_S, KEEPALIVE_SHARE * self._client.timeout_s):
+            self._kept_at = now
+            self._keep_alive()
+        for track in self._udp.values():
+            track.report_when_due()
+        self._check_later(watch)
+
+    def _keep_alive(self) -> None:
+        methods = [one for one in self._keepalives if one not in self._connection.unknown_methods]
+        self._connection.send(methods[0] if methods else "OPTIONS", self._controls[0])
+
+    def _gather(self) -> None:
+        """Who only records can have the pictures of many cameras in one wake; who watches live cannot wait."""
+        gatherer = None if self._mountpoint.watched else self._context.gatherer
+        self._connection.gather(gatherer)
+        for track in self._udp.values():
+            track.gather(gatherer)
+
+    def _on_interleaved_rtcp(self, data: bytes, start: int, stop: int, now: float) -> int:
+        try:
+            packets = parse_compound(data[start:stop])
+        except ProtocolError:
+            return _ignore(data, start, stop, now)
+        self._on_rtcp(packets, now)
+        return stop
+
+    def _on_rtcp(self, packets: Sequence[RtcpPacket], now: float) -> None:
+        """Keeps the offset of the camera's clock by its sender reports (RFC 3550, 6.4.1)."""
+        wall_us = self._intake.wall_us(now)
+        for packet in packets:
+            if isinstance(packet, SenderReport) and packet.ntp and wall_us is not None:
+                # It is as old as its way here, at most the shortest round trip, and as it waited to be read.
+                trip_s = self._connection.round_trip_s or 0.0
+                waited_s = 0.0 if self._mountpoint.watched or self._udp else self._context.gatherer.interval_s
+                offset_us = ntp_to_us(packet.ntp) - wall_us
+                age_us = (trip_s + waited_s) * SECOND_US
+                self._camera_clock.observe(now, offset_us - STAMP_US, offset_us + age_us + STAMP_US)
+                self._intake.note_camera_clock(self._camera_clock)
+
+    # --- the end -------------------------------------------------------------------------------------------
+
+    async def _leave(self) -> None:
+        """Frees the camera's session: many allow only a few, and keep a dead one for minutes."""
+        self._client.detach()
+        self._connection.gather(None)  # the answer to TEARDOWN is waited for
+        for track in self._udp.values():
+            track.close()
+        try:
+            if self._connection.failure is None and self._client.session_id:
+                async with asyncio.timeout(TEARDOWN_S):
+                    for url in self._controls:
+                        await self._connection.ask("TEARDOWN", url)
+        except (MediasrvError, TimeoutError):
+            log.debug("%s: the camera did not answer TEARDOWN", self._mountpoint.ref)
+        finally:
+            self._connection.abort()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._connection.closed.wait(), TEARDOWN_S)
+
+
+def _ignore(data: bytes, start: int, stop: int, now: float) -> int:
+    return stop if stop > start and data[start] >> 6 == 2 else NO_RTP
+
+
+def _ignore_rtcp(packets: Sequence[RtcpPacket], now: float) -> None:
+    """Of sound: the camera's clock is known by the reports of the pictures."""
