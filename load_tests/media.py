@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import av
 from av.filter import Graph
@@ -28,6 +28,8 @@ AAC_CLOCK_RATE: Final = 48_000
 AAC_FRAME_SAMPLES: Final = 1024
 AAC_CONFIG: Final = bytes.fromhex("1188")
 """AudioSpecificConfig (ISO/IEC 14496-3, 1.6.2.1): AAC-LC, 48 kHz, mono."""
+OPUS_CLOCK_RATE: Final = 48_000
+OPUS_FRAME_SAMPLES: Final = 960
 
 _NAL_SEI, _NAL_AUD = 6, 9
 
@@ -42,7 +44,7 @@ def encoded_clip(width: int, height: int, rate: int, bitrate_kbps: int, gop_s: f
     gop = round(gop_s * rate)
     count = max(1, round(seconds / gop_s)) * gop
     name = f"h264-v{VERSION}-{width}x{height}-{rate}-{bitrate_kbps}k-{gop}-{count}"
-    return _cached(name, lambda: list(_encode_clip(width, height, rate, bitrate_kbps, gop, count)))
+    return cached(name, lambda: list(_encode_clip(width, height, rate, bitrate_kbps, gop, count)))
 
 
 @functools.cache
@@ -50,7 +52,15 @@ def alaw_frames(seconds: float = 4.0, tone_hz: int = 330) -> list[bytes]:
     """G.711 A-law, 8 kHz mono: frames of 20 ms (160 bytes) of a soft tone; `seconds` is whole seconds of it."""
     name = f"alaw-v{VERSION}-{tone_hz}-{seconds:g}"
     count = round(seconds * ALAW_CLOCK_RATE / ALAW_FRAME_BYTES)
-    return _cached(name, lambda: _encode_alaw(tone_hz, count))
+    return cached(name, lambda: _encode_g711("pcm_alaw", tone_hz, count))
+
+
+@functools.cache
+def ulaw_frames(seconds: float = 4.0, tone_hz: int = 330) -> list[bytes]:
+    """As `alaw_frames`, in G.711 µ-law."""
+    name = f"ulaw-v{VERSION}-{tone_hz}-{seconds:g}"
+    count = round(seconds * ALAW_CLOCK_RATE / ALAW_FRAME_BYTES)
+    return cached(name, lambda: _encode_g711("pcm_mulaw", tone_hz, count))
 
 
 @functools.cache
@@ -58,7 +68,21 @@ def aac_frames(seconds: float = 4.0, tone_hz: int = 330) -> list[bytes]:
     """Raw AAC-LC frames (no ADTS) of 1024 samples, 48 kHz mono, of a soft tone; see AAC_CONFIG."""
     name = f"aac-v{VERSION}-{tone_hz}-{seconds:g}"
     count = round(seconds * AAC_CLOCK_RATE / AAC_FRAME_SAMPLES)
-    return _cached(name, lambda: _encode_aac(tone_hz, count))
+    return cached(name, lambda: _encode_aac(tone_hz, count))
+
+
+@functools.cache
+def opus_frames(seconds: float = 4.0, tone_hz: int = 330) -> list[bytes]:
+    """Opus packets (RFC 6716) of 20 ms, 48 kHz mono, of a soft tone."""
+    name = f"opus-v{VERSION}-{tone_hz}-{seconds:g}"
+    count = round(seconds * OPUS_CLOCK_RATE / OPUS_FRAME_SAMPLES)
+    return cached(name, lambda: _encode_opus(tone_hz, count))
+
+
+@functools.cache
+def jpeg_picture(width: int, height: int) -> bytes:
+    """A test picture as JPEG."""
+    return encode_jpeg(next(test_pictures(width, height, 1, 1)))
 
 
 def split_annexb(annexb: bytes) -> list[bytes]:
@@ -109,12 +133,12 @@ class H264Encoder:
 
 def _encode_clip(width: int, height: int, rate: int, bitrate_kbps: int, gop: int, count: int) -> Iterator[bytes]:
     encoder = H264Encoder(width, height, rate, bitrate_kbps, gop, "veryfast")
-    for index, picture in enumerate(_test_pictures(width, height, rate, count)):
+    for index, picture in enumerate(test_pictures(width, height, rate, count)):
         picture.pts, picture.time_base = index, Fraction(1, rate)
         yield encoder.encode(picture)
 
 
-def _test_pictures(width: int, height: int, rate: int, count: int) -> Iterator[av.VideoFrame]:
+def test_pictures(width: int, height: int, rate: int, count: int) -> Iterator[av.VideoFrame]:
     """A moving test picture with grain: without grain an encoder stays far below the rate it was given."""
     graph = Graph()
     source = graph.add("testsrc2", f"size={width}x{height}:rate={rate}")
@@ -128,8 +152,17 @@ def _test_pictures(width: int, height: int, rate: int, count: int) -> Iterator[a
         yield picture
 
 
-def _encode_alaw(tone_hz: int, count: int) -> list[bytes]:
-    codec = av.CodecContext.create("pcm_alaw", "w")
+def encode_jpeg(picture: av.VideoFrame) -> bytes:
+    codec = av.CodecContext.create("mjpeg", "w")
+    codec.width, codec.height, codec.pix_fmt, codec.time_base = picture.width, picture.height, "yuvj420p", Fraction(1)
+    codec.options = {"strict": "unofficial"}
+    full = picture.reformat(format="yuvj420p")
+    full.pts = 0
+    return b"".join(bytes(packet) for one in (full, None) for packet in codec.encode(one))
+
+
+def _encode_g711(name: Literal["pcm_alaw", "pcm_mulaw"], tone_hz: int, count: int) -> list[bytes]:
+    codec = av.CodecContext.create(name, "w")
     codec.sample_rate, codec.layout, codec.format = ALAW_CLOCK_RATE, "mono", "s16"
     data = b"".join(_encoded(codec, _tone(tone_hz, ALAW_CLOCK_RATE, count, ALAW_FRAME_BYTES, "s16")))
     return [data[at : at + ALAW_FRAME_BYTES] for at in range(0, len(data), ALAW_FRAME_BYTES)]
@@ -140,6 +173,13 @@ def _encode_aac(tone_hz: int, count: int) -> list[bytes]:
     codec.sample_rate, codec.layout, codec.format = AAC_CLOCK_RATE, "mono", "fltp"
     codec.bit_rate = 64_000
     return list(_encoded(codec, _tone(tone_hz, AAC_CLOCK_RATE, count, AAC_FRAME_SAMPLES, "fltp")))[:count]
+
+
+def _encode_opus(tone_hz: int, count: int) -> list[bytes]:
+    codec = av.CodecContext.create("libopus", "w")
+    codec.sample_rate, codec.layout, codec.format = OPUS_CLOCK_RATE, "mono", "s16"
+    codec.bit_rate = 32_000
+    return list(_encoded(codec, _tone(tone_hz, OPUS_CLOCK_RATE, count, OPUS_FRAME_SAMPLES, "s16")))[:count]
 
 
 def _encoded(codec: av.AudioCodecContext, frames: Iterable[av.AudioFrame]) -> Iterator[bytes]:
@@ -163,7 +203,8 @@ def _tone(tone_hz: int, clock_rate: int, count: int, frame_samples: int, sample_
         yield frame
 
 
-def _cached(name: str, make: Callable[[], list[bytes]]) -> list[bytes]:
+def cached(name: str, make: Callable[[], list[bytes]]) -> list[bytes]:
+    """What `make` makes, or what it made before under this name."""
     path = CACHE_DIR / f"{name}.bin"
     try:
         return split_avcc(path.read_bytes())

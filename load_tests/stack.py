@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
+from load_tests.camera_farm.process import option_flags
 from load_tests.seaweed import SeaweedServer, seaweed
 from load_tests.server import ApiClient, CameraAddress, ServerFiles, ServerProcess, new_password
 
@@ -25,16 +26,15 @@ LIVE_S: Final = 60.0
 
 
 class CameraFarm:
-    """`python -m load_tests.camera_farm` as a child. Options are those of its command line.
+    """`python -m load_tests.camera_farm` as a child. Options: see `option_flags`.
 
     Raises RuntimeError where it does not come up.
     """
 
     def __init__(self, log_path: Path, **options: object) -> None:
-        arguments = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
         with log_path.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "load_tests.camera_farm", *arguments],
+                [sys.executable, "-m", "load_tests.camera_farm", *option_flags(options)],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
@@ -48,7 +48,7 @@ class CameraFarm:
         self.cameras: list[dict[str, Any]] = ready["cameras"]
         state = self.state()
         self.key = bytes.fromhex(state["key"])
-        self._login = (state["username"], state["password"])
+        self._logins = {one["id"]: (one["username"], one["password"]) for one in state["cameras"]}
 
     def state(self) -> dict[str, Any]:
         """What the control door says of all cameras now."""
@@ -73,9 +73,15 @@ class CameraFarm:
     def fault(self, camera_id: str, kind: str, **options: object) -> None:
         self._call(f"/cameras/{camera_id}/fault", {"kind": kind, **options})
 
+    def event(self, camera_id: str, topic: str, state: bool = True) -> None:
+        self._call(f"/cameras/{camera_id}/event", {"topic": topic, "state": state})
+
     def addresses(self) -> list[CameraAddress]:
         """The cameras as mediasrv is told of them: by ONVIF address and credentials."""
-        return [CameraAddress(one["id"], one["onvif_address"], one["name"], *self._login) for one in self.cameras]
+        return [
+            CameraAddress(one["id"], one["onvif_address"], one["name"], *self._logins[one["id"]])
+            for one in self.cameras
+        ]
 
     def stop(self) -> None:
         if self.process.poll() is None:

@@ -13,9 +13,13 @@ need ffprobe ffmpeg
 if ! /usr/bin/python3 -c 'import gi; gi.require_version("GstRtspServer", "1.0")' >/dev/null 2>&1; then
     missing="$missing python3-gi gir1.2-gst-rtsp-server-1.0"
 fi
-if ! command -v gst-inspect-1.0 >/dev/null 2>&1 || ! gst-inspect-1.0 x264enc >/dev/null 2>&1; then
-    missing="$missing gstreamer1.0-tools gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav"
-fi
+for element in opusdec rtspsrc rtph265depay h265parse x264enc avdec_h265; do
+    if ! gst-inspect-1.0 "$element" >/dev/null 2>&1; then
+        missing="$missing gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good"
+        missing="$missing gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav"
+        break
+    fi
+done
 [ -z "$missing" ] && exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
     echo "Installing the tests' peers:$missing ..."

@@ -1,7 +1,7 @@
 """A signed counter in every access unit, so that a reader of any copy can account for each one.
 
-Video carries it as an SEI message `user_data_unregistered` (ISO/IEC 14496-10, D.2.7): a NAL unit before the
-slices. Its data, after the UUID, big-endian:
+Video carries it as an SEI message `user_data_unregistered` (ISO/IEC 14496-10, D.2.7; of H.265 a prefix SEI,
+ISO/IEC 23008-2, D.2.7): a NAL unit before the slices. Its data, after the UUID, big-endian:
 
     version u8 (1), flags u8 (1 keyframe), length u8, camera (ASCII, such as `cam-1/main`),
     run (8 bytes: one start of that camera), counter u64, wall time u64 (microseconds), MAC (16 bytes)
@@ -20,11 +20,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from load_tests.camera_farm.tracks.shapes import VideoCodec
+
 COUNTER_UUID: Final = bytes.fromhex("6d73727663616d65726166726d636e74")
 MAC_BYTES: Final = 16
 AUDIO_MAGIC: Final = b"\xa1\xc5"
 
-_SEI: Final = 6
+_SEI_HEADERS: Final = {VideoCodec.H264: b"\x06", VideoCodec.H265: b"\x4e\x01"}
+"""NAL unit headers of an SEI. Scalable streams apart, no unit of the other codec begins like that."""
 _USER_DATA_UNREGISTERED: Final = 5
 _VERSION: Final = 1
 _KEYFRAME: Final = 1
@@ -49,8 +52,9 @@ class Counter:
 class CounterSigner:
     """Makes the SEI of one stream in one run; the part of the MAC that never changes is computed once."""
 
-    def __init__(self, key: bytes, camera: str, run: str) -> None:
+    def __init__(self, key: bytes, camera: str, run: str, codec: VideoCodec = VideoCodec.H264) -> None:
         name = camera.encode("ascii")
+        self._start = _SEI_HEADERS[codec] + bytes((_USER_DATA_UNREGISTERED,))
         self._heads = {
             keyframe: COUNTER_UUID + bytes((_VERSION, _KEYFRAME * keyframe, len(name))) + name + bytes.fromhex(run)
             for keyframe in (False, True)
@@ -65,7 +69,7 @@ class CounterSigner:
         message = self._heads[keyframe] + tail + mac.digest()[:MAC_BYTES]
         # The size of a payload is coded in bytes of 255 and a last one below it (7.3.2.3.1).
         sizes = b"\xff" * (len(message) // 255) + bytes((len(message) % 255,))
-        return b"\x06\x05" + _escape(sizes + message) + b"\x80"
+        return self._start + _escape(sizes + message) + b"\x80"
 
 
 def make_sei(key: bytes, camera: str, run: str, counter: int, keyframe: bool, wall_us: int) -> bytes:
@@ -76,8 +80,9 @@ def make_sei(key: bytes, camera: str, run: str, counter: int, keyframe: bool, wa
 def read_counters(payload: bytes) -> Counter | None:
     """The counter of an access unit of length-prefixed NAL units (4 bytes), or None where it carries none."""
     for nal in _nals(payload):
-        if nal and nal[0] & 31 == _SEI:
-            for kind, data in _sei_messages(_unescape(nal[1:])):
+        header = next((header for header in _SEI_HEADERS.values() if nal.startswith(header)), None)
+        if header:
+            for kind, data in _sei_messages(_unescape(nal[len(header) :])):
                 if kind == _USER_DATA_UNREGISTERED and data.startswith(COUNTER_UUID):
                     return _parse(data)
     return None

@@ -28,6 +28,7 @@ class Announcement:
     name: str
     model: str
     xaddr: str
+    profiles: tuple[str, ...] = ("Streaming",)
 
 
 class DiscoveryResponder(asyncio.DatagramProtocol):
@@ -99,10 +100,9 @@ def _group_listener(host: str, port: int) -> socket.socket:
 def build_probe_match(camera: Announcement, relates_to: str) -> bytes:
     """A ProbeMatches message with one match. The address of a camera is the same UUID at every start."""
     endpoint = uuid.uuid5(uuid.NAMESPACE_URL, f"camera-farm/{camera.camera_id}")
-    scopes = (
-        f"onvif://www.onvif.org/name/{quote(camera.name)} onvif://www.onvif.org/hardware/{quote(camera.model)} "
-        "onvif://www.onvif.org/Profile/Streaming"
-    )
+    names = [f"name/{quote(camera.name)}", f"hardware/{quote(camera.model)}"]
+    names += [f"Profile/{profile}" for profile in camera.profiles]
+    scopes = " ".join(f"onvif://www.onvif.org/{name}" for name in names)
     return (
         '<?xml version="1.0" encoding="UTF-8"?><s:Envelope xmlns:s="http://www.w3.org/2003/05/soap-envelope" '
         'xmlns:a="http://schemas.xmlsoap.org/ws/2004/08/addressing" '

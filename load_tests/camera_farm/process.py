@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -18,8 +19,20 @@ _START_TIMEOUT_S: Final = 120.0
 _STOP_TIMEOUT_S: Final = 5.0
 
 
+def option_flags(options: Mapping[str, object]) -> list[str]:
+    """Options of the command line by their names: `fault=["cam-1:drop@5"]`, `metadata="on"`; True is a bare flag."""
+    flags: list[str] = []
+    for name, value in options.items():
+        flag = "--" + name.replace("_", "-")
+        if isinstance(value, (list, tuple)):
+            flags += [f"{flag}={one}" for one in value]
+        else:
+            flags.append(flag if value is True else f"{flag}={value}")
+    return flags
+
+
 class FarmProcess:
-    """`async with FarmProcess(cameras=2, mode="load", gop=0.5) as farm:`; options are those of the command line.
+    """`async with FarmProcess(cameras=2, mode="load", gop=0.5) as farm:`; options: see `option_flags`.
 
     `cameras` are dictionaries as the control door gives them, from the moment of entering; ask again with
     `await farm.camera(id)` or `await farm.refresh()`.
@@ -27,9 +40,7 @@ class FarmProcess:
 
     def __init__(self, cameras: int = 1, mode: str = "load", **options: object) -> None:
         self._arguments = ["--cameras", str(cameras), "--mode", mode]
-        for name, value in options.items():
-            flag = "--" + name.replace("_", "-")
-            self._arguments += [flag] if value is True else [f"{flag}={value}"]
+        self._arguments += option_flags(options)
         self.ready: dict[str, Any] = {}
         self.cameras: list[dict[str, Any]] = []
         self.key = b""
@@ -105,19 +116,26 @@ class FarmProcess:
             return state
 
     async def fault(self, camera_id: str, kind: str, **options: object) -> dict[str, Any]:
-        """Makes something go wrong with a camera: see `farm.FAULTS`."""
-        url = f"{self.control_url}/cameras/{camera_id}/fault"
-        async with self._http.post(url, json={"kind": kind, **options}) as answer:
+        """Makes something go wrong with a camera: see `faults.FAULTS`."""
+        return await self._order(f"/cameras/{camera_id}/fault", {"kind": kind, **options})
+
+    async def event(self, camera_id: str, topic: str, state: bool = True) -> dict[str, Any]:
+        """Something happens before a camera, or is over: see `events.TOPICS`."""
+        return await self._order(f"/cameras/{camera_id}/event", {"topic": topic, "state": state})
+
+    async def _order(self, path: str, wish: dict[str, Any]) -> dict[str, Any]:
+        async with self._http.post(self.control_url + path, json=wish) as answer:
             answer.raise_for_status()
             state: dict[str, Any] = await answer.json()
             return state
 
-    def url(self, camera_id: str, stream: str = "main", *, credentials: bool = False) -> str:
-        """The RTSP URL of a stream; with credentials for tools that want them inside."""
-        url: str = next(camera for camera in self.cameras if camera["id"] == camera_id)["streams"][stream]["url"]
+    def url(self, camera_id: str, stream: str = "main", *, credentials: bool = False, tls: bool = False) -> str:
+        """The RTSP or RTSPS URL of a stream; with credentials for tools that want them inside."""
+        camera = next(camera for camera in self.cameras if camera["id"] == camera_id)
+        url: str = camera["rtsps_urls"][stream] if tls else camera["streams"][stream]["url"]
         if not credentials:
             return url
-        return url.replace("rtsp://", f"rtsp://{quote(self.username)}:{quote(self.password)}@", 1)
+        return url.replace("://", f"://{quote(camera['username'])}:{quote(camera['password'])}@", 1)
 
 
 def expected_counters(log: dict[str, Any], *, from_keyframe: bool = True) -> list[int]:

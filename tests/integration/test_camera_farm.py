@@ -3,105 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import itertools
-import json
+import base64
 import re
 import struct
 import time
-from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
 from load_tests.camera_farm.counters import Counter, read_audio_counter, read_counters, verify
 from load_tests.camera_farm.process import FarmProcess, expected_counters
 from load_tests.media import join_avcc
+from tests.integration.farm_client import (
+    OPEN,
+    SMALL,
+    ffprobe,
+    pulling,
+    run,
+    steps,
+    timestamps,
+    udp_track,
+    until,
+)
 
-SMALL = {"width": 320, "height": 180, "rate": 25, "bitrate": 300, "gop": 1.0}
+TT = "{http://www.onvif.org/ver10/schema}"
 START_CODE = re.compile(rb"\x00\x00\x00?\x01")
-
-
-async def run(*command: str, timeout_s: float = 30) -> tuple[int, bytes, str]:
-    """Status, standard output and standard error of a program."""
-    pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe, stdin=asyncio.subprocess.DEVNULL)
-    try:
-        async with asyncio.timeout(timeout_s):
-            out, err = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    return process.returncode or 0, out, err.decode()
-
-
-async def ffprobe(url: str) -> tuple[int, list[dict[str, Any]], str]:
-    options = ("-v", "warning", "-rtsp_transport", "tcp", "-show_streams", "-of", "json")
-    status, out, err = await run("ffprobe", *options, url)
-    return status, json.loads(out or b"{}").get("streams", []), err
-
-
-async def until(condition: Callable[[dict[str, Any]], bool], farm: FarmProcess, camera: str) -> dict[str, Any]:
-    """The first state of a camera for which the condition holds."""
-    async with asyncio.timeout(10):
-        while not condition(state := await farm.camera(camera)):  # noqa: ASYNC110 - its process has no event for us
-            await asyncio.sleep(0.02)
-    return state
-
-
-class Puller:
-    """The least of an RTSP client: it asks, and keeps every byte that comes."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, url: str) -> None:
-        self.reader, self.writer, self.url = reader, writer, url
-        self.received = bytearray()
-
-    async def ask(self, method: str, path: str = "", *headers: str) -> str:
-        lines = [f"{method} {self.url}{path} RTSP/1.0", "CSeq: 1", *headers]
-        self.writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
-        async with asyncio.timeout(5):
-            head = (await self.reader.readuntil(b"\r\n\r\n")).decode()
-            length = re.search(r"Content-Length: (\d+)", head)
-            return head + (await self.reader.readexactly(int(length[1]))).decode() if length else head
-
-    async def play(self) -> None:
-        await self.ask("DESCRIBE")
-        head = await self.ask("SETUP", "/trackID=0", "Transport: RTP/AVP/TCP;unicast;interleaved=0-1")
-        session = "Session: " + head.split("Session: ")[1].split(";")[0]
-        await self.ask("SETUP", "/trackID=1", "Transport: RTP/AVP/TCP;unicast;interleaved=2-3", session)
-        await self.ask("PLAY", "", session)
-
-    async def receive(self, seconds: float) -> bool:
-        """Collects for a while; False as soon as the camera has closed."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                while data := await self.reader.read(65536):
-                    self.received += data
-                return False
-        return True
-
-    def packets(self, channel: int) -> list[bytes]:
-        found, at = [], 0
-        while at + 4 <= len(self.received) and self.received[at] == 0x24:
-            size = int.from_bytes(self.received[at + 2 : at + 4], "big")
-            if self.received[at + 1] == channel and at + 4 + size <= len(self.received):
-                found.append(bytes(self.received[at + 4 : at + 4 + size]))
-            at += 4 + size
-        return found
-
-
-@contextlib.asynccontextmanager
-async def pulling(url: str) -> AsyncIterator[Puller]:
-    host, port = url.split("/")[2].split(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    try:
-        yield Puller(reader, writer, url)
-    finally:
-        writer.close()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
 
 
 def counters_of(annexb: bytes) -> list[Counter]:
@@ -120,13 +48,15 @@ async def test_ffprobe_reads_both_streams_of_a_demo_camera_without_complaint(aud
             assert sound["codec_name"] == {"pcma": "pcm_alaw", "aac": "aac"}[audio]
 
 
+@pytest.mark.parametrize("codec", ["h264", "h265"])
 @pytest.mark.parametrize("mode", ["load", "demo"])
-async def test_ffmpeg_copies_every_access_unit_once_in_order_and_signed(mode: str, tmp_path: Path) -> None:
+async def test_ffmpeg_copies_every_access_unit_once_in_order_and_signed(mode: str, codec: str, tmp_path: Path) -> None:
     options = SMALL if mode == "load" else {}
-    async with FarmProcess(cameras=1, mode=mode, audio="none", **options) as farm:
-        file = tmp_path / "copy.h264"
+    async with FarmProcess(cameras=1, mode=mode, codec=codec, audio="none", **options) as farm:
+        file = tmp_path / "copy"
         url = farm.url("cam-1", credentials=True)
-        copy = ("-v", "error", "-rtsp_transport", "tcp", "-i", url, "-t", "3", "-c", "copy", "-f", "h264", str(file))
+        form = {"h264": "h264", "h265": "hevc"}[codec]
+        copy = ("-v", "error", "-rtsp_transport", "tcp", "-i", url, "-t", "3", "-c", "copy", "-f", form, str(file))
         status, _, complaints = await run("ffmpeg", *copy)
         assert (status, complaints) == (0, "")
         found = counters_of(file.read_bytes())
@@ -147,11 +77,9 @@ async def test_ffmpeg_decodes_what_a_camera_sends(tmp_path: Path) -> None:
         assert await run("ffmpeg", *command) == (0, b"", "")
 
 
-async def test_audio_of_a_load_camera_is_counted() -> None:
-    async with (
-        FarmProcess(cameras=2, audio="pcma", rtsp_auth="none", **SMALL) as farm,
-        pulling(farm.url("cam-2")) as one,
-    ):
+@pytest.mark.parametrize("audio", ["pcma", "pcmu"])
+async def test_audio_of_a_load_camera_is_counted(audio: str) -> None:
+    async with FarmProcess(cameras=2, audio=audio, **OPEN) as farm, pulling(farm.url("cam-2")) as one:
         await one.play()
         await one.receive(1.0)
         counters = [read_audio_counter(packet[12:]) for packet in one.packets(2)]
@@ -162,7 +90,7 @@ async def test_audio_of_a_load_camera_is_counted() -> None:
 
 
 async def test_a_sender_report_comes_early_and_tells_the_time() -> None:
-    async with FarmProcess(cameras=1, rtsp_auth="none", **SMALL) as farm, pulling(farm.url("cam-1")) as one:
+    async with FarmProcess(cameras=1, **OPEN) as farm, pulling(farm.url("cam-1")) as one:
         await one.play()
         await one.receive(0.8)
         [report] = one.packets(1)
@@ -170,21 +98,16 @@ async def test_a_sender_report_comes_early_and_tells_the_time() -> None:
         assert abs(whole + fraction / 2**32 - 2_208_988_800 - time.time()) < 2
 
 
-@pytest.mark.parametrize("scheme", ["digest", "basic"])
-async def test_a_wrong_password_is_refused(scheme: str) -> None:
-    async with FarmProcess(cameras=1, mode="demo", rtsp_auth=scheme) as farm:
-        assert (await ffprobe(farm.url("cam-1", credentials=True)))[0] == 0
-        status, _, complaints = await ffprobe(farm.url("cam-1", credentials=True).replace(":camera-farm@", ":wrong@"))
-        assert status != 0
-        assert "401" in complaints
-        await farm.fault("cam-1", "wrong_password")
-        assert "401" in (await ffprobe(farm.url("cam-1", credentials=True)))[2]
-        await farm.fault("cam-1", "wrong_password", on=False)
-        assert (await ffprobe(farm.url("cam-1", credentials=True)))[0] == 0
+async def test_a_camera_without_rtcp_sends_none() -> None:
+    async with FarmProcess(cameras=1, rtcp="off", **OPEN) as farm, pulling(farm.url("cam-1")) as one:
+        await one.play()
+        await one.receive(0.8)
+        assert len(one.packets(0)) > 10
+        assert one.packets(1) == one.packets(3) == []
 
 
 async def test_sessions_are_counted_per_stream() -> None:
-    async with FarmProcess(cameras=1, rtsp_auth="none", **SMALL) as farm:
+    async with FarmProcess(cameras=1, **OPEN) as farm:
         async with pulling(farm.url("cam-1")) as one, pulling(farm.url("cam-1")) as two:
             await one.play()
             await two.play()
@@ -195,90 +118,115 @@ async def test_sessions_are_counted_per_stream() -> None:
         main = state["streams"]["main"]
         assert (main["sessions_total"], main["sessions_most"]) == (2, 2)
         assert all(log["ended_us"] for log in main["sessions"])
+        assert main["transports"]["tcp"]["sessions"] == 2
+        assert main["transports"]["tcp"]["bytes"] == main["bytes_sent"] > 0
+        assert main["transports"]["tcp"]["packets"] == sum(log["packets"] for log in main["sessions"]) > 0
 
 
-async def test_a_client_that_falls_silent_is_dropped_and_one_that_keeps_alive_is_not() -> None:
-    async with (
-        FarmProcess(cameras=1, rtsp_auth="none", session_timeout=1, **SMALL) as farm,
-        pulling(farm.url("cam-1")) as silent,
-        pulling(farm.url("cam-1")) as alive,
-    ):
-        await silent.play()
-        await alive.play()
-        gone = asyncio.create_task(silent.receive(10))
-        while not gone.done():
-            alive.writer.write(f"GET_PARAMETER {alive.url} RTSP/1.0\r\nCSeq: 2\r\n\r\n".encode())
-            await alive.receive(0.3)
-        assert not await gone
-        assert await alive.receive(0.3)
-
-
-async def test_faults_befall_the_stream_and_the_log_says_so() -> None:
-    async with FarmProcess(cameras=1, rtsp_auth="none", audio="none", **SMALL) as farm:
-        async with pulling(farm.url("cam-1")) as one:
-            await one.ask("DESCRIBE")
-            head = await one.ask("SETUP", "/trackID=0", "Transport: RTP/AVP/TCP;unicast;interleaved=0-1")
-            await one.ask("PLAY", "", "Session: " + head.split("Session: ")[1].split(";")[0])
-            await one.receive(0.3)
-            await farm.fault("cam-1", "lose", packets=1)
-            await until(lambda state: bool(state["streams"]["main"]["sessions"][0]["damaged"]), farm, "cam-1")
-            await farm.fault("cam-1", "stall")
-            await until(lambda state: bool(state["streams"]["main"]["sessions"][0]["left_out"]), farm, "cam-1")
-            await farm.fault("cam-1", "stall", on=False)
-            before = (await farm.camera("cam-1"))["streams"]["main"]["units_sent"]
-            await until(lambda state: state["streams"]["main"]["units_sent"] > before + 2, farm, "cam-1")
-            await farm.fault("cam-1", "junk", bytes=999)
-            await farm.fault("cam-1", "drop")
-            assert not await one.receive(5)
-        sequences = [int.from_bytes(packet[2:4], "big") for packet in one.packets(0)]
-        steps = [(later - earlier) & 0xFFFF for earlier, later in itertools.pairwise(sequences)]
-        # One packet was lost on the way; what was left out while stalled never took a number.
-        assert sorted(set(steps)) == [1, 2]
-        assert steps.count(2) == 1
+async def test_a_metadata_track_tells_states_at_first_and_then_each_event_at_its_time() -> None:
+    async with FarmProcess(cameras=1, metadata="on", audio="none", **OPEN) as farm, pulling(farm.url("cam-1")) as one:
+        await one.play((0, 2))
+        await farm.event("cam-1", "motion")
+        await one.receive(1.2)
+        found = [ElementTree.fromstring(document) for document in documents(one.packets(4))]  # noqa: S314 - our own
+        events = [event for document in found for event in document.iter(f"{TT}Message")]
+        assert [event.get("PropertyOperation") for event in events] == ["Initialized"] * 6 + ["Changed"]
+        motion = events[-1].find(f"{TT}Data/{TT}SimpleItem")
+        assert motion is not None
+        assert motion.attrib == {"Name": "IsMotion", "Value": "true"}
+        happened_at = datetime.fromisoformat(events[-1].get("UtcTime") or "")
+        assert abs((datetime.now(UTC) - happened_at).total_seconds()) < 5
+        assert sum(len(list(document.iter(f"{TT}Frame"))) for document in found) >= 2
         [log] = (await farm.camera("cam-1"))["streams"]["main"]["sessions"]
-        held_back = sum(end - start + 1 for start, end in log["left_out"])
-        assert log["video_count"] == log["last"] - log["first"] + 1 - held_back
+        assert log["metadata_count"] >= len(found)
 
 
-async def test_junk_breaks_the_framing() -> None:
-    async with FarmProcess(cameras=1, rtsp_auth="none", **SMALL) as farm, pulling(farm.url("cam-1")) as one:
-        await one.play()
-        await one.receive(0.3)
-        await farm.fault("cam-1", "junk", bytes=999)
-        await one.receive(0.5)
-        clean = sum(4 + len(packet) for channel in range(4) for packet in one.packets(channel))
-        assert clean < len(one.received) - 999
+def documents(packets: list[bytes]) -> list[bytes]:
+    """The marker ends a document."""
+    found, piece = [], b""
+    for packet in packets:
+        piece += packet[12:]
+        if packet[1] & 0x80:
+            found.append(piece)
+            piece = b""
+    return found
 
 
-async def test_a_resolution_change_begins_with_new_parameter_sets() -> None:
-    async with FarmProcess(cameras=1, mode="demo", audio="none") as farm:
-        url = farm.url("cam-1", credentials=True)
-        sizes = ("-show_entries", "frame=width", "-of", "csv=p=0")
-        looking = asyncio.create_task(
-            run("ffprobe", "-v", "error", "-rtsp_transport", "tcp", *sizes, "-read_intervals", "%+4", url)
-        )
-        await until(lambda state: state["streams"]["main"]["units_sent"] > 20, farm, "cam-1")
-        await farm.fault("cam-1", "resolution_change")
-        _, out, _ = await looking
-        assert list(dict.fromkeys(out.decode().replace(",", "").split())) == ["640", "320"]
+async def test_motion_comes_and_goes_by_itself_where_it_is_told_to() -> None:
+    async with FarmProcess(cameras=1, motion_every=0.3, motion_for=0.1, **OPEN) as farm:
+        await until(lambda state: state["events"]["states"]["motion"], farm, "cam-1")
+        await until(lambda state: not state["events"]["states"]["motion"], farm, "cam-1")
 
 
-async def test_an_offline_camera_refuses_connections_until_it_is_online_again() -> None:
-    async with FarmProcess(cameras=1, mode="demo") as farm:
-        url = farm.url("cam-1", credentials=True)
-        await farm.fault("cam-1", "offline")
-        assert "Connection refused" in (await ffprobe(url))[2]
-        await farm.fault("cam-1", "online")
-        assert (await ffprobe(url))[0] == 0
-        assert farm.url("cam-1", credentials=True) == url
+@pytest.mark.parametrize("rate", [1, 5])
+async def test_a_slow_camera_sends_whole_pictures_in_their_time(rate: int) -> None:
+    options = {**OPEN, "rate": rate, "audio": "none"}
+    async with FarmProcess(cameras=1, **options) as farm, pulling(farm.url("cam-1")) as one:
+        await one.play((0,))
+        await one.receive(2.5)
+        times = list(dict.fromkeys(timestamps(one.packets(0))))
+        assert len(times) in (int(2.5 * rate), int(2.5 * rate) + 1)
+        assert all(abs(step - 90_000 // rate) <= 1 for step in steps(times, 1 << 32))
 
 
-async def test_a_refused_status_is_answered_as_asked() -> None:
-    async with FarmProcess(cameras=1, mode="demo") as farm:
-        await farm.fault("cam-1", "503")
-        assert "503" in (await ffprobe(farm.url("cam-1", credentials=True)))[2]
-        await farm.fault("cam-1", "status", status="454 Session Not Found")
-        assert "454" in (await ffprobe(farm.url("cam-1", credentials=True)))[2]
+async def test_a_camera_may_claim_more_pictures_than_it_sends() -> None:
+    options = {**OPEN, "rate": 21, "declared_rate": 25, "audio": "none"}
+    async with FarmProcess(cameras=1, **options) as farm, pulling(farm.url("cam-1")) as one:
+        assert "a=framerate:25" in await one.ask("DESCRIBE")
+        await one.play((0,))
+        await one.receive(2.0)
+        times = list(dict.fromkeys(timestamps(one.packets(0))))
+        assert 39 <= len(times) <= 44
+        assert all(abs(step - 90_000 / 21) <= 1 for step in steps(times, 1 << 32))
+
+
+async def test_pictures_without_a_marker() -> None:
+    async with FarmProcess(cameras=1, marker="off", audio="none", **OPEN) as farm, pulling(farm.url("cam-1")) as one:
+        await one.play((0,))
+        await one.receive(0.6)
+        assert len(one.packets(0)) > 10
+        assert not any(packet[1] & 0x80 for packet in one.packets(0))
+
+
+async def test_packets_are_sent_all_at_once_or_spread_over_the_interval() -> None:
+    spread_s: dict[str, float] = {}
+    for pacing in ("burst", "packet"):
+        options = {**OPEN, "rate": 5, "bitrate": 700, "pacing": pacing, "audio": "none"}
+        async with FarmProcess(cameras=1, **options) as farm, pulling(farm.url("cam-1")) as one, udp_track() as track:
+            await one.play((0,), track.transport)
+            await track.until(60)
+            times = timestamps(track.rtp)
+            second = [at for at, time in zip(track.arrived, times, strict=True) if time == sorted(set(times))[1]]
+            spread_s[pacing] = second[-1] - second[0]
+    assert spread_s["burst"] < spread_s["packet"] / 2
+    assert 0.1 < spread_s["packet"] < 0.25
+
+
+@pytest.mark.parametrize(("sets", "in_band"), [("same", True), ("other", True), ("none", True), ("same", False)])
+async def test_parameter_sets_of_sdp_and_stream(sets: str, in_band: bool) -> None:
+    options = {**OPEN, "sdp_sets": sets, "in_band_sets": "on" if in_band else "off", "audio": "none"}
+    async with FarmProcess(cameras=1, **options) as farm, pulling(farm.url("cam-1")) as one:
+        found = re.search(r"sprop-parameter-sets=([^,]+),", await one.ask("DESCRIBE"))
+        await one.play((0,))
+        await one.receive(1.2)
+        # SPS and PPS share a STAP-A, in which the SPS comes first, behind its size.
+        sent = {
+            packet[15 : 15 + packet[14]] for packet in one.packets(0) if packet[12] & 31 == 24 and packet[15] & 31 == 7
+        }
+        assert bool(sent) == in_band
+        assert (found is None) == (sets == "none")
+        if found is not None and in_band:
+            assert (base64.b64decode(found[1]) in sent) == (sets == "same")
+
+
+async def test_a_camera_of_its_own_among_others() -> None:
+    changes = ["cam-2..3:codec=h265,audio=opus,rtsp-auth=digest,basic", "cam-3:password=other"]
+    async with FarmProcess(cameras=3, set=changes, **SMALL) as farm:
+        state = {camera["id"]: camera for camera in await farm.refresh()}
+        assert [state[f"cam-{number}"]["streams"]["main"]["codec"] for number in (1, 2, 3)] == ["h264", "h265", "h265"]
+        assert state["cam-3"]["password"] == "other"
+        _, (video, sound), _ = await ffprobe(farm.url("cam-3", credentials=True))
+        assert (video["codec_name"], sound["codec_name"]) == ("hevc", "opus")
 
 
 async def test_a_killed_test_leaves_no_farm_behind() -> None:

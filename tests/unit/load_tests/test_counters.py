@@ -13,10 +13,15 @@ from load_tests.camera_farm.counters import (
     read_counters,
     verify,
 )
+from load_tests.camera_farm.tracks.shapes import VideoCodec
 from load_tests.media import join_avcc
 
 KEY = bytes(range(32))
 RUN = "0011223344556677"
+UNITS_AROUND = {
+    VideoCodec.H264: (b"\x67\x42", b"\x65\x88\x80"),
+    VideoCodec.H265: (b"\x42\x01\x01", b"\x26\x01\xaf\x06\x05\x80"),
+}
 
 
 @given(
@@ -24,9 +29,14 @@ RUN = "0011223344556677"
     wall_us=st.integers(0, 2**64 - 1),
     keyframe=st.booleans(),
     key=st.binary(min_size=1),
+    codec=st.sampled_from(VideoCodec),
 )
-def test_what_was_signed_is_read_back_and_verified(counter: int, wall_us: int, keyframe: bool, key: bytes) -> None:
-    unit = join_avcc([b"\x67\x42", make_sei(key, "cam-1/main", RUN, counter, keyframe, wall_us), b"\x65\x88\x80"])
+def test_what_was_signed_is_read_back_and_verified(
+    counter: int, wall_us: int, keyframe: bool, key: bytes, codec: VideoCodec
+) -> None:
+    sei = CounterSigner(key, "cam-1/main", RUN, codec).sei(counter, keyframe, wall_us)
+    sets, picture = UNITS_AROUND[codec]
+    unit = join_avcc([sets, sei, picture])
     found = read_counters(unit)
     assert found is not None
     assert (found.camera, found.run, found.counter) == ("cam-1/main", RUN, counter)
@@ -65,6 +75,13 @@ def test_a_unit_without_a_counter_has_none() -> None:
 def test_a_signer_makes_what_make_sei_makes() -> None:
     signer = CounterSigner(KEY, "cam-2/sub", RUN)
     assert signer.sei(7, True, 8) == make_sei(KEY, "cam-2/sub", RUN, 7, True, 8)
+
+
+def test_h265_carries_it_in_a_prefix_sei() -> None:
+    sei = CounterSigner(KEY, "cam-2/sub", RUN, VideoCodec.H265).sei(7, True, 8)
+    assert sei[0] >> 1 == 39
+    assert sei[1] == 1
+    assert sei[2:] == make_sei(KEY, "cam-2/sub", RUN, 7, True, 8)[1:]
 
 
 def test_audio_counters_name_the_camera() -> None:

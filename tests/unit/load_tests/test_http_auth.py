@@ -26,6 +26,22 @@ def test_the_example_of_rfc_2617_is_accepted(auth: Authenticator) -> None:
     assert auth.accepts(RFC_ANSWER, "GET", "/dir/index.html")
 
 
+def test_the_example_of_rfc_7616_is_accepted_and_told_from_md5(monkeypatch: pytest.MonkeyPatch) -> None:
+    nonce = "7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v"
+    monkeypatch.setattr(http_auth.secrets, "token_hex", lambda _size: nonce)
+    answer = (
+        f'Digest username="Mufasa", realm="http-auth@example.org", uri="/dir/index.html", algorithm=SHA-256, '
+        f'nonce="{nonce}", nc=00000001, cnonce="f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ", qop=auth, '
+        'response="753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1"'
+    )
+    account = ("http-auth@example.org", "Mufasa", "Circle of Life")
+    auth = Authenticator(*account, schemes=("digest-sha256", "digest"), qop=True)
+    assert auth.accepts(answer, "GET", "/dir/index.html")
+    assert not auth.accepts(answer.replace("SHA-256", "MD5"), "GET", "/dir/index.html")
+    assert not Authenticator(*account, schemes=("digest",), qop=True).accepts(answer, "GET", "/dir/index.html")
+    assert ["algorithm=SHA-256" in challenge for challenge in auth.challenges("")] == [True, False]
+
+
 @pytest.mark.parametrize(
     "broken",
     [

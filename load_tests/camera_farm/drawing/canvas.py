@@ -13,7 +13,7 @@ from typing import Final
 
 import av
 
-from load_tests.camera_farm import font
+from load_tests.camera_farm.drawing import font
 
 SCENE_WIDTH: Final = 640
 SCENE_HEIGHT: Final = 360

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from load_tests.camera_farm.canvas import SCENE_WIDTH, Canvas
+from load_tests.camera_farm.drawing.canvas import SCENE_WIDTH, Canvas
 
 Painter = Callable[[Canvas, float, float], None]
 """Draws the thing with its anchor at x, y of a canvas."""

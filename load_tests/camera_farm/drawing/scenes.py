@@ -12,11 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from load_tests.camera_farm.canvas import SCENE_WIDTH, Canvas, Colour, mix
-from load_tests.camera_farm.rtp_unit import RtpUnit, pack_unit
-from load_tests.camera_farm.sprites import Sprite, SpriteSheet
-from load_tests.camera_farm.streams import VideoShape
-from load_tests.media import H264Encoder, split_avcc
+from load_tests.camera_farm.drawing.canvas import SCENE_WIDTH, Canvas, Colour, mix
+from load_tests.camera_farm.drawing.sprites import Sprite, SpriteSheet
+from load_tests.camera_farm.tracks.clips import live_encoder
+from load_tests.camera_farm.tracks.rtp_unit import RtpUnit, pack_unit
+from load_tests.camera_farm.tracks.shapes import VideoShape
+from load_tests.media import encode_jpeg, split_avcc
 
 Mover = Callable[[Canvas, float], None]
 
@@ -40,7 +41,7 @@ class LiveSource:
     """Draws and encodes a stream while somebody watches it."""
 
     def __init__(self, scene: Scene, name: str, shape: VideoShape) -> None:
-        self.shape = shape
+        self.shape = self._whole = shape
         self._scene, self._name = scene, name
         self._pending: VideoShape | None = None
         self._set_shape(shape)
@@ -49,15 +50,15 @@ class LiveSource:
         self.shape = shape
         self._backdrop = draw_backdrop(self._scene, shape.width, shape.height)
         self.restart()
-        sps, pps = self._encode(0, 0).parameter_sets[:2]
-        self.parameter_sets = (sps, pps)
+        self.parameter_sets = self._encode(0, 0).parameter_sets
         self.restart()
 
     def restart(self) -> None:
         """A fresh encoder: its first unit is a keyframe."""
-        shape = self.shape
-        gop = max(1, round(shape.gop_s * shape.rate))
-        self._encoder = H264Encoder(shape.width, shape.height, shape.rate, shape.bitrate_kbps, gop, "ultrafast")
+        self._encoder = live_encoder(self.shape)
+
+    def request_keyframe(self) -> None:
+        self.restart()
 
     def unit(self, index: int, wall_us: int) -> RtpUnit:
         if self._pending is not None:
@@ -66,16 +67,22 @@ class LiveSource:
         return self._encode(index, wall_us)
 
     def _encode(self, index: int, wall_us: int) -> RtpUnit:
-        canvas = draw_scene(self._scene, self._backdrop, index / self.shape.rate, wall_us)
+        shape = self.shape
+        canvas = draw_scene(self._scene, self._backdrop, index / shape.rate, wall_us)
         picture = canvas.picture()
         picture.pts = index
-        return pack_unit(split_avcc(self._encoder.encode(picture)))
+        nals = split_avcc(self._encoder.encode(picture))
+        return pack_unit(nals, shape.codec, marker=shape.marker, in_band_sets=shape.in_band_sets)
 
     def prepare_resolution_change(self) -> None:
         """Small pictures are drawn fast enough to change on the spot."""
 
     def change_resolution(self) -> None:
-        self._pending = self.shape.halved()
+        self._pending = self._whole.halved() if self.shape == self._whole else self._whole
+
+    def snapshot(self) -> bytes:
+        now_s = time.time()
+        return encode_jpeg(draw_scene(self._scene, self._backdrop, now_s, int(now_s * 1_000_000)).picture())
 
 
 def draw_backdrop(scene: Scene, width: int, height: int) -> Canvas:

@@ -1,0 +1,1 @@
+"""The demo's pictures: scenes drawn with nothing but bytes."""
