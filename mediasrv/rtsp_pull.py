@@ -105,6 +105,13 @@ class RtspPull:
                 if silent is None:
                     raise
                 order = (silent.transport,)  # the only one there is: as patient as with a stall
+            except CameraError as error:
+                if error.code == "credentials_missing" and self._source.username:
+                    raise CameraError(
+                        f"The camera redirects to {target.host}, which asks for the password and may not have it.",
+                        code=error.code,
+                    ) from error
+                raise
 
     def _order(self, target: Target) -> tuple[str, ...]:
         """Media beside a secured connection would go in the clear."""

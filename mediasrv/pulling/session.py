@@ -227,7 +227,7 @@ class PullSession:
                 self._transports = (transport,)
                 self._track_urls.append(url)
                 return
-        raise TransportRefused(" or ".join(self._transports).upper())
+        raise TransportRefused(" or ".join(transport.upper() for transport in self._transports))
 
     async def _offer_tcp(self, url: str, media: MediaDescription, sink: Sink) -> bool:
         """Interleaved, on the channels that the camera gives. False where it does not want that."""
