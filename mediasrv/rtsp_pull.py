@@ -8,6 +8,7 @@ caller's.
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import logging
 import re
@@ -53,7 +54,8 @@ class RtspSource:
 
 
 class RtspPull:
-    """One stream, over one connection at a time. `stop_reason` is what ends the session if `run` is cancelled."""
+    """One stream, over one connection at a time. `stop_reason` is what ends the session if `run` is cancelled;
+    `connected` is set once a host has taken the connection."""
 
     def __init__(
         self,
@@ -66,9 +68,10 @@ class RtspPull:
         gate: HandshakeGate | None = None,
     ) -> None:
         self.stop_reason = "server_down"
+        self.connected = asyncio.Event()
         self._source = source
         self._settings = settings
-        self._context = PullContext(mountpoint, new_session, clock, settings, gatherer, gate)
+        self._context = PullContext(mountpoint, new_session, clock, settings, gatherer, self.connected.set, gate)
         self._session: PullSession | None = None
 
     @property

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import logging
 import secrets
 from collections.abc import Sequence
 from typing import Any, Final
 
-from mediasrv.cameras.drivers import CameraDrivers, Login, Puller
+from mediasrv.cameras.drivers import CameraDrivers, Login, Puller, Way
+from mediasrv.cameras.hosts import Hosts
 from mediasrv.cameras.supervisor import StreamSupervisor
 from mediasrv.cameras.views import CameraChanges, CameraView, NewCamera, Pick, Profile, StreamView
 from mediasrv.catalogue import Catalogue
@@ -76,6 +78,7 @@ class Cameras:
         self._clock = clock
         self._settings = settings
         self._cell = cell
+        self._hosts = Hosts(clock, settings)
         self._cameras: dict[str, _Camera] = {}
         self._changing = asyncio.Lock()
         self._group: asyncio.TaskGroup | None = None
@@ -254,6 +257,7 @@ class Cameras:
                 self._hub.mountpoint(camera.ref(stream)),
                 lambda mountpoint: self._connect(camera, mountpoint),
                 on_demand=stream is StreamName.SUB,
+                host=self._hosts.of(camera.row["address"]),
                 failed=lambda ref, error: self._stream_failed(camera, ref, error),
                 clock=self._clock,
                 settings=self._settings,
@@ -280,7 +284,8 @@ class Cameras:
         pick = profile.pick(mountpoint.ref.stream)
         if pick is None:
             raise CameraError("The camera offers no substream.", code="no_profile")
-        return self._drivers.pull(pick.url, login, mountpoint, lambda: self._new_session(camera, mountpoint.ref))
+        new_session = functools.partial(self._new_session, camera, mountpoint.ref)
+        return self._drivers.pull(pick.url, login, _way(camera), mountpoint, new_session)
 
     async def _profile(self, camera: _Camera, login: Login) -> Profile:
         async with camera.reading:  # main and sub share one reading
@@ -308,6 +313,7 @@ class Cameras:
         puller = self._drivers.pull(
             url,
             login,
+            Way(),
             mountpoint,
             lambda: Session("probe", mountpoint.ref, 0, self._clock.wall_us(), self._clock.monotonic()),
         )
@@ -363,6 +369,11 @@ class Cameras:
 def _unavailable(supervisor: StreamSupervisor) -> Unavailable:
     why = supervisor.reason or reason("camera_failed")
     return Unavailable(why.sentence, code=why.code)
+
+
+def _way(camera: _Camera) -> Way:
+    learnt = (supervisor.transport for supervisor in camera.supervisors.values())
+    return Way(preferred=next((transport for transport in learnt if transport), ""))
 
 
 def _offers_sub(profile: Profile | None) -> bool:

@@ -59,13 +59,15 @@ STAMP_US: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class PullContext:
-    """What all connections of a pull share. Without a `gate` handshakes are not bounded."""
+    """What all connections of a pull share. `on_connected` is called once a host has taken the connection. Without a
+    `gate` handshakes are not bounded."""
 
     mountpoint: Mountpoint
     new_session: Callable[[], Session]
     clock: Clock
     settings: PullSettings
     gatherer: Gatherer
+    on_connected: Callable[[], None]
     gate: HandshakeGate | None = None
 
 
@@ -170,6 +172,7 @@ class PullSession:
                 failure.__cause__ = error
                 self._connection = self._new_connection()
                 continue
+            self._context.on_connected()
             self._peer_host = address
             self._peer = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
             return

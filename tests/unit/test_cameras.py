@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
+from mediasrv.backoff import Backoff
 from mediasrv.cameras import Cameras
-from mediasrv.cameras.drivers import CameraDrivers, Login
-from mediasrv.cameras.supervisor import Backoff
+from mediasrv.cameras.drivers import CameraDrivers, Login, Way
+from mediasrv.cameras.supervisor import PASSWORD_TRIES
 from mediasrv.cameras.views import CameraChanges, NewCamera, Pick, Profile, RecordingView
 from mediasrv.catalogue import Catalogue
 from mediasrv.catalogue.migrate import upgrade
@@ -33,16 +34,19 @@ class FakePuller:
     """Goes live at once and stays so until `lose`; or fails at once where the camera has a failure."""
 
     def __init__(self, world: World, url: str, mountpoint: Mountpoint, new_session: Callable[[], Session]) -> None:
-        self.report = SimpleNamespace(video_format=FORMAT, audio_format=None)
+        self.report = SimpleNamespace(video_format=FORMAT, audio_format=None, transport=world.transport)
         self._world, self._url, self._mountpoint, self._new_session = world, url, mountpoint, new_session
         self.lost = asyncio.Event()
+        self.connected = asyncio.Event()
         self.stop_reason = ""
 
     async def run(self) -> None:
         world = self._world
         failure = world.failures.get(self._url)
         if failure is not None:
+            world.attempts.append(self._url)
             raise failure
+        self.connected.set()
         world.running[self._url] = world.running.get(self._url, 0) + 1
         world.most_at_once = max(world.most_at_once, world.running[self._url])
         world.pulls.append(self._url)
@@ -93,6 +97,9 @@ class World:
         self.pullers: dict[str, FakePuller] = {}
         self.most_at_once = 0
         self.logins: list[Login] = []
+        self.ways: list[Way] = []
+        self.attempts: list[str] = []
+        self.transport = "tcp"
         self.readings = 0
         self.device_failure: CameraError | None = None
         self.hub = Hub()
@@ -112,8 +119,11 @@ class World:
         vault = CredentialVault(bytes(32))
         return Cameras(self.hub, self.catalogue, vault, drivers, SystemClock(), SETTINGS, "cell-1")
 
-    def _pull(self, url: str, login: Login, mountpoint: Mountpoint, new_session: Callable[[], Session]) -> FakePuller:
+    def _pull(
+        self, url: str, login: Login, way: Way, mountpoint: Mountpoint, new_session: Callable[[], Session]
+    ) -> FakePuller:
         self.logins.append(login)
+        self.ways.append(way)
         return FakePuller(self, url, mountpoint, new_session)
 
     async def _read_device(self, address: str, login: Login) -> Profile:
@@ -212,6 +222,48 @@ async def test_a_lost_camera_is_tried_again_and_its_outage_is_told_to_the_record
     await until(lambda: stream(world, "gate").state == "live")
     assert stream(world, "gate").reason is None
     assert world.most_at_once == 1
+
+
+async def test_viewers_and_recorders_stay_attached_across_a_reconnect_with_one_discontinuity(world: World) -> None:
+    await world.cameras.add(NewCamera("10.0.0.5", camera_id="gate"), by="admin")
+    ref = StreamRef("gate", StreamName.MAIN)
+    await until(lambda: stream(world, "gate").state == "live")
+    seen: list[tuple[str, str]] = []
+    sink = SimpleNamespace(
+        on_access_unit=lambda unit: seen.append(("unit", unit.session.session_id)),
+        on_part=lambda part: None,
+        on_session_ended=lambda session, reason: seen.append((reason, session.session_id)),
+    )
+    mountpoint = world.hub.mountpoint(ref)
+    mountpoint.subscribe(sink)
+    mountpoint.subscribe_parts(sink)
+    first = mountpoint.session
+    assert first is not None
+    world.pullers["rtsp://10.0.0.5/main"].lost.set()
+    await until(lambda: world.pulls.count("rtsp://10.0.0.5/main") == 2 and stream(world, "gate").state == "live")
+    second = mountpoint.session
+    assert second is not None
+    assert seen == [("camera_lost", first.session_id)] * 2 + [("unit", second.session_id)]
+    assert mountpoint.subscribers == 2
+
+
+async def test_the_transport_that_worked_is_tried_first_the_next_time(world: World) -> None:
+    world.transport = "udp"
+    await world.cameras.add(NewCamera("10.0.0.5", camera_id="gate"), by="admin")
+    await until(lambda: stream(world, "gate").state == "live")
+    world.pullers["rtsp://10.0.0.5/main"].lost.set()
+    await until(lambda: len(world.ways) == 2)
+    assert [way.preferred for way in world.ways] == ["", "udp"]
+
+
+async def test_a_refused_password_is_tried_three_times_and_then_rarely(world: World) -> None:
+    main = "rtsp://10.0.0.5/main"
+    world.failures[main] = CameraError("Refused.", code="credentials_wrong")
+    world.failures["rtsp://10.0.0.6/main"] = CameraError("Refused.", code="rtsp_refused")
+    await world.cameras.add(NewCamera("10.0.0.5", camera_id="gate"), by="admin")
+    await world.cameras.add(NewCamera("10.0.0.6", camera_id="yard"), by="admin")
+    await until(lambda: len(world.attempts) >= 40)
+    assert world.attempts.count(main) == PASSWORD_TRIES
 
 
 async def test_a_driver_that_fails_unexpectedly_does_not_end_the_other_cameras(world: World) -> None:
