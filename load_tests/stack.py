@@ -62,7 +62,7 @@ class CameraFarm:
     def url(self, camera_id: str, stream: str = "main") -> str:
         """The RTSP URL of a stream, login and all."""
         address = next(one["urls"][stream] for one in self.cameras if one["id"] == camera_id)
-        username, password = (quote(word, safe="") for word in self._login)
+        username, password = (quote(word, safe="") for word in self._logins[camera_id])
         return str(address).replace("rtsp://", f"rtsp://{username}:{password}@", 1)
 
     def sessions(self, camera_id: str, stream: str = "main") -> list[dict[str, Any]]:

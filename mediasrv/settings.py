@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import ipaddress
 import os
+import re
 import tomllib
 import types
 import typing
@@ -347,6 +348,8 @@ class CameraEntry:
     place: str = ""
     record: bool = True
     enabled: bool = True
+    transport: str = ""
+    tls_fingerprint: str = ""
 
 
 def load_cameras(path: Path) -> tuple[CameraEntry, ...]:
@@ -376,4 +379,16 @@ def _camera_entry(table: Any, where: str) -> CameraEntry:
         raise SettingsError(
             f"{where}: password must be a reference: env:NAME or file:PATH.", code="settings_secret_plain"
         )
+    if entry.transport and entry.transport not in TRANSPORTS:
+        raise SettingsError(f"{where}: transport must be auto, tcp or udp.")
+    if entry.tls_fingerprint:
+        entry = dataclasses.replace(entry, tls_fingerprint=parse_fingerprint(entry.tls_fingerprint))
     return entry
+
+
+def parse_fingerprint(text: str) -> str:
+    """A SHA-256 fingerprint as 64 small hex digits; colons and blanks between are no matter. Raises SettingsError."""
+    digits = re.sub(r"[:\s]", "", text).lower().removeprefix("sha256")
+    if not re.fullmatch(r"[0-9a-f]{64}", digits):
+        raise SettingsError("A SHA-256 fingerprint has 64 hex digits.")
+    return digits

@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 ENSURE_S: Final = 12.0
 CHECK_S: Final = 10.0
 # A camera that answers so may have changed its addresses or profiles: read them again.
-_READ_AGAIN: Final = frozenset({"stream_not_found", "codec_unsupported", "rtsp_refused"})
+_READ_AGAIN: Final = frozenset({"stream_not_found", "codec_unsupported", "rtsp_refused", "transport_refused"})
 
 
 class _Camera:
@@ -129,8 +129,9 @@ class Cameras:
         login = Login(wish.username, wish.password)
         if wish.kind == "onvif":
             return await self._drivers.read_device(wish.address, login)
-        main = await self._check_url(wish.address, login)
-        sub = await self._check_url(wish.sub_address, login) if wish.sub_address else None
+        way = Way(wish.transport, wish.tls_fingerprint)
+        main = await self._check_url(wish.address, login, way)
+        sub = await self._check_url(wish.sub_address, login, way) if wish.sub_address else None
         return Profile(
             "",
             "",
@@ -221,6 +222,8 @@ class Cameras:
             "max_age_days": None,
             "max_size_bytes": None,
             "profile": dataclasses.asdict(profile),
+            "transport": wish.transport or None,
+            "tls_fingerprint": wish.tls_fingerprint or None,
             "created_us": self._clock.wall_us(),
         }
 
@@ -230,6 +233,10 @@ class Cameras:
             value = getattr(changes, name)
             if value is not None and value != camera.row[name]:
                 values[name] = value
+        for name in ("transport", "tls_fingerprint"):
+            value = getattr(changes, name)
+            if value is not None and (value or None) != camera.row[name]:
+                values[name] = value or None
         if changes.username is not None or changes.password is not None:
             old = self._login(camera)
             username = old.username if changes.username is None else changes.username
@@ -307,13 +314,13 @@ class Cameras:
         if camera.row["record"] and ref.stream is StreamName.MAIN:
             self._drivers.recording.note_outage(ref, self._clock.wall_us(), error.code)
 
-    async def _check_url(self, url: str, login: Login) -> Pick:
+    async def _check_url(self, url: str, login: Login, way: Way) -> Pick:
         """Pulls a plain URL until its format is known, into a mountpoint that nobody else sees."""
         mountpoint = Mountpoint(StreamRef("probe", StreamName.MAIN), 0.48)
         puller = self._drivers.pull(
             url,
             login,
-            Way(),
+            way,
             mountpoint,
             lambda: Session("probe", mountpoint.ref, 0, self._clock.wall_us(), self._clock.monotonic()),
         )
@@ -346,6 +353,8 @@ class Cameras:
             max_size_bytes=row["max_size_bytes"],
             streams={stream: self._stream_view(camera, stream) for stream in StreamName},
             profile=camera.profile,
+            transport=row["transport"],
+            tls_fingerprint=row["tls_fingerprint"],
         )
 
     def _stream_view(self, camera: _Camera, stream: StreamName) -> StreamView:
@@ -373,7 +382,8 @@ def _unavailable(supervisor: StreamSupervisor) -> Unavailable:
 
 def _way(camera: _Camera) -> Way:
     learnt = (supervisor.transport for supervisor in camera.supervisors.values())
-    return Way(preferred=next((transport for transport in learnt if transport), ""))
+    preferred = next((transport for transport in learnt if transport), "")
+    return Way(camera.row["transport"] or "", camera.row["tls_fingerprint"] or "", preferred)
 
 
 def _offers_sub(profile: Profile | None) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import re
 import ssl
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,7 +12,6 @@ from typing import Final
 
 from mediasrv.errors import CameraError
 
-_FINGERPRINT: Final = re.compile(r"[0-9a-f]{64}")
 _EXPIRED: Final = 10
 _NOT_YET_VALID: Final = 9
 _OTHER_NAME: Final = (62, 64)
@@ -53,14 +51,6 @@ class TlsTrust:
             raise CameraError(
                 f"The camera shows another certificate than the pinned one: SHA-256 {shown}.", code="tls_untrusted"
             )
-
-
-def normal_fingerprint(text: str) -> str:
-    """64 small hex digits; colons and blanks between are no matter. Raises ValueError for anything else."""
-    normal = re.sub(r"[:\s]", "", text).lower().removeprefix("sha256")
-    if not _FINGERPRINT.fullmatch(normal):
-        raise ValueError("A SHA-256 fingerprint has 64 hex digits.")
-    return normal
 
 
 def fingerprint_of(connected: ssl.SSLObject) -> str:
