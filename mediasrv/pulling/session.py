@@ -19,7 +19,7 @@ from mediasrv.hub import Mountpoint
 from mediasrv.media.access_unit import Session
 from mediasrv.media.camera_clock import CameraClock
 from mediasrv.media.intake import SECOND_US, Intake
-from mediasrv.media.rtp import NO_RTP, split_parameter_sets
+from mediasrv.media.rtp import split_parameter_sets
 from mediasrv.pulling.address import Target, resolve_allowed
 from mediasrv.pulling.connection import RtspConnection
 from mediasrv.pulling.gate import HandshakeGate
@@ -27,24 +27,21 @@ from mediasrv.pulling.gather import Gatherer
 from mediasrv.pulling.refusals import (
     AGGREGATE_REFUSED,
     OK,
-    TRANSPORT_REFUSED,
     UNAUTHORIZED,
-    TransportRefused,
     connect_failure,
     refusal,
 )
 from mediasrv.pulling.report import PullReport
 from mediasrv.pulling.tls import TlsTrust
 from mediasrv.pulling.tracks import AudioTrack, choose_audio, choose_video
-from mediasrv.pulling.udp import UdpTrack
+from mediasrv.pulling.transports import Tracks
 from mediasrv.pulling.watch import StallWatch
 from mediasrv.settings import PullSettings
-from mediasrv.wire.addresses import is_allowed
-from mediasrv.wire.rtcp import RtcpPacket, SenderReport, ntp_to_us, parse_compound
-from mediasrv.wire.rtsp import ResponseReceived, RtspClient, Sink
+from mediasrv.wire.rtcp import RtcpPacket, SenderReport, ntp_to_us
+from mediasrv.wire.rtsp import ResponseReceived, RtspClient
 from mediasrv.wire.rtsp_auth import Authenticator
-from mediasrv.wire.rtsp_headers import Transport, parse_rtp_info, parse_scale, parse_transport, resolve_control
-from mediasrv.wire.sdp import MediaDescription, SessionDescription, parse_sdp, sprop_parameter_sets
+from mediasrv.wire.rtsp_headers import parse_scale, resolve_control
+from mediasrv.wire.sdp import SessionDescription, parse_sdp, sprop_parameter_sets
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +80,6 @@ class PullSession:
         transports: Sequence[str],
         patience_s: float,
     ) -> None:
-        self.transport = ""
         self._context = context
         self._settings = context.settings
         self._clock = context.clock
@@ -96,11 +92,9 @@ class PullSession:
         self._intake = Intake(context.mountpoint, context.new_session, context.settings.access_unit_bytes)
         self._client = RtspClient(authenticator, self._intake.disturb, context.settings.receive_buffer_bytes)
         self._connection = self._new_connection()
-        self._udp: dict[str, UdpTrack] = {}
-        self._track_urls: list[str] = []
+        self._tracks = self._new_tracks("")
         self._controls: list[str] = []
         """What PLAY and TEARDOWN are sent for: the aggregate, or each track."""
-        self._peer_host = ""
         self._peer = ""
         self._notes: list[str] = []
         self._keepalives = ["GET_PARAMETER", "OPTIONS"]
@@ -109,7 +103,7 @@ class PullSession:
     @property
     def report(self) -> PullReport:
         """A snapshot, made when it is asked for."""
-        intake, connection, udp = self._intake, self._connection, self._udp.values()
+        intake, connection, udp = self._intake, self._connection, self._tracks.udp.values()
         tracks = [track for track in (intake.video, intake.audio) if track is not None]
         return PullReport(
             packets=sum(track.packets for track in tracks),
@@ -128,7 +122,7 @@ class PullSession:
             video_format=intake.video_format,
             audio_format=intake.audio_format,
             peer=self._peer,
-            transport="tls" if self.transport and self._target.tls else self.transport,
+            transport="tls" if self._tracks.transport and self._target.tls else self._tracks.transport,
             notes=tuple(self._notes),
         )
 
@@ -173,13 +167,23 @@ class PullSession:
                 self._connection = self._new_connection()
                 continue
             self._context.on_connected()
-            self._peer_host = address
+            self._tracks = self._new_tracks(address)
             self._peer = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
             return
         raise failure
 
     def _new_connection(self) -> RtspConnection:
         return RtspConnection(self._client, self._clock, self._settings.response_timeout_s)
+
+    def _new_tracks(self, peer_host: str) -> Tracks:
+        return Tracks(
+            self._connection,
+            peer_host,
+            self._transports,
+            self._clock,
+            self._settings,
+            has_credentials=self._authenticator.has_credentials,
+        )
 
     @contextlib.asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
@@ -199,7 +203,7 @@ class PullSession:
         if note:
             self._notes.append(note)
         depacketizer = self._intake.add_video(video.payload_type, split_parameter_sets(sprop_parameter_sets(video)))
-        await self._set_up(base, video, depacketizer.receive)
+        await self._tracks.set_up(resolve_control(base, video.control), video, depacketizer.receive, self._on_rtcp)
         if audio is not None:
             await self._set_up_audio(base, audio)
         await self._begin(self._controls[0])
@@ -220,67 +224,12 @@ class PullSession:
             base = self._target.url
         return parse_sdp(answer.body), base
 
-    async def _set_up(self, base: str, media: MediaDescription, sink: Sink) -> None:
-        """Sets up one track and hands its packets to `sink`. All tracks go the way that the first one could go."""
-        url = resolve_control(base, media.control)
-        for transport in self._transports:
-            offer = self._offer_udp if transport == "udp" else self._offer_tcp
-            if await offer(url, media, sink):
-                self.transport = transport
-                self._transports = (transport,)
-                self._track_urls.append(url)
-                return
-        raise TransportRefused(" or ".join(transport.upper() for transport in self._transports))
-
-    async def _offer_tcp(self, url: str, media: MediaDescription, sink: Sink) -> bool:
-        """Interleaved, on the channels that the camera gives. False where it does not want that."""
-        wanted = 2 * len(self._track_urls)
-        transport = await self._ask_transport(url, f"RTP/AVP/TCP;unicast;interleaved={wanted}-{wanted + 1}")
-        if transport is None or not transport.is_tcp:
-            return False
-        rtp, rtcp = transport.channels or (wanted, wanted + 1)
-        self._client.attach(rtp, sink)
-        self._client.attach(rtcp, self._on_interleaved_rtcp if media.kind == "video" else _ignore)
-        return True
-
-    async def _offer_udp(self, url: str, media: MediaDescription, sink: Sink) -> bool:
-        """A pair of ports of our own. False where the camera does not want that."""
-        on_rtcp = self._on_rtcp if media.kind == "video" else _ignore_rtcp
-        track = UdpTrack(sink, on_rtcp, self._connection.fail, media.clock_rate, self._clock, self._settings)
-        try:
-            rtp, rtcp = track.open(self._connection.local_host)
-            transport = await self._ask_transport(url, f"RTP/AVP;unicast;client_port={rtp}-{rtcp}")
-            if transport is None or transport.is_tcp:
-                return False
-            track.aim(self._media_hosts(transport), transport.server_ports)
-            track.listen()
-            self._udp[url] = track
-        finally:
-            if url not in self._udp:
-                track.close()
-        return True
-
-    async def _ask_transport(self, url: str, offer: str) -> Transport | None:
-        answer = await self._connection.ask("SETUP", url, [("Transport", offer)])
-        if answer.status == TRANSPORT_REFUSED:
-            return None
-        if answer.status != OK:
-            raise refusal(answer, self._authenticator.has_credentials)
-        return parse_transport(answer.header("transport"))
-
-    def _media_hosts(self, transport: Transport) -> tuple[str, ...]:
-        """Whom media is taken from: who was connected to, and the source that the camera names, where it may be."""
-        source = transport.source
-        with contextlib.suppress(ValueError):  # what is no address
-            if source and source != self._peer_host and is_allowed(source, self._settings.allowed_networks):
-                return self._peer_host, source
-        return (self._peer_host,)
-
     async def _set_up_audio(self, base: str, audio: AudioTrack) -> None:
         """Pictures without sound are better than nothing: a refusal is a note."""
         depacketizer = self._intake.add_audio(audio.format, audio.make)
         try:
-            await self._set_up(base, audio.media, depacketizer.receive)
+            url = resolve_control(base, audio.media.control)
+            await self._tracks.set_up(url, audio.media, depacketizer.receive, _ignore_rtcp)
         except CameraError as error:
             if error.code not in ("rtsp_refused", "camera_busy", "stream_not_found", "transport_refused"):
                 raise
@@ -294,7 +243,7 @@ class PullSession:
         if answer.status != AGGREGATE_REFUSED:
             self._note_playing(answer)
             return
-        self._controls = list(self._track_urls)
+        self._controls = list(self._tracks.urls)
         for url in self._controls:
             self._note_playing(await self._connection.ask("PLAY", url, now))
 
@@ -304,12 +253,7 @@ class PullSession:
         scale = parse_scale(answer.header("scale"))
         if scale != 1.0:
             raise CameraError(f"The camera plays at {scale:g} times the speed, not live.", code="rtsp_refused")
-        entries = parse_rtp_info(answer.header("rtp-info"))
-        for place, (url, sequence, _) in enumerate(entries):
-            known = url if url in self._udp or place >= len(self._track_urls) else self._track_urls[place]
-            track = self._udp.get(known)
-            if track is not None and sequence is not None:
-                track.reordering.expect(sequence)
+        self._tracks.expect(answer.header("rtp-info"))
 
     async def _request(self, method: str, url: str, headers: Sequence[tuple[str, str]] = ()) -> ResponseReceived:
         """A 200 answer. Raises CameraError for any other."""
@@ -325,7 +269,7 @@ class PullSession:
         now = self._checked_at = self._kept_at = self._clock.monotonic()
         stall_timeout_s = self._settings.stall_timeout_s
         watch = StallWatch(
-            self._intake, self.transport, now, patience_s=self._patience_s, stall_timeout_s=stall_timeout_s
+            self._intake, self._tracks.transport, now, patience_s=self._patience_s, stall_timeout_s=stall_timeout_s
         )
         self._gather()
         self._check_later(watch)
@@ -352,8 +296,7 @@ class PullSession:
         if now - self._kept_at >= max(KEEPALIVE_LEAST_S, KEEPALIVE_SHARE * self._client.timeout_s):
             self._kept_at = now
             self._keep_alive()
-        for track in self._udp.values():
-            track.report_when_due()
+        self._tracks.report_when_due()
         self._check_later(watch)
 
     def _keep_alive(self) -> None:
@@ -362,18 +305,7 @@ class PullSession:
 
     def _gather(self) -> None:
         """Who only records can have the pictures of many cameras in one wake; who watches live cannot wait."""
-        gatherer = None if self._mountpoint.watched else self._context.gatherer
-        self._connection.gather(gatherer)
-        for track in self._udp.values():
-            track.gather(gatherer)
-
-    def _on_interleaved_rtcp(self, data: bytes, start: int, stop: int, now: float) -> int:
-        try:
-            packets = parse_compound(data[start:stop])
-        except ProtocolError:
-            return _ignore(data, start, stop, now)
-        self._on_rtcp(packets, now)
-        return stop
+        self._tracks.gather(None if self._mountpoint.watched else self._context.gatherer)
 
     def _on_rtcp(self, packets: Sequence[RtcpPacket], now: float) -> None:
         """Keeps the offset of the camera's clock by its sender reports (RFC 3550, 6.4.1)."""
@@ -382,7 +314,7 @@ class PullSession:
             if isinstance(packet, SenderReport) and packet.ntp and wall_us is not None:
                 # It is as old as its way here, at most the shortest round trip, and as it waited to be read.
                 trip_s = self._connection.round_trip_s or 0.0
-                waited_s = 0.0 if self._mountpoint.watched or self._udp else self._context.gatherer.interval_s
+                waited_s = 0.0 if self._mountpoint.watched or self._tracks.udp else self._context.gatherer.interval_s
                 offset_us = ntp_to_us(packet.ntp) - wall_us
                 age_us = (trip_s + waited_s) * SECOND_US
                 self._camera_clock.observe(now, offset_us - STAMP_US, offset_us + age_us + STAMP_US)
@@ -394,8 +326,7 @@ class PullSession:
         """Frees the camera's session: many allow only a few, and keep a dead one for minutes."""
         self._client.detach()
         self._connection.gather(None)  # the answer to TEARDOWN is waited for
-        for track in self._udp.values():
-            track.close()
+        self._tracks.close()
         try:
             if self._connection.failure is None and self._client.session_id:
                 async with asyncio.timeout(TEARDOWN_S):
@@ -407,10 +338,6 @@ class PullSession:
             self._connection.abort()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._connection.closed.wait(), TEARDOWN_S)
-
-
-def _ignore(data: bytes, start: int, stop: int, now: float) -> int:
-    return stop if stop > start and data[start] >> 6 == 2 else NO_RTP
 
 
 def _ignore_rtcp(packets: Sequence[RtcpPacket], now: float) -> None:

@@ -126,7 +126,7 @@ async def test_what_does_not_come_from_the_camera_is_not_taken(farm: FarmProcess
         await until(lambda: len(pulled.video) >= 5)
         session = pulled.pull._session
         assert session is not None
-        tracks = list(session._udp.values())
+        tracks = list(session._tracks.udp.values())
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
             stranger.bind(("127.0.0.2", 0))
             for sequence in range(200):

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from types import SimpleNamespace
 
 import pytest
 
-from mediasrv.cameras.hosts import Host, Hosts, host_name
+from mediasrv.cameras.hosts import UNREACHED, Host, Hosts, host_name
+from mediasrv.cameras.supervisor import StreamSupervisor
+from mediasrv.clock import SystemClock
+from mediasrv.errors import CameraError
+from mediasrv.hub import Mountpoint
+from mediasrv.media.access_unit import StreamName, StreamRef
 from mediasrv.settings import PullSettings
 
 
@@ -101,3 +107,63 @@ def test_the_channels_of_one_recorder_share_their_host() -> None:
     first = hosts.of("rtsp://10.0.0.5/ch1")
     assert hosts.of("rtsp://10.0.0.5:554/ch2") is first
     assert hosts.of("10.0.0.6") is not first
+
+
+class FakePuller:
+    """Fails until the host is up, then takes the connection and plays on."""
+
+    def __init__(self, failure: CameraError | None) -> None:
+        self.connected = asyncio.Event()
+        self.stop_reason = ""
+        self.report = SimpleNamespace(transport="tcp", video_format=None, audio_format=None)
+        self._failure = failure
+
+    async def run(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+        self.connected.set()
+        await asyncio.Event().wait()
+
+
+async def test_streams_that_cannot_reach_their_host_wait_for_the_one_that_does() -> None:
+    host = Host(HeldClock(), 60.0, 60.0)
+    attempts: list[StreamRef] = []
+    failures: dict[str, CameraError] = {"ch-1": CameraError("No answer.", code=UNREACHED)}
+
+    async def connect(mountpoint: Mountpoint) -> FakePuller:
+        attempts.append(mountpoint.ref)
+        return FakePuller(failures.get(mountpoint.ref.camera_id))
+
+    def supervise(camera_id: str) -> asyncio.Task[None]:
+        supervisor = StreamSupervisor(
+            Mountpoint(StreamRef(camera_id, StreamName.MAIN), 0.48),
+            connect,
+            on_demand=False,
+            host=host,
+            failed=lambda ref, error: None,
+            clock=SystemClock(),
+            settings=PullSettings(backoff_first_s=0.001, backoff_most_s=0.001),
+        )
+        return asyncio.create_task(supervisor.run())
+
+    tasks = [supervise("ch-1")]
+    try:
+        async with asyncio.timeout(5):
+            while not attempts or host._reachable.is_set():  # noqa: ASYNC110 - the host's state has no event
+                await asyncio.sleep(0)
+        await asyncio.sleep(0.02)  # the very time in which its own back-off alone would have tried ten times
+        assert len(attempts) == 1
+        failures.clear()
+        with host.standing():  # another stream of the host got through
+            async with asyncio.timeout(5):
+                while len(attempts) < 2:  # noqa: ASYNC110
+                    await asyncio.sleep(0)
+            await settle()
+        host.failed()
+        assert host._reachable.is_set(), "the stream that got through stands"
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    host.failed()
+    assert not host._reachable.is_set(), "nothing stands any more"
