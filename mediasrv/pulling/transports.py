@@ -60,7 +60,7 @@ class Tracks:
 
     def expect(self, rtp_info: str) -> None:
         """The camera told with which packets it begins: over UDP the first of them may come late."""
-        for place, (url, sequence, _) in enumerate(parse_rtp_info(rtp_info)):
+        for place, (url, sequence) in enumerate(parse_rtp_info(rtp_info)):
             known = url if url in self.udp or place >= len(self.urls) else self.urls[place]
             track = self.udp.get(known)
             if track is not None and sequence is not None:

@@ -39,15 +39,16 @@ def parse_transport(header: str) -> Transport:
     return Transport(is_tcp, channels, _pair(_SERVER_PORTS.search(first), 65_535), source[1] if source else "")
 
 
-def parse_rtp_info(header: str) -> list[tuple[str, int | None, int | None]]:
-    """URL, sequence number and RTP time of the first packet of each track (RFC 2326, 12.33); None where not given.
+def parse_rtp_info(header: str) -> list[tuple[str, int | None]]:
+    """URL and sequence number of the first packet of each track (RFC 2326, 12.33); None where not given.
 
-    URLs may hold commas and semicolons: an entry begins at `url=` only.
+    URLs may hold commas and semicolons: an entry begins at `url=` only. RTP times are left alone: cameras give zeros
+    and those of their last client, and a track begins where it arrived (docs/time.md, 5).
     """
     entries = []
     for entry in re.split(r"(?i)(?:^|,)\s*url\s*=", header)[1:]:
         url = re.split(r"(?i);\s*(?:seq|rtptime)\s*=", entry, maxsplit=1)[0].strip().strip('"')
-        entries.append((url, _number(entry, "seq", 0xFFFF), _number(entry, "rtptime", 0xFFFFFFFF)))
+        entries.append((url, _sequence(entry)))
     return entries
 
 
@@ -86,6 +87,6 @@ def _pair(found: re.Match[str] | None, most: int) -> tuple[int, int] | None:
     return (first, second) if first <= most and second <= most else None
 
 
-def _number(entry: str, name: str, most: int) -> int | None:
-    found = re.search(rf"(?i);\s*{name}\s*=\s*(\d{{1,10}})", entry)
-    return int(found[1]) if found and int(found[1]) <= most else None
+def _sequence(entry: str) -> int | None:
+    found = re.search(r"(?i);\s*seq\s*=\s*(\d{1,10})", entry)
+    return int(found[1]) if found and int(found[1]) <= 0xFFFF else None

@@ -256,6 +256,20 @@ async def test_the_transport_that_worked_is_tried_first_the_next_time(world: Wor
     assert [way.preferred for way in world.ways] == ["", "udp"]
 
 
+async def test_how_a_cameras_media_is_to_come_is_kept_with_it_and_taken_away_again(world: World) -> None:
+    wish = NewCamera("rtsps://10.0.0.6/x", camera_id="dock", transport="tcp", tls_fingerprint="ab" * 32)
+    await world.cameras.add(wish, by="admin")
+    await until(lambda: stream(world, "dock").state == "live")
+    assert world.ways == [Way("tcp", "ab" * 32)] * 2, "the trial and the pull"
+    again = world.new_cameras()
+    async with supervised(again):
+        await until(lambda: len(again.list()) == 1 and len(world.ways) == 3)
+    assert world.ways[-1] == Way("tcp", "ab" * 32)
+    view = await world.cameras.change("dock", CameraChanges(transport="", tls_fingerprint=""))
+    assert (view.transport, view.tls_fingerprint) == (None, None)
+    await until(lambda: world.ways[-1] == Way())
+
+
 async def test_a_refused_password_is_tried_three_times_and_then_rarely(world: World) -> None:
     main = "rtsp://10.0.0.5/main"
     world.failures[main] = CameraError("Refused.", code="credentials_wrong")
