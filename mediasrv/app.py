@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Final
 
 from mediasrv import onvif
+from mediasrv.backoff import Backoff
 from mediasrv.cameras import Cameras
-from mediasrv.cameras.drivers import CameraDrivers, Login
-from mediasrv.cameras.supervisor import Backoff
+from mediasrv.cameras.drivers import CameraDrivers, Login, Way
 from mediasrv.cameras.views import Profile, RecordingView
 from mediasrv.catalogue import Catalogue
 from mediasrv.catalogue.ownership import FileLockOwnership
@@ -31,6 +31,7 @@ from mediasrv.hub import Hub, Mountpoint
 from mediasrv.media.access_unit import Session, StreamRef
 from mediasrv.offline import Offline, identity_files, offline
 from mediasrv.playback import Playback
+from mediasrv.pulling.gate import HandshakeGate
 from mediasrv.pulling.gather import Gatherer
 from mediasrv.reasons import reason
 from mediasrv.recorder import NodeContext, Recorder
@@ -215,10 +216,13 @@ class _Server:
     def _drivers(self, clock: SystemClock) -> CameraDrivers:
         settings = self._settings
         gatherer = Gatherer(settings.pull.gather_s, after=self.spool.flush_soon)
+        gate = HandshakeGate(settings.pull.handshakes, settings.pull.handshakes_per_host)
 
-        def pull(url: str, login: Login, mountpoint: Mountpoint, new_session: Callable[[], Session]) -> RtspPull:
-            source = RtspSource(url, login.username, login.password)
-            return RtspPull(source, mountpoint, new_session, clock, settings.pull, gatherer)
+        def pull(
+            url: str, login: Login, way: Way, mountpoint: Mountpoint, new_session: Callable[[], Session]
+        ) -> RtspPull:
+            source = RtspSource(url, login.username, login.password, way.transport, way.preferred, way.tls_fingerprint)
+            return RtspPull(source, mountpoint, new_session, clock, settings.pull, gatherer, gate)
 
         async def read_device(address: str, login: Login) -> Profile:
             networks = settings.pull.allowed_networks

@@ -50,6 +50,30 @@ _SENTENCES: Final[dict[str, tuple[str, str]]] = {
         "The camera knows no stream of this name.",
         "Camera không có luồng hình với tên này.",
     ),
+    "camera_busy": (
+        "The camera has no room for another session, or is too busy.",
+        "Camera đã hết phiên kết nối hoặc đang quá tải.",
+    ),
+    "transport_refused": (
+        "The camera does not send its stream over the transport (TCP, UDP) that is set.",
+        "Camera không gửi luồng hình qua kiểu truyền (TCP, UDP) đã đặt.",
+    ),
+    "tls_untrusted": (
+        "The camera's certificate is not trusted: compare its fingerprint and pin it.",
+        "Chứng chỉ của camera không được tin cậy: hãy đối chiếu và ghim dấu vân tay của nó.",
+    ),
+    "tls_failed": (
+        "No secured connection (TLS) could be agreed upon with the camera.",
+        "Không thiết lập được kết nối bảo mật (TLS) với camera.",
+    ),
+    "redirect_refused": (
+        "The camera redirects in circles, or to what is no rtsp:// URL.",
+        "Camera chuyển hướng vòng quanh hoặc tới địa chỉ không phải rtsp://.",
+    ),
+    "udp_ports_used": (
+        "No pair of UDP ports is free for the camera's media.",
+        "Không còn cặp cổng UDP trống cho luồng hình của camera.",
+    ),
     "rtsp_refused": ("The camera refused the RTSP request.", "Camera từ chối yêu cầu RTSP."),
     "codec_unsupported": (
         "The stream holds no video codec that can be kept and shown: set the camera to H.264 or H.265.",
@@ -67,6 +91,14 @@ _SENTENCES: Final[dict[str, tuple[str, str]]] = {
     "stalled": (
         "The camera is connected but sends no pictures.",
         "Camera vẫn kết nối nhưng không gửi hình.",
+    ),
+    "video_stalled": (
+        "The camera sends sound but no pictures.",
+        "Camera gửi âm thanh nhưng không gửi hình.",
+    ),
+    "redirected": (
+        "The camera sent the server to another address.",
+        "Camera đã chuyển máy chủ sang địa chỉ khác.",
     ),
     "camera_lost": ("The connection to the camera was lost.", "Mất kết nối với camera."),
     "camera_failed": ("The camera cannot be pulled.", "Không lấy được hình từ camera."),

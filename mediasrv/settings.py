@@ -25,6 +25,8 @@ T = TypeVar("T")
 
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
 """Of a cell or node: part of the keys of objects."""
+TRANSPORTS: Final = ("auto", "tcp", "udp")
+"""How media may come from a camera."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,15 +105,32 @@ class PullSettings:
 
     While nobody watches a stream by WebRTC, what arrives within `gather_s` is read in one go. The default is no
     multiple of a usual picture interval: so pictures wait for different whiles, and the shortest wait shows.
+    `transport` is `auto`
+    (TCP, UDP where that brings nothing), `tcp` or `udp`; ports of UDP are the system's where `udp_first_port` is 0.
+    `tls_ca_file` empty means the system's authorities.
     """
 
     allowed_networks: tuple[str, ...] = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
     connect_timeout_s: float = 5.0
     response_timeout_s: float = 10.0
     stall_timeout_s: float = 10.0
+    transport: str = "auto"
+    first_packet_s: float = 5.0
+    udp_first_port: int = 0
+    udp_last_port: int = 0
+    udp_buffer_bytes: int = 1024 * 1024
+    reorder_packets: int = 512
+    reorder_wait_s: float = 0.1
+    tls_ca_file: str = ""
+    tls_verify: bool = True
+    most_redirects: int = 5
+    redirect_credentials: bool = False
     backoff_first_s: float = 1.0
-    backoff_most_s: float = 30.0
+    backoff_most_s: float = 6.0
+    backoff_password_s: float = 60.0
     stagger_s: float = 0.02
+    handshakes: int = 64
+    handshakes_per_host: int = 4
     linger_s: float = 20.0
     gather_s: float = 0.197
     receive_buffer_bytes: int = 262_144
@@ -299,7 +318,19 @@ def _check(settings: Settings) -> None:
             raise SettingsError(
                 f"storage.{name} must be a reference: env:NAME or file:PATH.", code="settings_secret_plain"
             )
-    for network in settings.pull.allowed_networks:
+    _check_pull(settings.pull)
+
+
+def _check_pull(pull: PullSettings) -> None:
+    if pull.transport not in TRANSPORTS:
+        raise SettingsError("pull.transport must be auto, tcp or udp.")
+    if pull.udp_first_port and not 1024 <= pull.udp_first_port <= pull.udp_last_port - 3 <= 65_532:
+        raise SettingsError("pull.udp_first_port to pull.udp_last_port must hold at least four ports from 1024 on.")
+    if not 0 < pull.reorder_wait_s <= 1 or not 0 < pull.reorder_packets <= 3000:
+        raise SettingsError("pull.reorder_wait_s must be at most 1 second, pull.reorder_packets at most 3000.")
+    if pull.handshakes < 1 or pull.handshakes_per_host < 1:
+        raise SettingsError("pull.handshakes and pull.handshakes_per_host must be at least 1.")
+    for network in pull.allowed_networks:
         _check_network(network)
 
 
@@ -334,6 +365,8 @@ class CameraEntry:
     place: str = ""
     record: bool = True
     enabled: bool = True
+    transport: str = ""
+    tls_fingerprint: str = ""
 
 
 def load_cameras(path: Path) -> tuple[CameraEntry, ...]:
@@ -363,4 +396,16 @@ def _camera_entry(table: Any, where: str) -> CameraEntry:
         raise SettingsError(
             f"{where}: password must be a reference: env:NAME or file:PATH.", code="settings_secret_plain"
         )
+    if entry.transport and entry.transport not in TRANSPORTS:
+        raise SettingsError(f"{where}: transport must be auto, tcp or udp.")
+    if entry.tls_fingerprint:
+        entry = dataclasses.replace(entry, tls_fingerprint=parse_fingerprint(entry.tls_fingerprint))
     return entry
+
+
+def parse_fingerprint(text: str) -> str:
+    """A SHA-256 fingerprint as 64 small hex digits; colons and blanks between are no matter. Raises SettingsError."""
+    digits = re.sub(r"[:\s]", "", text).lower().removeprefix("sha256")
+    if not re.fullmatch(r"[0-9a-f]{64}", digits):
+        raise SettingsError("A SHA-256 fingerprint has 64 hex digits.")
+    return digits

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import logging
 import secrets
 from collections.abc import Sequence
@@ -17,7 +18,8 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from mediasrv.cameras.drivers import CameraDrivers, Login, Puller
+from mediasrv.cameras.drivers import CameraDrivers, Login, Puller, Way
+from mediasrv.cameras.hosts import Hosts
 from mediasrv.cameras.supervisor import StreamSupervisor
 from mediasrv.cameras.views import CameraChanges, CameraView, NewCamera, Profile, StreamView
 from mediasrv.catalogue import Catalogue
@@ -38,7 +40,7 @@ log = logging.getLogger(__name__)
 ENSURE_S: Final = 12.0
 CHECK_S: Final = 10.0
 # A camera that answers so may have changed its addresses or profiles: read them again.
-_READ_AGAIN: Final = frozenset({"stream_not_found", "codec_unsupported", "rtsp_refused"})
+_READ_AGAIN: Final = frozenset({"stream_not_found", "codec_unsupported", "rtsp_refused", "transport_refused"})
 
 
 _THE_FILE: Final = Actor(username="(cameras file)")
@@ -86,6 +88,7 @@ class Cameras:
         self._clock = clock
         self._settings = settings
         self._cell = cell
+        self._hosts = Hosts(clock, settings)
         self._cameras: dict[str, _Camera] = {}
         self._changing = asyncio.Lock()
         self._group: asyncio.TaskGroup | None = None
@@ -137,8 +140,9 @@ class Cameras:
         login = Login(wish.username, wish.password)
         if wish.kind == "onvif":
             return await self._drivers.read_device(wish.address, login)
-        main = await self._check_url(wish.address, login)
-        sub = await self._check_url(wish.sub_address, login) if wish.sub_address else None
+        way = Way(wish.transport, wish.tls_fingerprint)
+        main = await self._check_url(wish.address, login, way)
+        sub = await self._check_url(wish.sub_address, login, way) if wish.sub_address else None
         return _as_given(main, sub)
 
     async def add(self, wish: NewCamera, by: Actor) -> CameraView:
@@ -232,6 +236,8 @@ class Cameras:
             "max_age_days": None,
             "max_size_bytes": None,
             "profile": dataclasses.asdict(profile),
+            "transport": wish.transport or None,
+            "tls_fingerprint": wish.tls_fingerprint or None,
             "created_us": self._clock.wall_us(),
         }
 
@@ -241,6 +247,10 @@ class Cameras:
             value = getattr(changes, name)
             if value is not None and value != camera.row[name]:
                 values[name] = value
+        for name in ("transport", "tls_fingerprint"):
+            value = getattr(changes, name)
+            if value is not None and (value or None) != camera.row[name]:
+                values[name] = value or None
         if changes.username is not None or changes.password is not None:
             old = self._login(camera)
             username = old.username if changes.username is None else changes.username
@@ -268,6 +278,7 @@ class Cameras:
                 self._hub.mountpoint(camera.ref(stream)),
                 lambda mountpoint: self._connect(camera, mountpoint),
                 on_demand=stream is StreamName.SUB,
+                host=self._hosts.of(camera.row["address"]),
                 failed=lambda ref, error: self._stream_failed(camera, ref, error),
                 clock=self._clock,
                 settings=self._settings,
@@ -294,7 +305,8 @@ class Cameras:
         pick = profile.pick(mountpoint.ref.stream)
         if pick is None:
             raise CameraError("The camera offers no substream.", code="no_profile")
-        return self._drivers.pull(pick.url, login, mountpoint, lambda: self._new_session(camera, mountpoint.ref))
+        new_session = functools.partial(self._new_session, camera, mountpoint.ref)
+        return self._drivers.pull(pick.url, login, _way(camera), mountpoint, new_session)
 
     async def _profile(self, camera: _Camera, login: Login) -> Profile:
         async with camera.reading:  # main and sub share one reading
@@ -316,12 +328,13 @@ class Cameras:
         if camera.row["record"] and ref.stream is StreamName.MAIN:
             self._drivers.recording.note_outage(ref, self._clock.wall_us(), error.code)
 
-    async def _check_url(self, url: str, login: Login) -> MediaProfile:
+    async def _check_url(self, url: str, login: Login, way: Way) -> MediaProfile:
         """Pulls a plain URL until its format is known, into a mountpoint that nobody else sees."""
         mountpoint = Mountpoint(StreamRef("probe", StreamName.MAIN), 0.48)
         puller = self._drivers.pull(
             url,
             login,
+            way,
             mountpoint,
             lambda: Session("probe", mountpoint.ref, 0, self._clock.wall_us(), self._clock.monotonic()),
         )
@@ -354,6 +367,8 @@ class Cameras:
             max_size_bytes=row["max_size_bytes"],
             streams={stream: self._stream_view(camera, stream) for stream in StreamName},
             profile=camera.profile,
+            transport=row["transport"],
+            tls_fingerprint=row["tls_fingerprint"],
         )
 
     def _stream_view(self, camera: _Camera, stream: StreamName) -> StreamView:
@@ -386,6 +401,12 @@ def _sync_file(
 def _unavailable(supervisor: StreamSupervisor) -> Unavailable:
     why = supervisor.reason or reason("camera_failed")
     return Unavailable(why.sentence, code=why.code)
+
+
+def _way(camera: _Camera) -> Way:
+    learnt = (supervisor.transport for supervisor in camera.supervisors.values())
+    preferred = next((transport for transport in learnt if transport), "")
+    return Way(camera.row["transport"] or "", camera.row["tls_fingerprint"] or "", preferred)
 
 
 def _offers_sub(profile: Profile | None) -> bool:

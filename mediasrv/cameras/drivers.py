@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -13,16 +14,19 @@ from mediasrv.media.access_unit import AudioFormat, Session, StreamRef, VideoFor
 
 
 class PullReport(Protocol):
-    """What a supervisor reads from a running pull."""
+    """What a supervisor reads from a pull. `transport` is how media comes: `tcp`, `udp` or `tls`."""
 
+    transport: str
     video_format: VideoFormat | None
     audio_format: AudioFormat | None
 
 
 class Puller(Protocol):
-    """One RTSP connection. `run` ends by raising CameraError; cancelled, it ends its session for `stop_reason`."""
+    """One RTSP connection. `run` ends by raising CameraError; cancelled, it ends its session for `stop_reason`.
+    `connected` is set once the host has taken the connection."""
 
     stop_reason: str
+    connected: asyncio.Event
 
     @property
     def report(self) -> PullReport: ...
@@ -34,6 +38,16 @@ class Puller(Protocol):
 class Login:
     username: str = ""
     password: str = dataclasses.field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a camera's media is to come: `transport` and `tls_fingerprint` as its owner wishes, empty for the settings';
+    `preferred` is the transport that worked the last time."""
+
+    transport: str = ""
+    tls_fingerprint: str = ""
+    preferred: str = ""
 
 
 class RecordingControl(Protocol):
@@ -52,7 +66,7 @@ class RecordingControl(Protocol):
 class CameraDrivers:
     """The parts that talk to cameras and keep what they send; app.py binds them."""
 
-    pull: Callable[[str, Login, Mountpoint, Callable[[], Session]], Puller]
+    pull: Callable[[str, Login, Way, Mountpoint, Callable[[], Session]], Puller]
     read_device: Callable[[str, Login], Awaitable[Profile]]
     discover: Callable[[], Awaitable[Sequence[object]]]
     claim: Callable[[str], Awaitable[int]]

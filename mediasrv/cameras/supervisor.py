@@ -8,7 +8,9 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from mediasrv.backoff import Backoff
 from mediasrv.cameras.drivers import Puller
+from mediasrv.cameras.hosts import UNREACHED, Host
 from mediasrv.clock import Clock
 from mediasrv.errors import CameraError
 from mediasrv.hub import Mountpoint
@@ -20,26 +22,8 @@ log = logging.getLogger(__name__)
 
 SETTLED_S: Final = 20.0
 """A pull that lasted this long starts its back-off anew."""
-
-
-class Backoff:
-    """Doubling delays with full jitter in their upper half, so that cameras of one site do not return in step."""
-
-    def __init__(
-        self, first_s: float, most_s: float, uniform: Callable[[float, float], float] = random.uniform
-    ) -> None:
-        self._first_s = first_s
-        self._most_s = most_s
-        self._uniform = uniform
-        self._next_s = first_s
-
-    def next_s(self) -> float:
-        current = self._next_s
-        self._next_s = min(current * 2, self._most_s)
-        return self._uniform(current / 2, current)
-
-    def reset(self) -> None:
-        self._next_s = self._first_s
+PASSWORD_TRIES: Final = 3
+"""So often a refused password is tried at the usual pace: many cameras lock an account at the fifth."""
 
 
 class StreamSupervisor:
@@ -51,6 +35,7 @@ class StreamSupervisor:
         connect: Callable[[Mountpoint], Awaitable[Puller]],
         *,
         on_demand: bool,
+        host: Host,
         failed: Callable[[StreamRef, CameraError], None],
         clock: Clock,
         settings: PullSettings,
@@ -60,14 +45,18 @@ class StreamSupervisor:
         self.since_us = clock.wall_us()
         self.puller: Puller | None = None
         self.failures = 0
+        self.transport = ""
+        """By which pictures came the last time, empty before that."""
         self.stop_reason = "not_watched"
         """Why the session ends when the pull is cancelled: a reason code."""
         self._connect = connect
         self._on_demand = on_demand
+        self._host = host
         self._failed = failed
         self._clock = clock
         self._settings = settings
         self._backoff = Backoff(settings.backoff_first_s, settings.backoff_most_s)
+        self._passwords_refused = 0
         self._wanted_until = 0.0
         self._changed = asyncio.Event()
         self._phase = "idle" if on_demand else "connecting"
@@ -86,6 +75,7 @@ class StreamSupervisor:
         await asyncio.sleep(delay_s)
         while True:
             await self._wait_until_wanted()
+            await self._host.turn()
             began = self._clock.monotonic()
             try:
                 await self._pull_while_wanted()
@@ -93,6 +83,7 @@ class StreamSupervisor:
             except CameraError as error:
                 if self._clock.monotonic() - began > SETTLED_S:
                     self._backoff.reset()
+                    self._passwords_refused = 0
                 await self._retry_later(error)
             except Exception:
                 # One camera's surprise must not end the others' supervision.
@@ -103,7 +94,17 @@ class StreamSupervisor:
         self.failures += 1
         self._enter("retrying", reason(error.code, error.sentence))
         self._failed(self.mountpoint.ref, error)
-        await asyncio.sleep(self._backoff.next_s())
+        if error.code == UNREACHED:
+            self._host.failed()
+        await asyncio.sleep(self._pause_s(error))
+
+    def _pause_s(self, error: CameraError) -> float:
+        if error.code == "credentials_wrong":
+            self._passwords_refused += 1
+            if self._passwords_refused >= PASSWORD_TRIES:
+                most_s = self._settings.backoff_password_s
+                return random.uniform(most_s / 2, most_s)  # noqa: S311 - jitter
+        return self._backoff.next_s()
 
     def _enter(self, phase: str, why: Reason | None = None) -> None:
         if (phase, why) != (self._phase, self.reason):
@@ -126,16 +127,26 @@ class StreamSupervisor:
         self.puller = await self._connect(self.mountpoint)
         pull = asyncio.create_task(self.puller.run(), name=f"pull {self.mountpoint.ref}")
         watch = asyncio.create_task(self._until_unwanted())
+        tell = asyncio.create_task(self._tell_host(self.puller.connected))
         try:
             await asyncio.wait({pull, watch}, return_when=asyncio.FIRST_COMPLETED)
             if pull.done():
                 pull.result()
         finally:
             self.puller.stop_reason = self.stop_reason
-            watch.cancel()
-            pull.cancel()
-            await asyncio.gather(pull, watch, return_exceptions=True)
+            for task in (pull, watch, tell):
+                task.cancel()
+            await asyncio.gather(pull, watch, tell, return_exceptions=True)
+            report = self.puller.report
+            if report.video_format is not None:
+                self.transport = report.transport
             self.puller = None
+
+    async def _tell_host(self, connected: asyncio.Event) -> None:
+        """That it is up, from the connection on until this is cancelled with the pull."""
+        await connected.wait()
+        with self._host.standing():
+            await asyncio.Event().wait()
 
     async def _until_unwanted(self) -> None:
         while self._wanted():

@@ -36,7 +36,8 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class NewCamera:
-    """A wish for a camera. `address` is an ONVIF host or http:// URL, or an rtsp:// URL."""
+    """A wish for a camera. `address` is an ONVIF host or http:// URL, or an rtsp:// URL. `transport` is `auto`, `tcp`,
+    `udp` or empty for that of the settings; `tls_fingerprint` pins the certificate of rtsps:// (64 hex digits)."""
 
     address: str
     name: str = ""
@@ -46,6 +47,8 @@ class NewCamera:
     password: str = dataclasses.field(default="", repr=False)
     place_id: str = ""
     record: bool = True
+    transport: str = ""
+    tls_fingerprint: str = ""
 
     @property
     def kind(self) -> str:
@@ -54,13 +57,15 @@ class NewCamera:
 
 @dataclass(frozen=True, slots=True)
 class CameraChanges:
-    """What PATCH may change; None leaves a field as it is."""
+    """What PATCH may change; None leaves a field as it is, an empty transport or fingerprint takes it away."""
 
     name: str | None = None
     enabled: bool | None = None
     record: bool | None = None
     username: str | None = None
     password: str | None = dataclasses.field(default=None, repr=False)
+    transport: str | None = None
+    tls_fingerprint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,3 +107,5 @@ class CameraView:
     max_size_bytes: int | None
     streams: Mapping[StreamName, StreamView]
     profile: Profile | None
+    transport: str | None = None
+    tls_fingerprint: str | None = None

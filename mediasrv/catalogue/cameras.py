@@ -36,13 +36,13 @@ def list_cameras(connection: Connection) -> list[dict[str, Any]]:
 
 
 def insert_camera(connection: Connection, row: Mapping[str, Any]) -> None:
-    """Puts a camera into service. An empty place means the root.
+    """Puts a camera into service. An empty place means the root; columns that may be null may be left out.
 
     Raises Conflict where the id is in use, or was used at another place: who may see the old footage
     there must not see the new camera's, nor the other way round. Raises NotFound for an unknown place.
     """
     place = places.get_place(connection, row["place_id"] or places.ROOT_PLACE_ID)
-    values = {column.name: row[column.name] for column in _COLUMNS}
+    values = {column.name: row.get(column.name) if column.nullable else row[column.name] for column in _COLUMNS}
     values |= {"place_id": place.place_id, "created_at": from_us(row["created_us"]), "removed_at": None}
     former = connection.execute(
         select(camera.c.place_id, camera.c.removed_at).where(camera.c.camera_id == row["camera_id"])
@@ -126,6 +126,8 @@ def _file_values(connection: Connection, entry: CameraEntry, default_place: str)
         "credentials_ref": f"{entry.username}\n{entry.password}" if has_login else None,
         "enabled": entry.enabled,
         "record": entry.record,
+        "transport": entry.transport or None,
+        "tls_fingerprint": entry.tls_fingerprint or None,
     }
 
 

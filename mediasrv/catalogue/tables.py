@@ -118,6 +118,8 @@ camera = Table(
     Column("profile", JSON, comment="what the server read and picked, and why"),
     Column("created_at", UtcTime, nullable=False),
     Column("removed_at", UtcTime),
+    Column("transport", String(8), comment="tcp, udp, auto; null: the settings'"),
+    Column("tls_fingerprint", String(64), comment="SHA-256 of the pinned certificate"),
 )
 
 session = Table(

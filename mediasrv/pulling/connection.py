@@ -1,4 +1,4 @@
-"""The asyncio shell around the RTSP client core (`wire.rtsp`): one TCP connection, requests and their answers."""
+"""The asyncio shell around the RTSP client core (`wire.rtsp`): one TCP or TLS connection, requests and answers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Final, cast
 from mediasrv.clock import Clock
 from mediasrv.errors import CameraError, MediasrvError
 from mediasrv.pulling.gather import Gatherer
+from mediasrv.pulling.refusals import Redirected
+from mediasrv.pulling.tls import TlsTrust, tls_failure
 from mediasrv.wire.rtsp import EndRequested, Event, Request, ResponseReceived, RtspClient
 
 log = logging.getLogger(__name__)
@@ -19,10 +21,11 @@ READ_BYTES: Final = 256 * 1024
 MOST_READS: Final = 16
 """A beat: 4 MiB in 0.2 s is 170 Mbit/s, more than any camera sends, and less than would keep the others waiting."""
 _SESSION_NOT_FOUND: Final = 454
+_NOT_KNOWN: Final = frozenset((405, 501, 551))
 
 
 class RtspConnection(asyncio.Protocol):
-    """`ended` is done once `failure` is known, `closed` set once the socket is gone."""
+    """`connect`, then `start`. `ended` is done once `failure` is known, `closed` set once the socket is gone."""
 
     def __init__(self, client: RtspClient, clock: Clock, response_timeout_s: float) -> None:
         self.client = client
@@ -33,6 +36,9 @@ class RtspConnection(asyncio.Protocol):
         self.round_trip_s: float | None = None
         """The shortest answer so far."""
         self.failure: CameraError | None = None
+        self.unknown_methods: set[str] = set()
+        """Keepalives that the camera answered with "not implemented"."""
+        self.local_host = ""
         self.ended = asyncio.get_running_loop().create_future()
         self.closed = asyncio.Event()
         self._clock = clock
@@ -42,20 +48,43 @@ class RtspConnection(asyncio.Protocol):
         self._gatherer: Gatherer | None = None
         self._answers: dict[Request, asyncio.Future[ResponseReceived]] = {}
 
-    async def open(self, address: str, port: int) -> None:
-        """Connects to a numeric address. Raises OSError."""
-        loop = asyncio.get_running_loop()
+    async def connect(self, address: str, port: int) -> None:
+        """Connects to a numeric address; nothing is sent or read yet. Raises OSError."""
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         connecting = socket.socket(family, socket.SOCK_STREAM)
         try:
             connecting.setblocking(False)
-            await loop.sock_connect(connecting, (address, port))
-            await loop.create_connection(lambda: self, sock=connecting)
+            await asyncio.get_running_loop().sock_connect(connecting, (address, port))
         except BaseException:
             connecting.close()
             raise
+        self.local_host = connecting.getsockname()[0]
         self._socket = connecting
         self.peer = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+    async def start(self, trust: TlsTrust | None, timeout_s: float) -> None:
+        """Begins to talk, secured where there is `trust`. Raises CameraError where TLS fails."""
+        connected, loop = self._socket, asyncio.get_running_loop()
+        if connected is None:
+            raise RuntimeError("start comes after connect")
+        if trust is None:
+            await loop.create_connection(lambda: self, sock=connected)
+            return
+        address, port = connected.getpeername()[:2]
+        self._socket = None  # what can be read from it is not what was sent: never gathered
+        try:
+            transport, _ = await loop.create_connection(
+                lambda: self,
+                sock=connected,
+                ssl=trust.context,
+                server_hostname=trust.host,
+                ssl_handshake_timeout=timeout_s,
+            )
+        except OSError as error:  # ssl.SSLError and time-outs are OSErrors
+            connected.close()
+            self.closed.set()
+            raise await tls_failure(error, trust, address, port, timeout_s) from error
+        trust.check(transport.get_extra_info("ssl_object"))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -85,8 +114,8 @@ class RtspConnection(asyncio.Protocol):
         return self._gatherer is not None
 
     def gather(self, gatherer: Gatherer | None) -> None:
-        """From now on what arrives is read in the turns of `gatherer`; None: as soon as it comes."""
-        if gatherer is self._gatherer or self._transport is None:
+        """From now on what arrives is read in the turns of `gatherer`; None, and always over TLS: as it comes."""
+        if gatherer is self._gatherer or self._transport is None or self._socket is None:
             return
         if self._gatherer is not None:
             self._gatherer.remove(self._read)
@@ -115,6 +144,9 @@ class RtspConnection(asyncio.Protocol):
     def abort(self) -> None:
         if self._transport is not None:
             self._transport.abort()
+        elif self._socket is not None:
+            self._socket.close()
+            self.closed.set()
 
     def send(self, method: str, url: str, headers: Sequence[tuple[str, str]] = ()) -> Request:
         request = self.client.request(method, url, self._clock.monotonic(), headers)
@@ -141,6 +173,8 @@ class RtspConnection(asyncio.Protocol):
         """Runs what a timer calls: a surprise in it ends this connection, with its reason, and nobody else's."""
         try:
             call()
+        except MediasrvError as error:
+            self.fail(error)
         except Exception:
             log.exception("the pull from %s failed unexpectedly", self.peer)
             self.fail(CameraError("The server failed while pulling this camera; see its log."))
@@ -174,6 +208,8 @@ class RtspConnection(asyncio.Protocol):
 
     def _handle(self, event: Event) -> None:
         if isinstance(event, EndRequested):
+            if event.location:
+                self.fail(Redirected(event.location))
             self.fail(CameraError("The camera ended the session.", code="camera_lost"))
             return
         self.round_trip_s = min(event.round_trip_s, self.round_trip_s or event.round_trip_s)
@@ -184,7 +220,9 @@ class RtspConnection(asyncio.Protocol):
             answer.set_result(event)
 
     def _handle_keepalive(self, answer: ResponseReceived) -> None:
-        """Only a session that is gone matters: what a camera does not support it has heard all the same."""
+        """A session that is gone ends the connection; a method that the camera does not know is not sent again."""
+        if answer.status in _NOT_KNOWN:
+            self.unknown_methods.add(answer.request.method)
         if answer.status == _SESSION_NOT_FOUND:
             self.fail(CameraError("The camera has forgotten the session.", code="camera_lost"))
 

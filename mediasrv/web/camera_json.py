@@ -32,6 +32,8 @@ def camera_json(
         "origin": view.origin,
         "enabled": view.enabled,
         "record": view.record,
+        "transport": view.transport,
+        "tls_fingerprint": view.tls_fingerprint,
         "permissions": [permission for permission in _SHOWN if permission in permissions],
         "streams": {
             stream: _stream_json(shown, viewers.get(StreamRef(view.camera_id, stream), 0))

@@ -10,10 +10,11 @@ from aiohttp import web
 
 from mediasrv.cameras.views import CameraChanges, CameraView, NewCamera
 from mediasrv.catalogue.places import ROOT_PLACE_ID, get_place, list_places
-from mediasrv.errors import Conflict, InvalidRequest
+from mediasrv.errors import Conflict, InvalidRequest, SettingsError
 from mediasrv.media.access_unit import StreamRef, is_camera_id
 from mediasrv.reasons import reason
 from mediasrv.security.policy import Permission, permissions_at
+from mediasrv.settings import TRANSPORTS, parse_fingerprint
 from mediasrv.web.camera_json import camera_json, profile_json, retention_json
 from mediasrv.web.camera_places import CameraPlaces
 from mediasrv.web.fields import Fields, format_time, query_span, query_stream, read_fields
@@ -21,8 +22,9 @@ from mediasrv.web.routing import ANY_ACCOUNT, Access, Route, Scope
 from mediasrv.web.services import Services, TimelineView
 from mediasrv.web.viewers import Viewers
 
-_NEW: Final = frozenset({"id", "name", "address", "sub_address", "username", "password", "place", "record"})
-_CHANGES: Final = frozenset({"name", "enabled", "record", "username", "password"})
+_WAY: Final = frozenset({"transport", "tls_fingerprint"})
+_NEW: Final = _WAY | {"id", "name", "address", "sub_address", "username", "password", "place", "record"}
+_CHANGES: Final = _WAY | {"name", "enabled", "record", "username", "password"}
 _RETENTION: Final = frozenset({"max_age_days", "max_size_bytes"})
 _MOST_DAYS: Final = 36_500
 _MOST_BYTES: Final = 10**18
@@ -133,6 +135,8 @@ class _Handlers:
             password=fields.text("password", most=200) or url_password,
             place_id=place.place_id,
             record=True if record is None else record,
+            transport=_read_transport(fields) or "",
+            tls_fingerprint=_read_fingerprint(fields) or "",
         )
 
     def _answer(self, view: CameraView, access: Access, status: int = 200) -> web.Response:
@@ -182,7 +186,24 @@ def _read_changes(fields: Fields) -> CameraChanges:
         record=fields.optional_flag("record"),
         username=fields.optional_text("username", 200),
         password=fields.optional_text("password", 200),
+        transport=_read_transport(fields),
+        tls_fingerprint=_read_fingerprint(fields),
     )
+
+
+def _read_transport(fields: Fields) -> str | None:
+    transport = fields.optional_text("transport", 8)
+    if transport and transport not in TRANSPORTS:
+        raise InvalidRequest("transport must be auto, tcp or udp.")
+    return transport
+
+
+def _read_fingerprint(fields: Fields) -> str | None:
+    text = fields.optional_text("tls_fingerprint", 200)
+    try:
+        return parse_fingerprint(text) if text else text
+    except SettingsError as error:
+        raise InvalidRequest(error.sentence) from error
 
 
 def _device_json(device: object) -> dict[str, str]:

@@ -126,13 +126,21 @@ def build_sender_report(report: SenderReport, cname: str) -> bytes:
         report.packets & 0xFFFFFFFF,
         report.octets & 0xFFFFFFFF,
     )
-    return sr + _build_sdes(report.ssrc, cname)
+    return sr + build_source_description(report.ssrc, cname)
 
 
 def build_receiver_report(ssrc: int, blocks: Sequence[ReportBlock] = ()) -> bytes:
     """An RR of at most 31 blocks (RFC 3550, 6.4.2)."""
     body = b"".join(_build_block(block) for block in blocks)
     return struct.pack(">BBHI", 0x80 | len(blocks), RR, 1 + len(body) // 4, ssrc) + body
+
+
+def build_source_description(ssrc: int, cname: str) -> bytes:
+    """An SDES with the CNAME of one source (RFC 3550, 6.5), 4-byte aligned."""
+    name = cname.encode()[:255]
+    chunk = struct.pack(">IBB", ssrc, _CNAME, len(name)) + name
+    chunk += bytes(4 - len(chunk) % 4)
+    return struct.pack(">BBH", 0x81, SDES, len(chunk) // 4) + chunk
 
 
 def build_goodbye(ssrcs: Sequence[int]) -> bytes:
@@ -249,13 +257,6 @@ def _parse_chunk(body: bytes, offset: int) -> tuple[str | None, int]:
         if kind == _CNAME:
             cname = body[offset + 2 : end].decode("utf-8", "replace")
         offset = end
-
-
-def _build_sdes(ssrc: int, cname: str) -> bytes:
-    name = cname.encode()[:255]
-    chunk = struct.pack(">IBB", ssrc, _CNAME, len(name)) + name
-    chunk += bytes(4 - len(chunk) % 4)
-    return struct.pack(">BBH", 0x81, SDES, len(chunk) // 4) + chunk
 
 
 def _parse_goodbye(count: int, body: bytes) -> Goodbye:

@@ -15,7 +15,6 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlsplit
 
 from mediasrv.errors import ProtocolError
 from mediasrv.wire.rtsp_auth import Authenticator
@@ -78,9 +77,11 @@ class ResponseReceived:
 
 @dataclass(frozen=True, slots=True)
 class EndRequested:
-    """The server asks the client to leave (REDIRECT) or ends the session itself (TEARDOWN)."""
+    """The server asks the client to leave (REDIRECT), to `location` where it names one, or ends the session itself
+    (TEARDOWN)."""
 
     method: str
+    location: str = ""
 
 
 Event = ResponseReceived | EndRequested
@@ -271,7 +272,7 @@ class RtspClient:
         sequence = re.sub(r"\D", "", headers.get("cseq", ["0"])[0])[:9]
         self._outgoing.append(f"RTSP/1.0 200 OK\r\nCSeq: {sequence}\r\n\r\n".encode())
         if method in _ENDS:
-            self._events.append(EndRequested(method))
+            self._events.append(EndRequested(method, headers.get("location", [""])[0]))
 
     def _skip_junk(self, data: bytes, at: int, now: float) -> int:
         """The next plausible start after `at`, else the end of the data."""
@@ -293,39 +294,6 @@ class RtspClient:
 def _pass_over(data: bytes, start: int, stop: int, now: float) -> int:
     """Some cameras send on channels that nobody set up."""
     return stop
-
-
-def resolve_control(base: str, control: str) -> str:
-    """The URL of a track or of the aggregate (RFC 2326, C.1.1).
-
-    Absolute stays; `*` or nothing is the base; `/path` is of the base's host. Anything else is appended to the base,
-    query and all, as the common servers expect of their own relative URLs.
-    Raises ProtocolError for what cannot stand in a request line.
-    """
-    if re.match(r"(?i)rtsps?://", control):
-        url = control
-    elif control in ("", "*"):
-        url = base
-    elif control.startswith("/"):
-        parts = urlsplit(base)
-        url = f"{parts.scheme}://{parts.netloc}{control}"
-    else:
-        url = base.removesuffix("/") + "/" + control
-    if not re.fullmatch(r"[!-~]{1,2048}", url):
-        raise ProtocolError("The camera gave a control URL with characters that no URL has.")
-    return url
-
-
-def interleaved_channels(transport: str) -> tuple[int, int] | None:
-    """The channels of RTP and RTCP in a Transport header (RFC 2326, 12.39), None where it names none.
-
-    A camera may give others than it was asked for.
-    """
-    match = re.search(r"(?i)\binterleaved\s*=\s*(\d{1,3})(?:\s*-\s*(\d{1,3}))?", transport)
-    if match is None:
-        return None
-    first = int(match[1])
-    return first, int(match[2]) if match[2] else first + 1
 
 
 def _plausible_starts(channels: set[int]) -> re.Pattern[bytes]:

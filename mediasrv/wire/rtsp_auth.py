@@ -55,6 +55,7 @@ class Authenticator:
         self._new_cnonce = new_cnonce
         self._challenge: Challenge | None = None
         self._uses = 0
+        self._cnonce = ""
         self._accepted = False
 
     def __repr__(self) -> str:
@@ -84,7 +85,7 @@ class Authenticator:
         stale = challenge.parameters.get("stale", "").lower() == "true"
         if authorised and not (fresh and (stale or self._accepted)):
             return False
-        self._challenge, self._uses = challenge, 0
+        self._challenge, self._uses, self._cnonce = challenge, 0, self._new_cnonce()
         return True
 
     def authorization(self, method: str, uri: str) -> str | None:
@@ -99,7 +100,8 @@ class Authenticator:
         given = challenge.parameters
         realm, nonce, algorithm = given.get("realm", ""), given["nonce"], challenge.algorithm
         session = algorithm.endswith("-SESS")
-        cnonce = self._new_cnonce()
+        # The session variants hash the first client nonce into the secret, so it stays (RFC 7616, 3.4.2).
+        cnonce = self._cnonce if session or not self._uses else self._new_cnonce()
         self._uses += 1
         count = f"{self._uses:08x}"
         secret = _hash(algorithm, self._username, realm, self._password)

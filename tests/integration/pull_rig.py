@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from mediasrv.clock import SystemClock
 from mediasrv.errors import CameraError
-from mediasrv.hub import Mountpoint
+from mediasrv.hub import Mountpoint, Subscription
 from mediasrv.media.access_unit import AccessUnit, Session, StreamName, StreamRef, TrackKind
 from mediasrv.pulling.gather import Gatherer
 from mediasrv.rtsp_pull import RtspPull, RtspSource
@@ -30,6 +30,7 @@ class Pulled:
     sessions: list[Session]
     units: list[AccessUnit] = field(default_factory=list)
     ends: list[tuple[Session, str]] = field(default_factory=list)
+    subscription: Subscription = field(init=False)
 
     def on_access_unit(self, unit: AccessUnit) -> None:
         self.units.append(unit)
@@ -59,7 +60,7 @@ def prepare(source: RtspSource, settings: PullSettings = SETTINGS, clock: System
     pulled = Pulled(
         RtspPull(source, mountpoint, new_session, used, settings, Gatherer(settings.gather_s)), mountpoint, sessions
     )
-    mountpoint.subscribe(pulled)
+    pulled.subscription = mountpoint.subscribe(pulled)
     return pulled
 
 

@@ -1,6 +1,6 @@
 """GStreamer's RTSP server as a camera. Runs under the system's Python, which has the bindings, and ends with its stdin.
 
-Usage: gst_rtsp_server.py [none|basic|digest]; prints one JSON line with its port. Mounts: see MOUNTS.
+Usage: gst_rtsp_server.py [none|basic|digest|tls PEM]; prints one JSON line with its port. Mounts: see MOUNTS.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import gi
 gi.require_version("Gst", "1.0")
 gi.require_version("GstRtsp", "1.0")
 gi.require_version("GstRtspServer", "1.0")
-from gi.repository import GLib, Gst, GstRtsp, GstRtspServer  # noqa: E402 - versions are required first
+from gi.repository import Gio, GLib, Gst, GstRtsp, GstRtspServer  # noqa: E402 - versions are required first
 
 VIDEO = (
     "videotestsrc is-live=true ! video/x-raw,width=320,height=240,framerate=25/1 ! x264enc key-int-max=12 bitrate=400 "
@@ -41,6 +41,8 @@ MOUNTS = {
         options='option-string="bframes=2:b-adapt=0:rc-lookahead=4:open-gop=1:no-scenecut=1"', config=-1, pay=""
     ),
 }
+ONLY = {"/only-tcp": GstRtsp.RTSPLowerTrans.TCP, "/only-udp": GstRtsp.RTSPLowerTrans.UDP}
+"""Mounts of one transport; the media is that of `/pcma`."""
 USERNAME, PASSWORD = "operator", 'pass "word" \\ with, signs'
 
 
@@ -48,6 +50,10 @@ def authentication(kind: str) -> GstRtspServer.RTSPAuth:
     token = GstRtspServer.RTSPToken()
     token.set_string("media.factory.role", "user")
     auth = GstRtspServer.RTSPAuth()
+    if kind == "tls":
+        auth.set_tls_certificate(Gio.TlsCertificate.new_from_file(sys.argv[2]))
+        auth.set_default_token(token)
+        return auth
     if kind == "digest":
         auth.set_supported_methods(GstRtsp.RTSPAuthMethod.DIGEST)
         auth.add_digest(USERNAME, PASSWORD, token)
@@ -63,9 +69,11 @@ def main(kind: str) -> None:
     server.set_service("0")
     if kind != "none":
         server.set_auth(authentication(kind))
-    for path, launch in MOUNTS.items():
+    for path, launch in MOUNTS.items() | {(path, MOUNTS["/pcma"]) for path in ONLY}:
         factory = GstRtspServer.RTSPMediaFactory()
         factory.set_launch(f"( {launch} )")
+        if path in ONLY:
+            factory.set_protocols(ONLY[path])
         if kind != "none":
             permissions = GstRtspServer.RTSPPermissions()
             permissions.add_permission_for_role("user", "media.factory.access", True)

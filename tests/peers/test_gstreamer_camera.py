@@ -24,10 +24,10 @@ SLOW_START = dataclasses.replace(SETTINGS, response_timeout_s=20.0, stall_timeou
 
 
 @contextlib.asynccontextmanager
-async def gstreamer(authentication: str = "none") -> AsyncIterator[str]:
+async def gstreamer(*authentication: str) -> AsyncIterator[str]:
     """The base URL of a server that ends with the block."""
     process = await asyncio.create_subprocess_exec(
-        "/usr/bin/python3", str(SCRIPT), authentication, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        "/usr/bin/python3", str(SCRIPT), *authentication, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )
     assert process.stdin is not None
     assert process.stdout is not None

@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import SQLAlchemyError
 
+from mediasrv.backoff import Backoff
 from mediasrv.cameras import Cameras
-from mediasrv.cameras.drivers import CameraDrivers, Login
-from mediasrv.cameras.supervisor import Backoff, StreamSupervisor
+from mediasrv.cameras.drivers import CameraDrivers, Login, Way
+from mediasrv.cameras.hosts import Host
+from mediasrv.cameras.supervisor import PASSWORD_TRIES, StreamSupervisor
 from mediasrv.cameras.views import CameraChanges, NewCamera, Profile, RecordingView
 from mediasrv.catalogue import Catalogue
 from mediasrv.catalogue import cameras as rows
@@ -39,16 +41,19 @@ class FakePuller:
     """Goes live at once and stays so until `lose`; or fails at once where the camera has a failure."""
 
     def __init__(self, world: World, url: str, mountpoint: Mountpoint, new_session: Callable[[], Session]) -> None:
-        self.report = SimpleNamespace(video_format=FORMAT, audio_format=None)
+        self.report = SimpleNamespace(video_format=FORMAT, audio_format=None, transport=world.transport)
         self._world, self._url, self._mountpoint, self._new_session = world, url, mountpoint, new_session
         self.lost = asyncio.Event()
+        self.connected = asyncio.Event()
         self.stop_reason = ""
 
     async def run(self) -> None:
         world = self._world
         failure = world.failures.get(self._url)
         if failure is not None:
+            world.attempts.append(self._url)
             raise failure
+        self.connected.set()
         world.running[self._url] = world.running.get(self._url, 0) + 1
         world.most_at_once = max(world.most_at_once, world.running[self._url])
         world.pulls.append(self._url)
@@ -99,6 +104,9 @@ class World:
         self.pullers: dict[str, FakePuller] = {}
         self.most_at_once = 0
         self.logins: list[Login] = []
+        self.ways: list[Way] = []
+        self.attempts: list[str] = []
+        self.transport = "tcp"
         self.readings = 0
         self.device_failure: CameraError | None = None
         self.hub = Hub()
@@ -119,8 +127,11 @@ class World:
         log = AccessLog(self.catalogue, SystemClock())
         return Cameras(self.hub, self.catalogue, log, vault, drivers, SystemClock(), SETTINGS, "cell-1")
 
-    def _pull(self, url: str, login: Login, mountpoint: Mountpoint, new_session: Callable[[], Session]) -> FakePuller:
+    def _pull(
+        self, url: str, login: Login, way: Way, mountpoint: Mountpoint, new_session: Callable[[], Session]
+    ) -> FakePuller:
         self.logins.append(login)
+        self.ways.append(way)
         return FakePuller(self, url, mountpoint, new_session)
 
     async def _read_device(self, address: str, login: Login) -> Profile:
@@ -221,6 +232,62 @@ async def test_a_lost_camera_is_tried_again_and_its_outage_is_told_to_the_record
     assert world.most_at_once == 1
 
 
+async def test_viewers_and_recorders_stay_attached_across_a_reconnect_with_one_discontinuity(world: World) -> None:
+    await world.cameras.add(NewCamera("10.0.0.5", camera_id="gate"), by=ADMIN)
+    ref = StreamRef("gate", StreamName.MAIN)
+    await until(lambda: stream(world, "gate").state == "live")
+    seen: list[tuple[str, str]] = []
+    sink = SimpleNamespace(
+        on_access_unit=lambda unit: seen.append(("unit", unit.session.session_id)),
+        on_part=lambda part: None,
+        on_session_ended=lambda session, reason: seen.append((reason, session.session_id)),
+    )
+    mountpoint = world.hub.mountpoint(ref)
+    mountpoint.subscribe(sink)
+    mountpoint.subscribe_parts(sink)
+    first = mountpoint.session
+    assert first is not None
+    world.pullers["rtsp://10.0.0.5/main"].lost.set()
+    await until(lambda: world.pulls.count("rtsp://10.0.0.5/main") == 2 and stream(world, "gate").state == "live")
+    second = mountpoint.session
+    assert second is not None
+    assert seen == [("camera_lost", first.session_id)] * 2 + [("unit", second.session_id)]
+    assert mountpoint.subscribers == 2
+
+
+async def test_the_transport_that_worked_is_tried_first_the_next_time(world: World) -> None:
+    world.transport = "udp"
+    await world.cameras.add(NewCamera("10.0.0.5", camera_id="gate"), by=ADMIN)
+    await until(lambda: stream(world, "gate").state == "live")
+    world.pullers["rtsp://10.0.0.5/main"].lost.set()
+    await until(lambda: len(world.ways) == 2)
+    assert [way.preferred for way in world.ways] == ["", "udp"]
+
+
+async def test_how_a_cameras_media_is_to_come_is_kept_with_it_and_taken_away_again(world: World) -> None:
+    wish = NewCamera("rtsps://10.0.0.6/x", camera_id="dock", transport="tcp", tls_fingerprint="ab" * 32)
+    await world.cameras.add(wish, by=ADMIN)
+    await until(lambda: stream(world, "dock").state == "live")
+    assert world.ways == [Way("tcp", "ab" * 32)] * 2, "the trial and the pull"
+    again = world.new_cameras()
+    async with supervised(again):
+        await until(lambda: len(again.list()) == 1 and len(world.ways) == 3)
+    assert world.ways[-1] == Way("tcp", "ab" * 32)
+    view = await world.cameras.change("dock", CameraChanges(transport="", tls_fingerprint=""), by=ADMIN)
+    assert (view.transport, view.tls_fingerprint) == (None, None)
+    await until(lambda: world.ways[-1] == Way())
+
+
+async def test_a_refused_password_is_tried_three_times_and_then_rarely(world: World) -> None:
+    main = "rtsp://10.0.0.5/main"
+    world.failures[main] = CameraError("Refused.", code="credentials_wrong")
+    world.failures["rtsp://10.0.0.6/main"] = CameraError("Refused.", code="rtsp_refused")
+    await world.cameras.add(NewCamera("10.0.0.5", camera_id="gate"), by=ADMIN)
+    await world.cameras.add(NewCamera("10.0.0.6", camera_id="yard"), by=ADMIN)
+    await until(lambda: len(world.attempts) >= 40)
+    assert world.attempts.count(main) == PASSWORD_TRIES
+
+
 async def test_a_driver_that_fails_unexpectedly_does_not_end_the_other_cameras(world: World) -> None:
     await world.cameras.add(NewCamera("10.0.0.5", camera_id="good"), by=ADMIN)
     await world.cameras.add(NewCamera("10.0.0.6", camera_id="odd"), by=ADMIN)
@@ -268,7 +335,13 @@ async def test_a_viewer_that_leaves_while_the_pull_is_ended_does_not_hold_it_up(
 
     clock, settings = SystemClock(), PullSettings()
     supervisor = StreamSupervisor(
-        mountpoint, connect, on_demand=False, failed=lambda *_: None, clock=clock, settings=settings
+        mountpoint,
+        connect,
+        on_demand=False,
+        failed=lambda *_: None,
+        clock=clock,
+        settings=settings,
+        host=Host(clock, 1.0, 1.0),
     )
     subscription = mountpoint.subscribe(sink)
     run = asyncio.create_task(supervisor.run())

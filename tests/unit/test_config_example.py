@@ -45,7 +45,7 @@ def test_the_cameras_example_calls_nobody() -> None:
 
 def test_the_cameras_example_parses_once_its_examples_are_taken_out_of_comments(tmp_path: Path) -> None:
     entries = load_cameras(_uncommented(tmp_path))
-    assert [entry.id for entry in entries] == ["gate-1", "yard-3"]
+    assert [entry.id for entry in entries] == ["gate-1", "yard-3", "dock-1"]
 
 
 def test_the_cameras_example_shows_every_member(tmp_path: Path) -> None:

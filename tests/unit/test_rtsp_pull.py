@@ -9,8 +9,11 @@ import pytest
 from mediasrv.errors import CameraError
 from mediasrv.media.access_unit import Codec
 from mediasrv.media.rtp import AacDepacketizer, G711Depacketizer, OpusDepacketizer
+from mediasrv.pulling.address import parse_rtsp_url
+from mediasrv.pulling.refusals import Redirected, refusal
 from mediasrv.pulling.tracks import choose_audio, choose_metadata, choose_video
-from mediasrv.rtsp_pull import RtspSource, is_allowed, parse_rtsp_url, refusal
+from mediasrv.rtsp_pull import RtspSource, follow, is_at_home
+from mediasrv.wire.addresses import is_allowed
 from mediasrv.wire.rtsp import Request, ResponseReceived
 from mediasrv.wire.sdp import MediaDescription, parse_sdp
 
@@ -27,15 +30,17 @@ AAC = ("m=audio 0 RTP/AVP 97", "a=rtpmap:97 mpeg4-generic/48000", "a=fmtp:97 mod
 
 
 @pytest.mark.parametrize(
-    ("url", "host", "port"),
+    ("url", "host", "port", "tls"),
     [
-        ("rtsp://192.0.2.10/cam?channel=1", "192.0.2.10", 554),
-        ("RTSP://camera.example:8554/", "camera.example", 8554),
-        ("rtsp://[2001:db8::1]:1/x", "2001:db8::1", 1),
+        ("rtsp://192.0.2.10/cam?channel=1", "192.0.2.10", 554, False),
+        ("RTSP://camera.example:8554/", "camera.example", 8554, False),
+        ("rtsp://[2001:db8::1]:1/x", "2001:db8::1", 1, False),
+        ("rtsps://camera.example/", "camera.example", 322, True),
     ],
 )
-def test_host_and_port_of_a_stream(url: str, host: str, port: int) -> None:
-    assert parse_rtsp_url(url) == (host, port)
+def test_host_and_port_of_a_stream(url: str, host: str, port: int, tls: bool) -> None:
+    target = parse_rtsp_url(url)
+    assert (target.host, target.port, target.tls) == (host, port, tls)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +172,8 @@ def test_unknown_audio_is_a_note_and_none_is_nothing() -> None:
         (404, True, "stream_not_found"),
         (454, True, "stream_not_found"),
         (403, True, "rtsp_refused"),
-        (503, False, "rtsp_refused"),
+        (503, False, "camera_busy"),
+        (453, False, "camera_busy"),
     ],
 )
 def test_each_status_has_its_reason(status: int, has_credentials: bool, code: str) -> None:
@@ -175,9 +181,50 @@ def test_each_status_has_its_reason(status: int, has_credentials: bool, code: st
     error = refusal(ResponseReceived(request, status, "Go Away", {}, b"", 0.0), has_credentials)
     assert error.code == code
     assert "hunter2" not in error.sentence
-    if code == "rtsp_refused":
+    if code in ("rtsp_refused", "camera_busy"):
         assert error.sentence == f"The camera answered DESCRIBE with {status} Go Away."
 
 
 def test_a_source_does_not_show_its_password() -> None:
     assert "hunter2" not in repr(RtspSource("rtsp://h/", "admin", "hunter2"))
+
+
+SOURCE = parse_rtsp_url("rtsp://192.0.2.10/cam")
+
+
+@pytest.mark.parametrize(
+    ("location", "url", "host", "port"),
+    [
+        ("rtsp://192.0.2.11:8554/other", "rtsp://192.0.2.11:8554/other", "192.0.2.11", 8554),
+        ("rtsp://u:pw@192.0.2.11/other", "rtsp://192.0.2.11/other", "192.0.2.11", 554),
+        ("/other", "rtsp://192.0.2.10/other", "192.0.2.10", 554),
+    ],
+)
+def test_a_redirect_leads_to_its_location(location: str, url: str, host: str, port: int) -> None:
+    target = follow(SOURCE, Redirected(location))
+    assert (target.url, target.host, target.port) == (url, host, port)
+
+
+def test_a_proxy_is_asked_for_the_same_stream() -> None:
+    target = follow(SOURCE, Redirected("rtsp://192.0.2.12:555", by_proxy=True))
+    assert (target.url, target.host, target.port) == (SOURCE.url, "192.0.2.12", 555)
+
+
+@pytest.mark.parametrize("location", ["http://192.0.2.11/", "rtsp:///", "rtsp://h:99999/", "rtsp://h/\u00e9"])
+def test_a_redirect_to_no_place_for_rtsp_is_refused(location: str) -> None:
+    with pytest.raises(CameraError) as refused:
+        follow(SOURCE, Redirected(location))
+    assert refused.value.code == "redirect_refused"
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "at_home"),
+    [
+        ("rtsp://192.0.2.10/a", "rtsp://192.0.2.10:8554/b", True),
+        ("rtsp://192.0.2.10/a", "rtsps://192.0.2.10/a", True),
+        ("rtsp://192.0.2.10/a", "rtsp://192.0.2.11/a", False),
+        ("rtsps://192.0.2.10/a", "rtsp://192.0.2.10/a", False),
+    ],
+)
+def test_the_password_is_for_its_host_and_for_no_less_security(source: str, target: str, at_home: bool) -> None:
+    assert is_at_home(parse_rtsp_url(source), parse_rtsp_url(target)) is at_home

@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 
 from mediasrv.errors import SettingsError
-from mediasrv.settings import CameraEntry, Settings, load_cameras, load_settings, parse_settings, read_secret
+from mediasrv.settings import (
+    CameraEntry,
+    Settings,
+    load_cameras,
+    load_settings,
+    parse_fingerprint,
+    parse_settings,
+    read_secret,
+)
 
 
 def test_a_file_changes_only_what_it_names(tmp_path: Path) -> None:
@@ -134,3 +142,28 @@ def test_a_camera_with_a_plain_password_is_refused_and_the_password_not_repeated
 def test_a_cameras_file_that_is_not_there_is_said_in_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="cannot be read"):
         load_cameras(tmp_path / "absent.toml")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("transport", "sctp"),
+        ("udp_first_port", 20_000),
+        ("reorder_wait_s", 2.0),
+        ("reorder_packets", 0),
+        ("handshakes", 0),
+        ("handshakes_per_host", 0),
+    ],
+)
+def test_how_cameras_are_pulled_has_bounds(name: str, value: object) -> None:
+    with pytest.raises(SettingsError, match=r"pull\."):
+        parse_settings({"pull": {name: value}})
+
+
+def test_fingerprints_are_taken_in_the_forms_that_people_paste() -> None:
+    digits = "0123456789abcdef" * 4
+    pasted = ":".join(digits[at : at + 2] for at in range(0, 64, 2)).upper()
+    assert parse_fingerprint(pasted) == parse_fingerprint(f"SHA256: {digits}") == digits
+    for wrong in ("", "12:34", digits + "0", "g" * 64):
+        with pytest.raises(SettingsError):
+            parse_fingerprint(wrong)

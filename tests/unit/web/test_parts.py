@@ -211,8 +211,8 @@ def test_camera_json_is_the_documented_shape() -> None:
         RetentionSettings(max_age_days=30.0, max_size_bytes=0),
     )
     assert set(shown) == {
-        *("id", "name", "kind", "address", "place", "origin", "enabled", "record"),
-        *("permissions", "streams", "profile", "retention"),
+        *("id", "name", "kind", "address", "place", "origin", "enabled", "record", "transport"),
+        *("tls_fingerprint", "permissions", "streams", "profile", "retention"),
     }
     assert shown["permissions"] == ["live.view"]
     assert shown["streams"]["main"]["viewers"] == 3

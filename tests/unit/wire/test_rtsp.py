@@ -17,8 +17,6 @@ from mediasrv.wire.rtsp import (
     Event,
     ResponseReceived,
     RtspClient,
-    interleaved_channels,
-    resolve_control,
 )
 from mediasrv.wire.rtsp_auth import Authenticator
 
@@ -188,6 +186,13 @@ def test_an_endlessly_stale_nonce_ends_after_three_tries() -> None:
     assert len(events) == 1
 
 
+def test_a_redirect_tells_where_to() -> None:
+    harness = Harness()
+    told = harness.receive(b"REDIRECT * RTSP/1.0\r\nCSeq: 732\r\nLocation: rtsp://192.0.2.11:8001\r\n\r\n")
+    assert told == [EndRequested("REDIRECT", "rtsp://192.0.2.11:8001")]
+    assert harness.client.data_to_send() == b"RTSP/1.0 200 OK\r\nCSeq: 732\r\n\r\n"
+
+
 def test_a_server_that_ends_the_session_is_answered_and_told() -> None:
     harness = Harness()
     assert harness.receive(b"TEARDOWN rtsp://x RTSP/1.0\r\nCSeq: 3\r\n\r\n") == [EndRequested("TEARDOWN")]
@@ -340,39 +345,3 @@ def test_a_detached_client_still_takes_answers() -> None:
     harness.client.detach()
     assert len(harness.receive(packet(b"late") + response(1))) == 1
     assert harness.packets == []
-
-
-@pytest.mark.parametrize(
-    ("base", "control", "url"),
-    [
-        ("rtsp://h/cam/", "trackID=0", "rtsp://h/cam/trackID=0"),
-        ("rtsp://h/cam", "trackID=0", "rtsp://h/cam/trackID=0"),
-        ("rtsp://h/cam", "*", "rtsp://h/cam"),
-        ("rtsp://h/cam", "", "rtsp://h/cam"),
-        ("rtsp://h/cam", "rtsp://other/x?y", "rtsp://other/x?y"),
-        ("rtsp://h/cam?channel=1", "track1", "rtsp://h/cam?channel=1/track1"),
-        ("rtsp://h:8554/a/b?c=1", "/d/track1", "rtsp://h:8554/d/track1"),
-        ("rtsp://h/cam/", "track1?transport=unicast", "rtsp://h/cam/track1?transport=unicast"),
-    ],
-)
-def test_control_urls_are_resolved_as_cameras_expect(base: str, control: str, url: str) -> None:
-    assert resolve_control(base, control) == url
-
-
-@pytest.mark.parametrize("control", ["a b", "a\r\nInjected: yes", "\u00e9", "x" * 3000])
-def test_control_urls_that_cannot_stand_in_a_request_are_refused(control: str) -> None:
-    with pytest.raises(ProtocolError):
-        resolve_control("rtsp://h/cam", control)
-
-
-@pytest.mark.parametrize(
-    ("transport", "channels"),
-    [
-        ("RTP/AVP/TCP;unicast;interleaved=4-5;ssrc=1", (4, 5)),
-        ("RTP/AVP/TCP;interleaved=2", (2, 3)),
-        ("RTP/AVP;unicast;client_port=1-2", None),
-        ("", None),
-    ],
-)
-def test_transport_headers_tell_the_channels(transport: str, channels: tuple[int, int] | None) -> None:
-    assert interleaved_channels(transport) == channels

@@ -55,6 +55,15 @@ def test_session_variants_hash_the_nonces_into_the_secret() -> None:
     assert answer(RFC7616.format("MD5-sess")) != answer(RFC7616.format("MD5"))
 
 
+def test_session_variants_keep_the_client_nonce_that_their_secret_was_made_of() -> None:
+    nonces = iter(["first", "second", "third"])
+    authenticator = Authenticator("Mufasa", PASSWORD, lambda: next(nonces))
+    authenticator.adopt([RFC7616.format("MD5-sess")], authorised=False)
+    answers = [authenticator.authorization("GET", "/") or "" for _ in range(2)]
+    assert all('cnonce="first"' in each for each in answers)
+    assert ["nc=00000001" in answers[0], "nc=00000002" in answers[1]] == [True, True]
+
+
 def test_basic_is_answered() -> None:
     assert answer('Basic realm="x"') == "Basic TXVmYXNhOkNpcmNsZSBvZiBMaWZl"
 

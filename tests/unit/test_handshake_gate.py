@@ -1,0 +1,37 @@
+"""How many handshakes are under way, in all and with one host."""
+
+from __future__ import annotations
+
+import asyncio
+
+from mediasrv.pulling.gate import HandshakeGate
+
+
+async def settle() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def test_handshakes_are_bounded_in_all_and_per_host_and_a_cancelled_one_leaves_its_place() -> None:
+    gate, going = HandshakeGate(4, 2), asyncio.Event()
+    under_way: list[str] = []
+
+    async def shake(host: str) -> None:
+        async with gate.turn(host):
+            under_way.append(host)
+            await going.wait()
+
+    tasks = [asyncio.create_task(shake("nvr")) for _ in range(10)]
+    await settle()
+    assert under_way == ["nvr"] * 2, "a recorder with many channels holds no other place"
+    tasks += [asyncio.create_task(shake(f"cam-{number}")) for number in range(10)]
+    await settle()
+    assert under_way == ["nvr", "nvr", "cam-0", "cam-1"]
+    tasks[0].cancel()
+    tasks[5].cancel()
+    await settle()
+    assert len(under_way) == 5
+    going.set()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert len(under_way) == 19, "all but the one that was cancelled before its turn"
+    assert (gate.under_way, gate.most_under_way, gate._hosts) == (0, 4, {})
