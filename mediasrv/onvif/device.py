@@ -1,25 +1,28 @@
-"""Reading a camera: its clock, its make, its profiles and their stream URLs."""
+"""Reading a camera: its clock, its make, its profiles and their addresses."""
 
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+import contextlib
+from itertools import islice
+from typing import Final
 
-from mediasrv.clock import Clock, SystemClock, from_us
+from mediasrv.clock import Clock, SystemClock
 from mediasrv.errors import CameraError
-from mediasrv.onvif.address import Endpoint, is_unspecified, parse_address, rebuild, split_reported
-from mediasrv.onvif.soap import Login, SoapLink, SoapService
-from mediasrv.onvif.values import H264, OnvifDevice, OnvifProfile, clean_text
+from mediasrv.media.profile import MediaProfile
+from mediasrv.onvif.address import parse_address
+from mediasrv.onvif.envelope import text_of
+from mediasrv.onvif.media import PROFILES_REQUEST, FoundProfile, parse_profiles, parse_uri, uri_request
+from mediasrv.onvif.requests import Login
+from mediasrv.onvif.session import DeviceSession
+from mediasrv.onvif.soap import SoapHttp
+from mediasrv.onvif.values import OnvifDevice, Service, clean_text
 from mediasrv.settings import OnvifSettings
 
 MOST_PROFILES: Final = 32
 """A recorder may offer a hundred; such a one is added channel by channel, by RTSP address."""
 _WHOLE_READING: Final = 3.0
 """All requests of a reading together may take so many times what one may."""
-_SKEW_THAT_MATTERS: Final = timedelta(seconds=2)
-_MEDIA_NAMESPACE: Final = "http://www.onvif.org/ver10/media/wsdl"
-_CODEC_NAMES: Final = {"h264": H264, "h.264": H264, "h265": "h265", "hevc": "h265", "mpeg4": "mpeg4", "jpeg": "jpeg"}
 
 
 async def read_device(
@@ -35,160 +38,84 @@ async def read_device(
     Raises CameraError: `address_invalid`, `address_refused`, `name_unresolved`, `host_unreachable`, `port_closed`,
     `credentials_wrong`, `credentials_missing`, `onvif_failed`. Takes at most three times `timeout_s`.
     """
-    endpoint = parse_address(address)
-    try:
-        async with asyncio.timeout(settings.timeout_s * _WHOLE_READING):
-            login = Login(username, password)
-            async with SoapLink(endpoint, login, settings.timeout_s, allowed_networks) as link:
-                return await _Reading(link, clock or SystemClock()).run()
-    except TimeoutError as error:
-        raise CameraError("The camera answers too slowly to be read.", code="host_unreachable") from error
+    endpoint, login = parse_address(address), Login(username, password)
+    async with SoapHttp(allowed_networks) as http:
+        session = DeviceSession(http, endpoint, login, settings.timeout_s, clock or SystemClock())
+        try:
+            async with asyncio.timeout(settings.timeout_s * _WHOLE_READING):
+                await session.open()
+                return await read_opened(session, settings.timeout_s)
+        except TimeoutError as error:
+            raise CameraError("The camera answers too slowly to be read.", code="host_unreachable") from error
 
 
-class _Reading:
-    """One reading of one camera."""
-
-    def __init__(self, link: SoapLink, clock: Clock) -> None:
-        self._link, self._clock = link, clock
-        self._endpoint: Endpoint = link.endpoint
-        self._replaced_host = ""
-
-    async def run(self) -> OnvifDevice:
-        offset_s = await self._clock_offset_s()
-        device = await self._link.service("devicemgmt", self._endpoint.url)
-        information = await device.call("GetDeviceInformation")
-        media = await self._link.service("media", await self._media_url(device))
-        profiles = await self._profiles(media)
-        found = OnvifDevice(
-            manufacturer=clean_text(_get(information, "Manufacturer")),
-            model=clean_text(_get(information, "Model")),
-            firmware=clean_text(_get(information, "FirmwareVersion")),
-            clock_offset_s=offset_s,
-            profiles=tuple(profiles),
-            replaced_host=self._replaced_host,
+async def read_opened(session: DeviceSession, snapshots_s: float) -> OnvifDevice:
+    """Reads a camera whose session is open; `snapshots_s` bounds the asking for snapshot addresses."""
+    manufacturer = model = firmware = ""
+    with session.isolate(Service.DEVICE):
+        answer = await session.call(Service.DEVICE, "GetDeviceInformation")
+        manufacturer, model = clean_text(text_of(answer, "Manufacturer")), clean_text(text_of(answer, "Model"))
+        firmware = clean_text(text_of(answer, "FirmwareVersion"))
+    profiles, ptz_profile = await _read_profiles(session, snapshots_s)
+    if not (profiles or manufacturer or model):
+        said = session.states[Service.DEVICE].sentence
+        raise CameraError(
+            said or "What answers at this address tells nothing that a camera would.", code="onvif_failed"
         )
-        if not (found.profiles or found.manufacturer or found.model):
-            raise CameraError("What answers at this address tells nothing that a camera would.", code="onvif_failed")
-        return found
-
-    async def _clock_offset_s(self) -> float | None:
-        """Asked first and without credentials: those carry a time, and a camera refuses one far from its own.
-
-        Cameras that keep even their clock to themselves are asked for the rest with our own time.
-        """
-        device = await self._link.service("devicemgmt", self._endpoint.url)
-        asked_us = self._clock.wall_us()
-        try:
-            answer = await device.call("GetSystemDateAndTime", open_to_all=True)
-        except CameraError as error:
-            if error.code in ("onvif_failed", "credentials_wrong", "credentials_missing"):
-                return None
-            raise
-        told = _utc_of(answer)
-        if told is None:
-            return None
-        # Cameras tell whole seconds, rounded down.
-        middle = from_us((asked_us + self._clock.wall_us()) // 2)
-        skew = told + timedelta(seconds=0.5) - middle
-        if abs(skew) > _SKEW_THAT_MATTERS:
-            self._link.clock_skew = skew
-        return round(skew.total_seconds(), 1)
-
-    async def _media_url(self, device: SoapService) -> str:
-        """Where the media service is, by GetServices, by GetCapabilities on older cameras, or where devices are."""
-        try:
-            services = await device.call("GetServices", {"IncludeCapability": False})
-            reported = _xaddr_of(services, _MEDIA_NAMESPACE)
-        except CameraError as error:
-            if error.code != "onvif_failed":
-                raise
-            reported = ""
-        if not reported:
-            capabilities = await device.call("GetCapabilities", {"Category": "Media"})
-            reported = str(_get(capabilities, "Media", "XAddr") or "")
-        return await self._usable_url(reported, "http") or self._endpoint.url
-
-    async def _profiles(self, media: SoapService) -> list[OnvifProfile]:
-        answer = await media.call("GetProfiles")
-        with_video = [raw for raw in answer or () if _get(raw, "VideoEncoderConfiguration") is not None]
-        found = [
-            _profile(raw, await self._stream_url(media, str(_get(raw, "token") or "")))
-            for raw in with_video[:MOST_PROFILES]
-        ]
-        return [profile for profile in found if profile.url]
-
-    async def _stream_url(self, media: SoapService, token: str) -> str:
-        setup = {"Stream": "RTP-Unicast", "Transport": {"Protocol": "RTSP"}}
-        try:
-            answer = await media.call("GetStreamUri", {"StreamSetup": setup, "ProfileToken": token})
-        except CameraError as error:
-            # One profile without a stream, as of a sensor that is switched off, leaves the others usable.
-            if error.code != "onvif_failed":
-                raise
-            return ""
-        return await self._usable_url(str(_get(answer, "Uri") or ""), "rtsp")
-
-    async def _usable_url(self, reported: str, scheme: str) -> str:
-        """A URL that the camera reported, at a host that can be reached; empty where it is no URL.
-
-        A camera behind NAT reports its inner address: the host that was typed in stands in for it. The port of
-        the web services is then the one that was typed in, too; that of RTSP is taken to be passed on unchanged.
-        """
-        split = split_reported(reported, scheme)
-        if split is None:
-            return ""
-        parts, host, port = split
-        same = host.lower() == self._endpoint.host.lower()
-        if same or (not is_unspecified(host) and await self._link.answers(host, port)):
-            return rebuild(parts, host, port)
-        self._replaced_host = host
-        return rebuild(parts, self._endpoint.host, self._endpoint.port if scheme == "http" else port)
-
-
-def _profile(raw: Any, url: str) -> OnvifProfile:
-    video = _get(raw, "VideoEncoderConfiguration")
-    encoding = str(_get(video, "Encoding") or "").lower()
-    token = clean_text(_get(raw, "token"))
-    return OnvifProfile(
-        token=token,
-        name=clean_text(_get(raw, "Name")) or token,
-        codec=_CODEC_NAMES.get(encoding, clean_text(encoding)),
-        width=_whole(_get(video, "Resolution", "Width")),
-        height=_whole(_get(video, "Resolution", "Height")),
-        rate=float(_whole(_get(video, "RateControl", "FrameRateLimit"))),
-        bitrate_kbps=_whole(_get(video, "RateControl", "BitrateLimit")),
-        audio=clean_text(_get(raw, "AudioEncoderConfiguration", "Encoding")).lower(),
-        url=url,
+    return OnvifDevice(
+        manufacturer=manufacturer,
+        model=model,
+        firmware=firmware,
+        clock_offset_s=session.offset.offset_s if session.offset else None,
+        clock_uncertainty_s=session.offset.uncertainty_s if session.offset else 0.0,
+        profiles=profiles,
+        ptz_profile=ptz_profile,
+        replaced_host=session.replaced_host,
+        services=dict(session.states),
     )
 
 
-def _xaddr_of(services: Any, namespace: str) -> str:
-    for service in services or ():
-        if _get(service, "Namespace") == namespace:
-            return str(_get(service, "XAddr") or "")
-    return ""
+async def _read_profiles(session: DeviceSession, snapshots_s: float) -> tuple[tuple[MediaProfile, ...], str]:
+    """The profiles with video and an address, and the token of the first that moves the camera.
+
+    ver20 first: only there does a camera tell of H.265. ver10 where the other is missing, broken or empty.
+    """
+    for service in (Service.MEDIA2, Service.MEDIA):
+        found: list[FoundProfile] = []
+        urls: dict[str, str] = {}
+        if session.offers(service):
+            with session.isolate(service):
+                found = list(parse_profiles(await session.call(service, "GetProfiles", PROFILES_REQUEST[service])))
+                for profile in islice((one for one in found if one.shown.codec), MOST_PROFILES):
+                    urls[profile.token] = await _stream_url(session, service, profile.token)
+        usable = [profile for profile in found if urls.get(profile.token)]
+        if usable:
+            snapshots = await _snapshot_urls(session, service, usable, snapshots_s)
+            moving = next((profile.token for profile in found if profile.moves), "")
+            complete = [one.with_urls(urls[one.token], snapshots.get(one.token, "")) for one in usable]
+            return tuple(complete), moving
+    return (), ""
 
 
-def _utc_of(answer: Any) -> datetime | None:
-    date, time = _get(answer, "UTCDateTime", "Date"), _get(answer, "UTCDateTime", "Time")
-    year, month, day = (_whole(_get(date, name)) for name in ("Year", "Month", "Day"))
-    hour, minute, second = (_whole(_get(time, name)) for name in ("Hour", "Minute", "Second"))
+async def _stream_url(session: DeviceSession, service: Service, token: str) -> str:
     try:
-        # A leap second, and cameras that count to 60 without one.
-        return datetime(year, month, day, hour, minute, min(59, second), tzinfo=UTC)
-    except ValueError:
-        return None
+        answer = await session.call(service, "GetStreamUri", uri_request(service, token))
+    except CameraError as error:
+        # One profile without a stream, as of a sensor that is switched off, leaves the others usable.
+        if error.code != "onvif_failed":
+            raise
+        return ""
+    return await session.usable_url(parse_uri(answer), "rtsp")
 
 
-def _get(value: Any, *names: str) -> Any:
-    """A member of a member; None as soon as one is missing, since cameras leave out what the schema demands."""
-    for name in names:
-        value = getattr(value, name, None)
-    return value
-
-
-def _whole(value: Any) -> int:
-    try:
-        return max(0, int(value))
-    except (TypeError, ValueError, OverflowError):
-        return 0
+async def _snapshot_urls(
+    session: DeviceSession, service: Service, profiles: list[FoundProfile], within_s: float
+) -> dict[str, str]:
+    """Where pictures are to be had, by token: as far as the camera says so in time. Nothing depends on it."""
+    found: dict[str, str] = {}
+    with contextlib.suppress(CameraError, TimeoutError):
+        async with asyncio.timeout(within_s):
+            for profile in profiles:
+                answer = await session.call(service, "GetSnapshotUri", {"ProfileToken": profile.token})
+                found[profile.token] = await session.usable_url(parse_uri(answer), "http")
+    return found

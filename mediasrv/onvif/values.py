@@ -2,40 +2,69 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Final
 
 from mediasrv.media.profile import MediaProfile
 
 TEXT_LENGTH: Final = 100
 H264: Final = "h264"
+H265: Final = "h265"
 
 
-OnvifProfile = MediaProfile
+class Service(StrEnum):
+    """The services that are asked; `media` is ver10 (profile S), `media2` ver20 (profile T)."""
+
+    DEVICE = "device"
+    MEDIA = "media"
+    MEDIA2 = "media2"
+    EVENTS = "events"
+    PTZ = "ptz"
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceState:
+    """How one service of a camera is doing: `ok`, `offered` (not asked yet), `missing`, `failed` or `off`.
+
+    `code` is a reason code where it is missing or failed, `sentence` says more where more is known.
+    """
+
+    state: str
+    code: str = ""
+    sentence: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class OnvifDevice:
-    """What `read_device` found. `clock_offset_s` is camera time minus server time, None where it was not told.
+    """What `read_device` found. `clock_offset_s` is camera time minus server time, None where it was not told, and
+    true to `clock_uncertainty_s`.
 
     `replaced_host` is the host that the camera reported for itself where that one cannot be reached and the
-    address' own host stands in the URLs instead; empty otherwise.
+    address' own host stands in the URLs instead; empty otherwise. `ptz_profile` is the token of the profile through
+    which the camera is moved, empty where it cannot be. `warnings` are reason codes: `password_default`,
+    `password_empty`.
     """
 
     manufacturer: str
     model: str
     firmware: str
     clock_offset_s: float | None
-    profiles: tuple[OnvifProfile, ...]
+    profiles: tuple[MediaProfile, ...]
     replaced_host: str = ""
+    clock_uncertainty_s: float = 0.0
+    services: Mapping[Service, ServiceState] = field(default_factory=dict)
+    ptz_profile: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class PickedStreams:
     """The streams to pull, and why, in English and Vietnamese."""
 
-    main: OnvifProfile
-    sub: OnvifProfile | None
+    main: MediaProfile
+    sub: MediaProfile | None
     explanation: str
     explanation_vi: str
 

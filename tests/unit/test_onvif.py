@@ -12,19 +12,20 @@ from hypothesis import strategies as st
 
 from load_tests.camera_farm.discovery import Announcement, build_probe_match
 from mediasrv.errors import CameraError, ProtocolError
-from mediasrv.onvif import OnvifDevice, OnvifProfile, pick_streams
+from mediasrv.media.profile import MediaProfile
+from mediasrv.onvif import OnvifDevice, Service, ServiceState, pick_streams
 from mediasrv.onvif.address import parse_address, rebuild, split_reported
 from mediasrv.onvif.discovery import build_probe, parse_probe_matches
 from mediasrv.onvif.values import TEXT_LENGTH, clean_text
 from mediasrv.onvif.xml_guard import check_xml
 
 
-def profile(width: int, height: int, codec: str = "h264", rate: float = 25.0, bitrate_kbps: int = 1000) -> OnvifProfile:
+def profile(width: int, height: int, codec: str = "h264", rate: float = 25.0, bitrate_kbps: int = 1000) -> MediaProfile:
     name = f"{codec}-{width}x{height}@{rate:g}-{bitrate_kbps}"
-    return OnvifProfile(name, name, codec, width, height, rate, bitrate_kbps, "g711", f"rtsp://192.0.2.1/{name}")
+    return MediaProfile(name, name, codec, width, height, rate, bitrate_kbps, "g711", f"rtsp://192.0.2.1/{name}")
 
 
-def device(profiles: Iterable[OnvifProfile], replaced_host: str = "") -> OnvifDevice:
+def device(profiles: Iterable[MediaProfile], replaced_host: str = "") -> OnvifDevice:
     return OnvifDevice("Maker", "Model", "1.0", 0.1, tuple(profiles), replaced_host)
 
 
@@ -105,15 +106,41 @@ def test_what_is_no_rtsp_url_is_none(url: str) -> None:
 def test_main_is_the_largest_and_sub_suits_grids() -> None:
     picked = pick_streams(device([profile(640, 360), profile(2560, 1440), profile(1280, 720), profile(320, 180)]))
     assert (picked.main.width, picked.sub and picked.sub.width) == (2560, 640)
-    assert "largest of 4 H.264 profiles" in picked.explanation
+    assert "largest of 4 profiles" in picked.explanation
     assert "lớn nhất trong 4 cấu hình" in picked.explanation_vi
 
 
 def test_other_codecs_are_left_out_and_named() -> None:
-    picked = pick_streams(device([profile(3840, 2160, "h265"), profile(1280, 720), profile(640, 360, "jpeg")]))
+    picked = pick_streams(device([profile(3840, 2160, "mpeg4"), profile(1280, 720), profile(640, 360, "jpeg")]))
     assert (picked.main.width, picked.sub) == (1280, None)
-    assert "H265, JPEG" in picked.explanation
-    assert "H265, JPEG" in picked.explanation_vi
+    assert "JPEG, MPEG4" in picked.explanation
+    assert "JPEG, MPEG4" in picked.explanation_vi
+
+
+def test_a_larger_picture_in_h265_is_main_and_h264_is_what_browsers_show() -> None:
+    large, middle, small = profile(3840, 2160, "h265"), profile(1920, 1080), profile(640, 360, "h265")
+    picked = pick_streams(device([small, middle, large]))
+    assert (picked.main, picked.sub) == (large, middle)
+    assert "cannot show H.265: there, the substream" in picked.explanation
+    assert "không xem được H.265: khi đó luồng phụ" in picked.explanation_vi
+
+
+def test_of_equal_pictures_h264_is_main_and_the_other_is_named() -> None:
+    picked = pick_streams(device([profile(1920, 1080, "h265", rate=30), profile(1920, 1080, "h264", rate=25)]))
+    assert picked.main.codec == "h264"
+    assert "H.265 of the same size is left out" in picked.explanation
+    assert "Bỏ qua H.265 cùng kích thước" in picked.explanation_vi
+
+
+def test_a_camera_in_h265_alone_has_its_substream_in_h265() -> None:
+    picked = pick_streams(device([profile(1920, 1080, "h265"), profile(640, 360, "h265")]))
+    assert (picked.main.codec, picked.sub and picked.sub.width) == ("h265", 640)
+    assert picked.explanation.endswith("Many browsers cannot show H.265.")
+    assert picked.explanation_vi.endswith("Nhiều trình duyệt không xem được H.265.")
+
+
+def test_a_substream_in_h265_does_not_serve_beside_a_main_in_h264() -> None:
+    assert pick_streams(device([profile(1920, 1080), profile(640, 360, "h265")])).sub is None
 
 
 def test_of_two_equal_sizes_main_is_the_faster_and_sub_the_leaner() -> None:
@@ -135,17 +162,24 @@ def test_one_stream_under_two_names_is_not_pulled_twice() -> None:
     assert pick_streams(device([main, twin])).sub is None
 
 
-def test_a_camera_without_h264_says_which_codec_it_has() -> None:
-    with pytest.raises(CameraError, match="H265 only") as caught:
-        pick_streams(device([profile(1920, 1080, "h265")]))
+def test_a_camera_without_either_says_which_codec_it_has() -> None:
+    with pytest.raises(CameraError, match="MPEG4 only") as caught:
+        pick_streams(device([profile(1920, 1080, "mpeg4")]))
     assert caught.value.code == "codec_unsupported"
 
 
 @pytest.mark.parametrize("profiles", [[], [profile(0, 0)], [profile(640, 360, "")]])
-def test_a_camera_without_video_has_no_profile(profiles: list[OnvifProfile]) -> None:
+def test_a_camera_without_video_has_no_profile(profiles: list[MediaProfile]) -> None:
     with pytest.raises(CameraError) as caught:
         pick_streams(device(profiles))
     assert caught.value.code == "no_profile"
+
+
+def test_a_broken_media_service_is_the_reason_and_not_its_lack_of_profiles() -> None:
+    broken = {Service.MEDIA: ServiceState("failed", "onvif_failed", "The answer makes no sense.")}
+    with pytest.raises(CameraError, match="makes no sense") as caught:
+        pick_streams(dataclasses.replace(device([]), services=broken))
+    assert caught.value.code == "onvif_failed"
 
 
 def test_a_replaced_host_is_explained_in_both_languages() -> None:
