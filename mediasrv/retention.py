@@ -8,6 +8,7 @@ of them leaves repairable (docs/architecture.md):
     3. one transaction: garbage rows gone, entry in the access log
     4. a data key that neither recording, garbage nor spool needs: out of the key bucket, then out of the catalogue
 
+Events of cameras go by the same ages, and stay under the same holds; they lie in the catalogue alone.
 Each round begins with what an earlier one left. The task deletes nothing while the wall clock has
 jumped against monotonic time: a clock that is a year ahead must not empty the archive.
 """
@@ -17,12 +18,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
 
-from mediasrv.catalogue import Catalogue, footage_queries
+from mediasrv.catalogue import Catalogue, camera_events, footage_queries
 from mediasrv.catalogue.footage_queries import StoredObject
 from mediasrv.catalogue.spans import Span
 from mediasrv.clock import SECOND_US, Clock, from_us
@@ -224,6 +225,9 @@ class RetentionTask:
         policies = await self._catalogue.read(footage_queries.policies)
         for camera_id in await self._catalogue.read(footage_queries.cameras_with_footage):
             await self._expire(camera_id, effective_policy(policies.get(camera_id, (None, None)), self._settings))
+        await self._expire_events(
+            {camera_id: effective_policy(own, self._settings) for camera_id, own in policies.items()}
+        )
         self.state.waiting_garbage = await self._catalogue.read(footage_queries.count_garbage)
         if self.state.condition is Condition.RUNNING:
             self.state.last_round_us = self._clock.wall_us()
@@ -261,6 +265,16 @@ class RetentionTask:
             if not going:
                 return
             await self._finish(going)
+
+    async def _expire_events(self, policies: Mapping[str, Policy]) -> None:
+        """Deletes what cameras told longer ago than their footage is kept, batch by batch."""
+        while not self._is_paused():
+            now_us = self._clock.wall_us()
+            bounds = {camera_id: policy.expired_before_us(now_us) for camera_id, policy in policies.items()}
+            before_us = {camera_id: bound_us for camera_id, bound_us in bounds.items() if bound_us is not None}
+            limit = self._settings.batch
+            if await self._catalogue.write(camera_events.expire_events, before_us, now_us, limit) < limit:
+                return
 
     async def sweep(self) -> None:
         """What earlier rounds left: objects that storage would not let go, unused keys. Raises StorageError."""

@@ -161,7 +161,7 @@ def active_holds(connection: Connection, camera_id: str, now_us: int) -> list[Sp
     """Spans of a camera that nobody may delete now; both streams."""
     query = (
         select(_us(hold.c.started_at), _us(hold.c.ended_at))
-        .where(hold.c.camera_id == camera_id, _hold_is_active(now_us))
+        .where(hold.c.camera_id == camera_id, hold_is_active(now_us))
         .order_by(hold.c.started_at)
     )
     return [Span(*row) for row in connection.execute(query)]
@@ -171,7 +171,8 @@ def _of(table: Any, ref: StreamRef) -> ColumnElement[bool]:
     return and_(table.c.camera_id == ref.camera_id, table.c.stream == str(ref.stream))
 
 
-def _hold_is_active(now_us: int) -> ColumnElement[bool]:
+def hold_is_active(now_us: int) -> ColumnElement[bool]:
+    """Of rows of `hold`."""
     return and_(hold.c.released_at.is_(None), or_(hold.c.until_at.is_(None), hold.c.until_at > from_us(now_us)))
 
 
@@ -254,7 +255,7 @@ def _newest(connection: Connection, camera_id: str) -> frozenset[str]:
 def _is_held(now_us: int) -> ColumnElement[bool]:
     return exists().where(
         hold.c.camera_id == recording.c.camera_id,
-        _hold_is_active(now_us),
+        hold_is_active(now_us),
         hold.c.started_at <= recording.c.ended_at,
         hold.c.ended_at >= recording.c.started_at,
     )

@@ -230,6 +230,21 @@ garbage = Table(
     Column("marked_at", UtcTime, nullable=False),
 )
 
+# --- what cameras tell ---------------------------------------------------------------------------
+
+camera_event = Table(
+    "camera_event",
+    metadata,
+    Column("event_id", _Serial, primary_key=True, autoincrement=True),
+    Column("camera_id", String(64), nullable=False),
+    Column("kind", String(16), nullable=False, comment="motion, tamper, digital_input, storage"),
+    Column("active", Boolean, nullable=False, comment="it began, or it ended"),
+    Column("source", LargeBinary, nullable=False, comment="the camera's words, sealed by the node's key"),
+    Column("camera_at", UtcTime, comment="what the camera says; null where that is no time"),
+    Column("arrived_at", UtcTime, nullable=False),
+    Index(None, "camera_id", "arrived_at"),
+)
+
 # --- people and what they did --------------------------------------------------------------------
 
 principal = Table(

@@ -10,10 +10,23 @@ from typing import Any, Concatenate
 import pytest
 from sqlalchemy import Connection, event, insert, select, update
 
-from mediasrv.catalogue.tables import access_log, camera, data_key, gap, garbage, hold, outbox, place, recording
+from mediasrv.catalogue.camera_events import EventRow, insert_events
+from mediasrv.catalogue.tables import (
+    access_log,
+    camera,
+    camera_event,
+    data_key,
+    gap,
+    garbage,
+    hold,
+    outbox,
+    place,
+    recording,
+)
 from mediasrv.clock import SECOND_US, from_us, to_us
 from mediasrv.errors import StorageError
 from mediasrv.media.access_unit import Session, StreamName, StreamRef
+from mediasrv.media.camera_event import EventKind
 from mediasrv.retention import Condition, RetentionTask
 from mediasrv.security.access_log import AccessLog, verify
 from mediasrv.settings import RetentionSettings
@@ -219,11 +232,13 @@ async def test_a_camera_has_its_own_policy(archive: Archive) -> None:
     assert await objects(archive) == [made[-1].header.object_key]
 
 
-def _insert_camera(connection: Connection, max_age_days: int, max_size_bytes: int) -> None:
+def _insert_camera(
+    connection: Connection, max_age_days: int, max_size_bytes: int, camera_id: str = REF.camera_id
+) -> None:
     if connection.execute(select(place).where(place.c.place_id == "root")).first() is None:
         connection.execute(insert(place).values(place_id="root", level="centre", name="", path="root/"))
     values = {
-        "camera_id": REF.camera_id, "cell": "cell-1", "place_id": "root", "name": "", "kind": "rtsp",
+        "camera_id": camera_id, "cell": "cell-1", "place_id": "root", "name": "", "kind": "rtsp",
         "address": "rtsp://192.0.2.1/", "origin": "api", "enabled": True, "record": True,
         "max_age_days": max_age_days, "max_size_bytes": max_size_bytes, "created_at": from_us(STARTED_US),
     }  # fmt: skip
@@ -367,3 +382,34 @@ async def test_a_deletion_that_others_cover_leaves_no_gap_over_footage(archive: 
     await task(archive).round()
     (row,) = await rows(archive, gap)
     assert (to_us(row.started_at), to_us(row.ended_at)) == (STARTED_US, STARTED_US + 4 * SECOND_US)
+
+
+async def test_events_go_with_the_footage_of_their_day_and_stay_under_a_hold(archive: Archive) -> None:
+    await archive.catalogue.write(_insert_camera, 1, 0)
+    await archive.catalogue.write(_insert_camera, 3, 0, "gate-3")
+    kept = [
+        EventRow(0, camera_id, EventKind.MOTION, True, b"", None, STARTED_US + hours * 3600 * SECOND_US)
+        for camera_id in (REF.camera_id, "gate-3")
+        for hours in (0, 1, 2, 20)
+    ]
+    await archive.catalogue.write(insert_events, kept)
+    await archive.place_hold(REF.camera_id, STARTED_US + 1800 * SECOND_US, STARTED_US + 5400 * SECOND_US)
+    archive.clock.advance(DAY_S + 3 * 3600)
+    await task(archive, batch=2).round()
+    left = [
+        (one.camera_id, (to_us(one.arrived_at) - STARTED_US) // (3600 * SECOND_US))
+        for one in await rows(archive, camera_event)
+    ]
+    assert left == [(REF.camera_id, 1), (REF.camera_id, 20), *(("gate-3", hours) for hours in (0, 1, 2, 20))]
+
+
+async def test_no_event_goes_while_the_clock_has_jumped(archive: Archive) -> None:
+    await archive.catalogue.write(_insert_camera, 1, 0)
+    await archive.catalogue.write(
+        insert_events, [EventRow(0, REF.camera_id, EventKind.MOTION, True, b"", None, STARTED_US)]
+    )
+    retention = task(archive)
+    archive.clock.at_us += 400 * DAY_S * SECOND_US
+    await retention.round()
+    assert retention.state.condition is Condition.PAUSED
+    assert len(await rows(archive, camera_event)) == 1

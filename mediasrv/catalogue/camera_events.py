@@ -1,0 +1,119 @@
+"""Queries of what cameras told. `source` is sealed before it comes here, and opened by whoever may read it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Connection, delete, insert, select
+
+from mediasrv.catalogue.footage_queries import hold_is_active
+from mediasrv.catalogue.tables import camera_event, hold, outbox
+from mediasrv.clock import from_us, to_us
+from mediasrv.media.camera_event import EventKind
+
+_TOLD_UPWARDS: Final = frozenset({EventKind.TAMPER, EventKind.STORAGE})
+"""What a centre wants to hear of by itself: the camera is in trouble. Motion and inputs it reads by event id."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventRow:
+    """An event as it lies in the catalogue; `event_id` rises in the order in which events were kept."""
+
+    event_id: int
+    camera_id: str
+    kind: EventKind
+    active: bool
+    source: bytes
+    camera_us: int | None
+    arrived_us: int
+
+
+def insert_events(connection: Connection, events: Sequence[EventRow]) -> list[int]:
+    """Keeps events, whatever their `event_id` says, with outbox entries; the ids they got, in the same order."""
+    values = [_values(event) for event in events]
+    query = insert(camera_event).returning(camera_event.c.event_id, sort_by_parameter_order=True)
+    ids = list(connection.scalars(query, values))
+    announced = [
+        _announcement(event_id, event)
+        for event_id, event in zip(ids, events, strict=True)
+        if event.kind in _TOLD_UPWARDS
+    ]
+    if announced:
+        connection.execute(insert(outbox), announced)
+    return ids
+
+
+def find_events(
+    connection: Connection, camera_id: str, start_us: int, end_us: int, kinds: Collection[EventKind], limit: int
+) -> list[EventRow]:
+    """The first `limit` events of a camera that arrived from `start_us` until before `end_us`; no kinds: all."""
+    query = (
+        select(camera_event)
+        .where(
+            camera_event.c.camera_id == camera_id,
+            camera_event.c.arrived_at >= from_us(start_us),
+            camera_event.c.arrived_at < from_us(end_us),
+        )
+        .order_by(camera_event.c.arrived_at, camera_event.c.event_id)
+        .limit(limit)
+    )
+    if kinds:
+        query = query.where(camera_event.c.kind.in_([str(kind) for kind in kinds]))
+    return [_row(found) for found in connection.execute(query)]
+
+
+def expire_events(connection: Connection, before_us: Mapping[str, int], now_us: int, limit: int) -> int:
+    """Deletes events of each camera that arrived before its bound and lie under no hold, `limit` at most in all;
+    how many those were.
+    """
+    gone = 0
+    for camera_id, bound_us in before_us.items():
+        if gone >= limit:
+            break
+        held = select(hold.c.hold_id).where(
+            hold.c.camera_id == camera_event.c.camera_id,
+            hold.c.started_at <= camera_event.c.arrived_at,
+            hold.c.ended_at >= camera_event.c.arrived_at,
+            hold_is_active(now_us),
+        )
+        expired = (
+            select(camera_event.c.event_id)
+            .where(
+                camera_event.c.camera_id == camera_id,
+                camera_event.c.arrived_at < from_us(bound_us),
+                ~held.exists(),
+            )
+            .limit(limit - gone)
+        )
+        gone += connection.execute(delete(camera_event).where(camera_event.c.event_id.in_(expired))).rowcount
+    return gone
+
+
+def _values(event: EventRow) -> dict[str, Any]:
+    return {
+        "camera_id": event.camera_id,
+        "kind": str(event.kind),
+        "active": event.active,
+        "source": event.source,
+        "camera_at": None if event.camera_us is None else from_us(event.camera_us),
+        "arrived_at": from_us(event.arrived_us),
+    }
+
+
+def _row(found: Any) -> EventRow:
+    return EventRow(
+        found.event_id,
+        found.camera_id,
+        EventKind(found.kind),
+        found.active,
+        found.source,
+        None if found.camera_at is None else to_us(found.camera_at),
+        to_us(found.arrived_at),
+    )
+
+
+def _announcement(event_id: int, event: EventRow) -> dict[str, Any]:
+    body = {"event_id": event_id, "kind": str(event.kind), "active": event.active}
+    return {"at": from_us(event.arrived_us), "kind": "camera.event", "subject": event.camera_id, "body": body}
