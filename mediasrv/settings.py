@@ -139,12 +139,27 @@ class PullSettings:
 
 @dataclass(frozen=True, slots=True)
 class OnvifSettings:
-    """Discovery sends from each address of `discovery_interfaces` (empty: the system's choice) to each target."""
+    """Discovery sends from each address of `discovery_interfaces` (empty: the system's choice) to each target.
+
+    `parallel` bounds how many devices are read or probed at once. A camera whose clock is off by more than
+    `clock_alarm_s` shows an alarm, and is set where `set_clock` says so: by NTP where there is an `ntp_server`.
+    `default_passwords` is `off`, `warn` or `refuse`.
+    """
 
     timeout_s: float = 8.0
     discovery_s: float = 3.0
     discovery_targets: tuple[str, ...] = ("239.255.255.250:3702",)
     discovery_interfaces: tuple[str, ...] = ()
+    parallel: int = 32
+    clock_interval_s: float = 3600.0
+    clock_alarm_s: float = 1.0
+    set_clock: bool = False
+    ntp_server: str = ""
+    events: bool = True
+    default_passwords: str = "warn"
+    default_password_tries: int = 0
+    ptz_hold_s: float = 2.0
+    ptz_lock_s: float = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,6 +334,7 @@ def _check(settings: Settings) -> None:
                 f"storage.{name} must be a reference: env:NAME or file:PATH.", code="settings_secret_plain"
             )
     _check_pull(settings.pull)
+    _check_onvif(settings.onvif)
 
 
 def _check_pull(pull: PullSettings) -> None:
@@ -343,6 +359,17 @@ def _check_server(server: ServerSettings) -> None:
     for name in ("cell", "node_name"):
         if _NAME.fullmatch(getattr(server, name)) is None:
             raise SettingsError(f"server.{name} must be 1 to 64 of a-z, 0-9 and inner hyphens.")
+
+
+def _check_onvif(onvif: OnvifSettings) -> None:
+    if onvif.default_passwords not in ("off", "warn", "refuse"):
+        raise SettingsError("onvif.default_passwords must be off, warn or refuse.")
+    if onvif.default_password_tries > 2:
+        raise SettingsError("onvif.default_password_tries must be at most 2: some cameras lock an account at 3.")
+    if onvif.parallel < 1 or onvif.clock_interval_s < 60:
+        raise SettingsError("onvif.parallel must be at least 1 and onvif.clock_interval_s at least 60 seconds.")
+    if not 0.5 <= onvif.ptz_hold_s <= onvif.ptz_lock_s:
+        raise SettingsError("onvif.ptz_hold_s must be at least 0.5 seconds, and no longer than onvif.ptz_lock_s.")
 
 
 def _check_network(network: str) -> None:

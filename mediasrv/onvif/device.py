@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import replace
 from itertools import islice
 from typing import Final
 
@@ -13,6 +14,7 @@ from mediasrv.media.profile import MediaProfile
 from mediasrv.onvif.address import parse_address
 from mediasrv.onvif.envelope import text_of
 from mediasrv.onvif.media import PROFILES_REQUEST, FoundProfile, parse_profiles, parse_uri, uri_request
+from mediasrv.onvif.passwords import find_weak_passwords
 from mediasrv.onvif.requests import Login
 from mediasrv.onvif.session import DeviceSession
 from mediasrv.onvif.soap import SoapHttp
@@ -36,21 +38,24 @@ async def read_device(
     """Reads what `pick_streams` needs. `address` is a host, `host:port` or `http://…`; empty credentials are none.
 
     Raises CameraError: `address_invalid`, `address_refused`, `name_unresolved`, `host_unreachable`, `port_closed`,
-    `credentials_wrong`, `credentials_missing`, `onvif_failed`. Takes at most three times `timeout_s`.
+    `credentials_wrong`, `credentials_missing`, `onvif_failed`. Takes at most four times `timeout_s`.
     """
     endpoint, login = parse_address(address), Login(username, password)
     async with SoapHttp(allowed_networks) as http:
-        session = DeviceSession(http, endpoint, login, settings.timeout_s, clock or SystemClock())
+        clock = clock or SystemClock()
+        session = DeviceSession(http, endpoint, login, settings.timeout_s, clock)
         try:
             async with asyncio.timeout(settings.timeout_s * _WHOLE_READING):
                 await session.open()
-                return await read_opened(session, settings.timeout_s)
+                device = await _read(session, settings.timeout_s)
         except TimeoutError as error:
             raise CameraError("The camera answers too slowly to be read.", code="host_unreachable") from error
+        warnings = await find_weak_passwords(session, device.manufacturer, settings, clock)
+        return replace(device, warnings=warnings)
 
 
-async def read_opened(session: DeviceSession, snapshots_s: float) -> OnvifDevice:
-    """Reads a camera whose session is open; `snapshots_s` bounds the asking for snapshot addresses."""
+async def _read(session: DeviceSession, snapshots_s: float) -> OnvifDevice:
+    """`snapshots_s` bounds the asking for snapshot addresses."""
     manufacturer = model = firmware = ""
     with session.isolate(Service.DEVICE):
         answer = await session.call(Service.DEVICE, "GetDeviceInformation")

@@ -1,4 +1,6 @@
-"""WS-Discovery (OASIS WS-Discovery 2005/04, ONVIF Core 7.3): asks the local network which cameras there are."""
+"""Which cameras there are: WS-Discovery (OASIS WS-Discovery 2005/04, ONVIF Core 7.3) of the local network, and probes
+of single addresses and ranges.
+"""
 
 from __future__ import annotations
 
@@ -8,23 +10,29 @@ import ipaddress
 import logging
 import socket
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Final
 from urllib.parse import unquote
 from xml.etree import ElementTree
 
 from mediasrv.errors import ProtocolError
-from mediasrv.onvif.address import DEVICE_PATH, HTTP_PORT, authority, split_reported
+from mediasrv.onvif.address import DEVICE_PATH, HTTP_PORT, authority, parse_address, split_reported
+from mediasrv.onvif.session import tells_the_time
+from mediasrv.onvif.soap import SoapHttp
 from mediasrv.onvif.values import Discovered, clean_text
 from mediasrv.onvif.xml_guard import check_xml
 from mediasrv.settings import OnvifSettings
+from mediasrv.wire.addresses import is_allowed
 
 log = logging.getLogger(__name__)
 
-MOST_DEVICES: Final = 500
+PORT: Final = 3702
+MOST_DEVICES: Final = 1024
 ANSWER_BYTES: Final = 16 * 1024
 _REPEAT_S: Final = 0.5
 """UDP loses datagrams: each probe is sent once more (SOAP-over-UDP, MULTICAST_UDP_REPEAT)."""
+_BURST_S: Final = 0.02
+_PROBE_S: Final = 3.0
 _ADDRESSING: Final = "{http://schemas.xmlsoap.org/ws/2004/08/addressing}"
 _DISCOVERY: Final = "{http://schemas.xmlsoap.org/ws/2005/04/discovery}"
 _SCOPE: Final = "onvif://www.onvif.org/"
@@ -35,36 +43,96 @@ async def discover(settings: OnvifSettings) -> list[Discovered]:
 
     A network without multicast gives an empty list, not an error. Nothing that a device says has been checked.
     """
-    message_id = f"urn:uuid:{uuid.uuid4()}"
-    collector = _Collector(message_id)
-    loop = asyncio.get_running_loop()
-    async with contextlib.AsyncExitStack() as stack:
-        transports = []
-        for interface in settings.discovery_interfaces or ("",):
-            with _skip_unusable(interface):
-                transport, _ = await loop.create_datagram_endpoint(lambda: collector, sock=_probe_socket(interface))
-                stack.callback(transport.close)
-                transports.append(transport)
+    collector = _Collector()
+    async with _probing(collector, settings.discovery_interfaces) as transports:
         for _ in range(2):
             for transport in transports:
-                _send_probe(transport, message_id, settings.discovery_targets)
+                _send_probe(transport, collector.message_id, settings.discovery_targets)
             await asyncio.sleep(min(_REPEAT_S, settings.discovery_s / 2))
         await asyncio.sleep(max(0.0, settings.discovery_s - 2 * _REPEAT_S))
     return sorted(collector.found.values(), key=lambda device: device.address)
 
 
+async def probe_addresses(
+    addresses: Sequence[str], settings: OnvifSettings, networks: tuple[str, ...], discovery_port: int = PORT
+) -> list[Discovered]:
+    """Which of these addresses (as `parse_targets` gives them) are ONVIF devices, in the order of the question.
+
+    Each is asked by a WS-Discovery probe of its own, which most cameras answer with name and model, and by HTTP where
+    nothing came. Only addresses in allowed networks are asked, `parallel` of them at once.
+    """
+    named = await _probe_by_unicast(addresses, settings, networks, discovery_port)
+    at_once = asyncio.Semaphore(settings.parallel)
+
+    async def look(http: SoapHttp, address: str) -> Discovered | None:
+        async with at_once:
+            tells = await tells_the_time(http, address, min(settings.timeout_s, _PROBE_S))
+        return Discovered(address, address, "", ()) if tells else None
+
+    async with SoapHttp(networks) as http:
+        silent = [address for address in addresses if address not in named]
+        found = await asyncio.gather(*(look(http, address) for address in silent))
+    named |= {device.address: device for device in found if device is not None}
+    return [named[address] for address in addresses if address in named]
+
+
+async def _probe_by_unicast(
+    addresses: Sequence[str], settings: OnvifSettings, networks: tuple[str, ...], port: int
+) -> dict[str, Discovered]:
+    """What answered, by the address that was asked. A device counts only at the address its answer came from."""
+    asked: dict[str, list[str]] = {}
+    for address in addresses:
+        host = parse_address(address).host
+        with contextlib.suppress(ValueError):  # a name is asked by HTTP
+            if isinstance(ipaddress.ip_address(host), ipaddress.IPv4Address) and is_allowed(host, networks):
+                asked.setdefault(host, []).append(address)
+    collector = _Collector()
+    async with _probing(collector, ()) as transports:
+        for number, host in enumerate(list(asked) * 2 if transports else ()):
+            _send_probe(transports[0], collector.message_id, (f"{host}:{port}",))
+            if number % settings.parallel == settings.parallel - 1:
+                await asyncio.sleep(_BURST_S)  # a router's table of neighbours takes only so many unknown ones at once
+        if asked:
+            await asyncio.sleep(settings.discovery_s)
+    found: dict[str, Discovered] = {}
+    for sender, device in collector.by_sender:
+        for address in asked.get(sender, ()):
+            endpoint, told = parse_address(address), parse_address(device.address)
+            if (endpoint.host, endpoint.port) == (told.host, told.port):
+                found[address] = device
+    return found
+
+
+@contextlib.asynccontextmanager
+async def _probing(
+    collector: _Collector, interfaces: tuple[str, ...]
+) -> AsyncIterator[list[asyncio.DatagramTransport]]:
+    loop = asyncio.get_running_loop()
+    async with contextlib.AsyncExitStack() as stack:
+        transports = []
+        for interface in interfaces or ("",):
+            with _skip_unusable(interface):
+                transport, _ = await loop.create_datagram_endpoint(lambda: collector, sock=_probe_socket(interface))
+                stack.callback(transport.close)
+                transports.append(transport)
+        yield transports
+
+
 class _Collector(asyncio.DatagramProtocol):
     """Gathers what answers our probe; a device that answers twice counts once."""
 
-    def __init__(self, message_id: str) -> None:
+    def __init__(self) -> None:
+        self.message_id = f"urn:uuid:{uuid.uuid4()}"
         self.found: dict[str, Discovered] = {}
-        self._message_id = message_id
+        self.by_sender: list[tuple[str, Discovered]] = []
 
     def datagram_received(self, data: bytes, address: tuple[str | int, ...]) -> None:
         if len(data) > ANSWER_BYTES or len(self.found) >= MOST_DEVICES:
             return
         try:
-            for device in parse_probe_matches(data, self._message_id, str(address[0])):
+            for device in parse_probe_matches(data, self.message_id, str(address[0])):
+                if device.address not in self.found:
+                    self.by_sender.append((str(address[0]), device))
                 self.found[device.address] = device
         except ProtocolError as error:
             log.debug("a discovery answer from %s was refused: %s", address[0], error)

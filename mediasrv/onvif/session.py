@@ -14,8 +14,9 @@ from xml.etree.ElementTree import Element
 
 from mediasrv.clock import Clock
 from mediasrv.errors import CameraError
-from mediasrv.onvif.address import Endpoint, is_unspecified, rebuild, split_reported
+from mediasrv.onvif.address import Endpoint, is_unspecified, parse_address, rebuild, split_reported
 from mediasrv.onvif.camera_time import SPACING_S, ClockOffset, Reading, estimate, parse_date_and_time
+from mediasrv.onvif.envelope import local_name
 from mediasrv.onvif.requests import Login
 from mediasrv.onvif.services import parse_capabilities, parse_services
 from mediasrv.onvif.soap import SoapHttp, SoapLink
@@ -33,6 +34,8 @@ class DeviceSession:
         self.offset: ClockOffset | None = None
         self.replaced_host = ""
         self.states = dict.fromkeys(Service, ServiceState("missing", "service_missing"))
+        self.login = login
+        self.url = endpoint.url
         self._link = SoapLink(http, endpoint, login, timeout_s)
         self._endpoint = endpoint
         self._clock = clock
@@ -65,7 +68,7 @@ class DeviceSession:
                 told_us = None
             if told_us is not None:
                 found.append(Reading(asked_us, self._clock.wall_us(), told_us))
-            elif open_to_all and self._link.login:
+            elif open_to_all and self.login:
                 open_to_all = False
             else:
                 break
@@ -84,7 +87,8 @@ class DeviceSession:
     ) -> Element:
         """Calls an operation. A service that answered is `ok`; whoever gives one up says so with `isolate`."""
         url = await self._url(service)
-        answer = await self._link.call(service, url, operation, parameters or {}, open_to_all=open_to_all)
+        login = Login() if open_to_all else None
+        answer = await self._link.call(service, url, operation, parameters or {}, login=login)
         self.states[service] = ServiceState("ok")
         return answer
 
@@ -93,6 +97,17 @@ class DeviceSession:
     ) -> Element:
         """Calls an operation of the event service at the address of a subscription."""
         return await self._link.call(Service.EVENTS, url, operation, parameters, reference=reference, wait_s=wait_s)
+
+    async def admits(self, login: Login) -> bool:
+        """Whether the camera shows its profiles to whoever comes with this login: one request."""
+        service = Service.MEDIA2 if self.states[Service.MEDIA2].state == "ok" else Service.MEDIA
+        try:
+            await self._link.call(service, await self._url(service), "GetProfiles", {}, login=login)
+        except CameraError as error:
+            if error.code not in _OF_THE_SERVICE:
+                raise
+            return False
+        return True
 
     def offers(self, service: Service) -> bool:
         return service in self._reported
@@ -153,3 +168,16 @@ class DeviceSession:
         self._reported = found
         for service in found.keys() - {Service.DEVICE}:
             self.states[service] = ServiceState("offered")
+
+
+async def tells_the_time(http: SoapHttp, address: str, timeout_s: float) -> bool:
+    """Whether an ONVIF device answers at this address, asked for what each tells to everybody; never raises."""
+    try:
+        endpoint = parse_address(address)
+        if not await http.connects(endpoint.host, endpoint.port):
+            return False
+        link = SoapLink(http, endpoint, Login(), timeout_s)
+        answer = await link.call(Service.DEVICE, endpoint.url, "GetSystemDateAndTime", {})
+    except CameraError as error:
+        return error.code == "credentials_missing"
+    return local_name(answer) == "GetSystemDateAndTimeResponse"

@@ -92,23 +92,25 @@ class SoapLink:
         operation: str,
         parameters: Mapping[str, Any],
         *,
-        open_to_all: bool = False,
+        login: Login | None = None,
         reference: Sequence[Element] = (),
         wait_s: float = 0.0,
     ) -> Element:
-        """The answer's element; without credentials where it is `open_to_all`. Raises CameraError.
+        """The answer's element. Raises CameraError.
 
-        `wait_s` is how long the camera was asked to think before it answers.
+        `login` stands in for the camera's own and goes by WS-Security alone: one request whatever comes of it. An
+        empty one asks as anybody. `wait_s` is how long the camera was asked to think before it answers.
         """
-        login = Login() if open_to_all else self.login
-        with camera_errors(operation, login):
-            request = await build_request(service, url, operation, parameters, login, self.clock_skew, reference)
+        shown = self.login if login is None else login
+        with camera_errors(operation, shown):
+            request = await build_request(service, url, operation, parameters, shown, self.clock_skew, reference)
             async with asyncio.timeout(self.timeout_s + wait_s):
-                return parse_envelope(await self._post(url, request, login))
+                return parse_envelope(await self._post(url, request, shown, by_http=login is None))
 
-    async def _post(self, url: str, request: Request, login: Login) -> bytes:
+    async def _post(self, url: str, request: Request, login: Login, *, by_http: bool) -> bytes:
+        by_http = by_http and bool(login) and ":" not in login.username  # RFC 7616, 3.4; RFC 7617, 2
         while True:
-            basic = login and _origin(url) in self._basic
+            basic = by_http and _origin(url) in self._basic
             headers = {**request.headers, hdrs.ACCEPT_ENCODING: "identity"}
             if basic:
                 headers[hdrs.AUTHORIZATION] = _basic(login)
@@ -118,21 +120,18 @@ class SoapLink:
                 headers=headers,
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=None),  # the caller's
-                middlewares=() if basic else self._digest(url, login),
+                middlewares=(self._digest(url),) if by_http and not basic else (),
             ) as answer:
-                if answer.status == 401 and login and not basic and self._wants_basic(url, answer):
+                if answer.status == 401 and by_http and not basic and self._wants_basic(url, answer):
                     self._basic.add(_origin(url))
                     continue
                 return await _read(answer, login)
 
-    def _digest(self, url: str, login: Login) -> tuple[aiohttp.DigestAuthMiddleware, ...]:
-        # A colon cannot stand in a Digest user name (RFC 7616, 3.4); WS-Security may still take it.
-        if not login or ":" in login.username:
-            return ()
+    def _digest(self, url: str) -> aiohttp.DigestAuthMiddleware:
         origin = _origin(url)
         if origin not in self._digests:
-            self._digests[origin] = aiohttp.DigestAuthMiddleware(login.username, login.password)
-        return (self._digests[origin],)
+            self._digests[origin] = aiohttp.DigestAuthMiddleware(self.login.username, self.login.password)
+        return self._digests[origin]
 
     def _wants_basic(self, url: str, answer: aiohttp.ClientResponse) -> bool:
         """Basic gives the password itself: only where nothing better is offered, and only to the host that was typed,
@@ -140,7 +139,7 @@ class SoapLink:
         """
         offered = [one.split(" ", 1)[0].lower() for one in answer.headers.getall(hdrs.WWW_AUTHENTICATE, [])]
         same_host = (urlsplit(url).hostname or "") == self.endpoint.host.lower()
-        return offered == ["basic"] and same_host and ":" not in self.login.username
+        return offered == ["basic"] and same_host
 
 
 async def _read(answer: aiohttp.ClientResponse, login: Login) -> bytes:

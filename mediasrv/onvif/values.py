@@ -26,7 +26,7 @@ class Service(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ServiceState:
-    """How one service of a camera is doing: `ok`, `offered` (not asked yet), `missing`, `failed` or `off`.
+    """How one service of a camera is doing: `ok`, `offered` (not asked yet), `missing`, `failed`, `off` or `unknown`.
 
     `code` is a reason code where it is missing or failed, `sentence` says more where more is known.
     """

@@ -11,10 +11,10 @@ import base64
 import contextlib
 import hashlib
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
@@ -37,7 +37,7 @@ _DECLARATIONS: Final = (
     'xmlns:dom0="http://www.axis.com/2009/event" '
 )
 
-Answer = str | bytes | web.Response | Callable[["Asked"], "str | web.Response"]
+Answer = str | bytes | web.Response | Callable[["Asked"], Any]
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,11 @@ class Asked:
     envelope: Element
     path: str
     authorization: str
+
+    @property
+    def login(self) -> str:
+        """The user name of its UsernameToken; empty without one."""
+        return next((one.text or "" for one in self.envelope.iter() if _local(one) == "Username"), "")
 
     def text(self, name: str) -> str:
         return next((one.text or "" for one in self.element.iter() if _local(one) == name), "")
@@ -72,6 +77,8 @@ class FakeCamera:
         self.services = services
         self.auth = auth
         self.username, self.password = USERNAME, PASSWORD
+        self.accounts: dict[str, str] = {}
+        """Further accounts, for WS-Security."""
         self.offset_s = 0.0
         self.address = ""
         self.reported_host = ""
@@ -130,6 +137,8 @@ class FakeCamera:
             override = await handler(asked)
         if callable(override):
             override = override(asked)
+        if isinstance(override, Awaitable):
+            override = await override
         if isinstance(override, web.Response):
             return override
         if isinstance(override, bytes):
@@ -160,10 +169,11 @@ class FakeCamera:
 
     def _token_accepted(self, envelope: Element) -> bool:
         found = {_local(one): one.text or "" for one in envelope.iter()}
-        if found.get("Username") != self.username:
+        password = (self.accounts | {self.username: self.password}).get(found.get("Username", ""))
+        if password is None:
             return False
         created = found["Created"]
-        plain = base64.b64decode(found["Nonce"]) + created.encode() + self.password.encode()
+        plain = base64.b64decode(found["Nonce"]) + created.encode() + password.encode()
         fresh = abs(datetime.fromisoformat(created) - self.now()) < timedelta(seconds=30)
         digest = base64.b64encode(hashlib.sha1(plain, usedforsecurity=False).digest()).decode()
         return fresh and found["Password"] == digest

@@ -18,7 +18,9 @@ BOMB = (
 
 
 async def read(camera: FakeCamera, username: str = USERNAME, password: str = PASSWORD) -> onvif.OnvifDevice:
-    return await onvif.read_device(camera.address, username, password, OnvifSettings(timeout_s=3.0), LOOPBACK)
+    return await onvif.read_device(
+        camera.address, username, password, OnvifSettings(timeout_s=3.0, default_passwords="off"), LOOPBACK
+    )
 
 
 def states(device: onvif.OnvifDevice) -> dict[str, str]:
@@ -137,7 +139,9 @@ async def test_basic_is_never_given_to_another_host_than_the_one_that_was_typed(
         async with fake_camera("media", auth=("basic",), host="127.0.0.2", port=int(port)) as other:
             camera.reported_host = "127.0.0.2"
             with pytest.raises(CameraError) as caught:
-                await onvif.read_device(camera.address, USERNAME, PASSWORD, OnvifSettings(timeout_s=3.0), networks)
+                await onvif.read_device(
+                    camera.address, USERNAME, PASSWORD, OnvifSettings(timeout_s=3.0, default_passwords="off"), networks
+                )
             assert caught.value.code == "credentials_wrong"
             assert other.counts["GetProfiles"] == 1
             assert {one.authorization for one in other.asked} == {""}

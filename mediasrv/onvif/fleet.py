@@ -1,0 +1,89 @@
+"""The ONVIF side of all cameras in service."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from mediasrv.clock import Clock
+from mediasrv.errors import CameraError
+from mediasrv.media.camera_event import CameraEvent
+from mediasrv.onvif.camera import OnvifCamera, Surroundings
+from mediasrv.onvif.ptz_desk import PtzDesk
+from mediasrv.onvif.requests import Login
+from mediasrv.onvif.soap import SoapHttp
+from mediasrv.settings import OnvifSettings, PullSettings
+
+_SPREAD_S: Final = 2.0
+"""Cameras that start together are asked first within so long, each at a moment of its own."""
+
+
+class OnvifFleet:
+    """`start` and `stop` cameras at any time; they are looked after while `run` runs."""
+
+    def __init__(
+        self,
+        settings: OnvifSettings,
+        pull: PullSettings,
+        clock: Clock,
+        deliver: Callable[[Sequence[CameraEvent]], None],
+    ) -> None:
+        self._around = Surroundings(
+            SoapHttp(pull.allowed_networks),
+            settings,
+            clock,
+            deliver,
+            asyncio.Semaphore(settings.parallel),
+            pull.backoff_first_s,
+            pull.backoff_most_s,
+        )
+        self.ptz = PtzDesk(self.get, clock, settings.ptz_hold_s, settings.ptz_lock_s)
+        self._cameras: dict[str, OnvifCamera] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._group: asyncio.TaskGroup | None = None
+
+    async def run(self) -> None:
+        """Until cancelled; then every camera is told goodbye, within two seconds."""
+        async with self._around.http, asyncio.TaskGroup() as group:
+            self._group = group
+            group.create_task(self.ptz.run(), name="ptz")
+            try:
+                for camera in self._cameras.values():
+                    self._look_after(group, camera)
+                await asyncio.Event().wait()
+            finally:
+                self._group = None
+
+    def start(self, camera_id: str, address: str, login: Callable[[], Login]) -> None:
+        """`login` is asked for at each connection, and may raise CameraError."""
+        self.stop(camera_id)
+        camera = self._cameras[camera_id] = OnvifCamera(camera_id, address, login, self._around)
+        if self._group is not None:
+            self._look_after(self._group, camera)
+
+    def stop(self, camera_id: str) -> None:
+        """Returns at once; the camera is told in the background. One that was never started is no error."""
+        self._cameras.pop(camera_id, None)
+        task = self._tasks.pop(camera_id, None)
+        if task is not None:
+            task.cancel()
+
+    def find(self, camera_id: str) -> OnvifCamera | None:
+        return self._cameras.get(camera_id)
+
+    def get(self, camera_id: str) -> OnvifCamera:
+        """Raises CameraError (`ptz_unsupported`) for one that is switched off, or is no ONVIF camera."""
+        camera = self._cameras.get(camera_id)
+        if camera is None:
+            raise CameraError("This camera is not reached over ONVIF.", code="ptz_unsupported")
+        return camera
+
+    def _look_after(self, group: asyncio.TaskGroup, camera: OnvifCamera) -> None:
+        self._tasks[camera.camera_id] = group.create_task(_after_a_moment(camera), name=f"onvif {camera.camera_id}")
+
+
+async def _after_a_moment(camera: OnvifCamera) -> None:
+    await asyncio.sleep(random.uniform(0.0, _SPREAD_S))  # noqa: S311 - jitter
+    await camera.run()
