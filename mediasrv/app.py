@@ -19,13 +19,14 @@ from mediasrv import onvif
 from mediasrv.backoff import Backoff
 from mediasrv.cameras import Cameras
 from mediasrv.cameras.drivers import CameraDrivers, Login, Way
-from mediasrv.cameras.views import Profile, RecordingView
+from mediasrv.cameras.views import ClockView, DeviceView, Profile, RecordingView, ServiceView
 from mediasrv.catalogue import Catalogue
 from mediasrv.catalogue.ownership import FileLockOwnership
 from mediasrv.catalogue.recordings import CatalogueKeys
 from mediasrv.check import Checker, Report, read_spool
 from mediasrv.clock import SystemClock
 from mediasrv.errors import SettingsError, StorageError
+from mediasrv.events import Events
 from mediasrv.hls import HlsService
 from mediasrv.hub import Hub, Mountpoint
 from mediasrv.media.access_unit import Session, StreamRef
@@ -52,8 +53,10 @@ from mediasrv.webrtc import WebRtcService
 
 log = logging.getLogger(__name__)
 
+_WEAK: Final = ("password_empty", "password_default")
 UI_DIR: Final = Path(__file__).resolve().parent.parent / "ui" / "dist"
 _VAULT: Final = b"mediasrv camera credentials"
+_EVENTS: Final = b"mediasrv camera events"
 
 
 # --- the server ----------------------------------------------------------------------------------
@@ -116,6 +119,8 @@ class _Server:
         self.recorder = Recorder(
             self.hub, self.spool, store, base.catalogue, context, clock, settings.recording, settings.storage
         )
+        self.events = Events(base.catalogue, node.key.derive(_EVENTS))
+        self.fleet = onvif.OnvifFleet(settings.onvif, settings.pull, clock, self.events.offer)
         vault = CredentialVault(node.key.derive(_VAULT))
         self.cameras = Cameras(
             self.hub,
@@ -164,6 +169,8 @@ class _Server:
             playback=self.playback,
             system=self.state,
             ui_dir=UI_DIR if UI_DIR.is_dir() else None,
+            events=self.events,
+            ptz=self.fleet.ptz,
         )
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -171,8 +178,9 @@ class _Server:
         await self._prepare()
         app = build_app(self.services)
         viewing = (self.cameras.run, self.webrtc.run, self.hls.run, app[VIEWERS].run, self.state.loop.run)
-        async with _running(self.recorder.run, self._node.ownership.run, self._keep_buckets, self.witness.run):
-            async with _running(*viewing, self.retention.run):
+        recording = (self.recorder.run, self.events.run)
+        async with _running(*recording, self._node.ownership.run, self._keep_buckets, self.witness.run):
+            async with _running(*viewing, self.fleet.run, self.retention.run):
                 runner = await listen(app, self._settings.server.host, self._settings.server.port, 1.0)
                 try:
                     await self._announce()
@@ -229,13 +237,20 @@ class _Server:
             device = await onvif.read_device(address, login.username, login.password, settings.onvif, networks)
             return _profile(device, onvif.pick_streams(device))
 
+        async def discover(addresses: Sequence[str]) -> Sequence[object]:
+            if addresses:
+                return await onvif.probe_addresses(addresses, settings.onvif, settings.pull.allowed_networks)
+            return await onvif.discover(settings.onvif)
+
         return CameraDrivers(
             pull=pull,
             read_device=read_device,
-            discover=lambda: onvif.discover(settings.onvif),
+            discover=discover,
             claim=self._node.ownership.claim,
             recording=_RecordingControl(self.recorder),
+            devices=_DeviceControl(self.fleet),
             read_secret=read_secret,
+            refused_warnings=frozenset(_WEAK if settings.onvif.default_passwords == "refuse" else ()),
         )
 
     def _node_parts(self) -> NodeParts:
@@ -261,7 +276,45 @@ def _profile(device: onvif.OnvifDevice, picked: onvif.PickedStreams) -> Profile:
         sub=picked.sub,
         explanation=picked.explanation,
         explanation_vi=picked.explanation_vi,
+        clock_uncertainty_s=device.clock_uncertainty_s,
+        warnings=device.warnings,
     )
+
+
+class _DeviceControl:
+    """The fleet of ONVIF cameras as the supervisor of cameras knows it."""
+
+    def __init__(self, fleet: onvif.OnvifFleet) -> None:
+        self.stop = fleet.stop
+        self._fleet = fleet
+
+    def start(self, camera_id: str, address: str, login: Callable[[], Login]) -> None:
+        def onvif_login() -> onvif.Login:
+            found = login()
+            return onvif.Login(found.username, found.password)
+
+        self._fleet.start(camera_id, address, onvif_login)
+
+    def view(self, camera_id: str) -> DeviceView | None:
+        camera = self._fleet.find(camera_id)
+        if camera is None:
+            return None
+        clock, offset = camera.clock_state, camera.clock_state.offset
+        return DeviceView(
+            ClockView(
+                clock.state,
+                reason(clock.code) if clock.code else None,
+                offset.offset_s if offset else None,
+                offset.uncertainty_s if offset else None,
+                clock.read_us,
+            ),
+            {
+                str(service): ServiceView(
+                    state.state, reason(state.code, state.sentence or None) if state.code else None
+                )
+                for service, state in camera.services().items()
+            },
+        )
 
 
 class _RecordingControl:

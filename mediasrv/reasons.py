@@ -148,6 +148,21 @@ _SENTENCES: Final[dict[str, tuple[str, str]]] = {
         "The camera's stored credentials cannot be opened with this node's key: enter them again.",
         "Không mở được tài khoản camera đã lưu bằng khóa của máy chủ này: hãy nhập lại.",
     ),
+    "service_missing": ("The camera does not offer this service.", "Camera không có dịch vụ này."),
+    "clock_off": (
+        "The camera's clock is off by more than a second: set it, or let it take its time by NTP.",
+        "Đồng hồ camera lệch hơn một giây: hãy chỉnh lại hoặc bật đồng bộ NTP.",
+    ),
+    "clock_not_told": ("The camera does not tell its time.", "Camera không cho biết giờ của nó."),
+    "password_empty": (
+        "The camera can be entered without a password: set one.",
+        "Camera không cần mật khẩu cũng truy cập được: hãy đặt mật khẩu.",
+    ),
+    "password_default": (
+        "The camera can be entered by a factory password, or by one that anybody could guess: set another.",
+        "Camera dùng mật khẩu mặc định hoặc quá dễ đoán: hãy đổi mật khẩu khác.",
+    ),
+    "ptz_unsupported": ("The camera cannot be moved in this way.", "Camera không hỗ trợ thao tác xoay này."),
     "not_watched": ("Nobody watches this stream.", "Không có ai đang xem luồng hình này."),
     "replaced": ("Another session took over.", "Đã có phiên khác thay thế."),
 }

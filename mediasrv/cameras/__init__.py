@@ -132,14 +132,18 @@ class Cameras:
                 raise Unavailable("The camera has sent no picture yet.", code="waiting_keyframe")
             await asyncio.sleep(0.02)
 
-    async def discover(self) -> Sequence[object]:
-        return await self._drivers.discover()
+    async def discover(self, addresses: Sequence[str] = ()) -> Sequence[object]:
+        """The devices among these addresses; without any, those of the local network."""
+        return await self._drivers.discover(addresses)
 
     async def probe(self, wish: NewCamera) -> Profile:
         """Connects without keeping anything. Raises CameraError with the reason code of the failing step."""
         login = Login(wish.username, wish.password)
         if wish.kind == "onvif":
-            return await self._drivers.read_device(wish.address, login)
+            profile = await self._drivers.read_device(wish.address, login)
+            for code in self._drivers.refused_warnings.intersection(profile.warnings):
+                raise CameraError(reason(code).sentence, code=code)
+            return profile
         way = Way(wish.transport, wish.tls_fingerprint)
         main = await self._check_url(wish.address, login, way)
         sub = await self._check_url(wish.sub_address, login, way) if wish.sub_address else None
@@ -177,6 +181,7 @@ class Cameras:
             await self._access_log.write(event, rows.update_camera, camera_id, values)
             camera.row |= values
             if values.keys() - {"name"}:
+                camera.read_again = camera.read_again or "credentials" in values
                 await self._stop(camera, "not_recording" if camera.row["enabled"] else "camera_disabled")
                 if camera.row["enabled"]:
                     await self._start(camera)
@@ -287,8 +292,11 @@ class Cameras:
             camera.tasks.append(group.create_task(supervisor.run(delay_s)))
         if camera.row["record"]:
             self._drivers.recording.start(camera.ref(StreamName.MAIN), camera.epoch)
+        if camera.row["kind"] == "onvif":
+            self._drivers.devices.start(camera.camera_id, camera.row["address"], lambda: self._login(camera))
 
     async def _stop(self, camera: _Camera, cause: str) -> None:
+        self._drivers.devices.stop(camera.camera_id)
         for supervisor in camera.supervisors.values():
             supervisor.stop_reason = cause
         for task in camera.tasks:
@@ -369,6 +377,7 @@ class Cameras:
             profile=camera.profile,
             transport=row["transport"],
             tls_fingerprint=row["tls_fingerprint"],
+            device=self._drivers.devices.view(camera.camera_id),
         )
 
     def _stream_view(self, camera: _Camera, stream: StreamName) -> StreamView:

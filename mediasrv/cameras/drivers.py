@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from mediasrv.cameras.views import Profile, RecordingView
+from mediasrv.cameras.views import DeviceView, Profile, RecordingView
 from mediasrv.hub import Mountpoint
 from mediasrv.media.access_unit import AudioFormat, Session, StreamRef, VideoFormat
 
@@ -62,13 +62,29 @@ class RecordingControl(Protocol):
     def view(self, ref: StreamRef) -> RecordingView: ...
 
 
+class DeviceControl(Protocol):
+    """What looks after a camera beside its streams: clock, events, PTZ. `login` may raise CameraError."""
+
+    def start(self, camera_id: str, address: str, login: Callable[[], Login]) -> None: ...
+
+    def stop(self, camera_id: str) -> None: ...
+
+    def view(self, camera_id: str) -> DeviceView | None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class CameraDrivers:
-    """The parts that talk to cameras and keep what they send; app.py binds them."""
+    """The parts that talk to cameras and keep what they send; app.py binds them.
+
+    `discover` is given the addresses to ask; none: the local network. A camera whose profile carries one of the
+    `refused_warnings` is not added.
+    """
 
     pull: Callable[[str, Login, Way, Mountpoint, Callable[[], Session]], Puller]
     read_device: Callable[[str, Login], Awaitable[Profile]]
-    discover: Callable[[], Awaitable[Sequence[object]]]
+    discover: Callable[[Sequence[str]], Awaitable[Sequence[object]]]
     claim: Callable[[str], Awaitable[int]]
     recording: RecordingControl
+    devices: DeviceControl
     read_secret: Callable[[str], str]
+    refused_warnings: frozenset[str] = frozenset()

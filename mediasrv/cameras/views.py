@@ -24,6 +24,9 @@ class Profile:
     sub: MediaProfile | None
     explanation: str
     explanation_vi: str
+    clock_uncertainty_s: float = 0.0
+    warnings: tuple[str, ...] = ()
+    """Reason codes: what is unwise about the camera, though it works."""
 
     def pick(self, stream: StreamName) -> MediaProfile | None:
         return self.main if stream is StreamName.MAIN else self.sub
@@ -31,7 +34,8 @@ class Profile:
     @staticmethod
     def from_json(document: Mapping[str, Any]) -> Profile:
         main, sub = MediaProfile(**document["main"]), document["sub"]
-        return Profile(**{**document, "main": main, "sub": MediaProfile(**sub) if sub else None})
+        lists = {"warnings": tuple(document.get("warnings", ()))}
+        return Profile(**{**document, **lists, "main": main, "sub": MediaProfile(**sub) if sub else None})
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +96,33 @@ class StreamView:
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceView:
+    """`state` is ok, offered, missing, failed, off or unknown."""
+
+    state: str
+    reason: Reason | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClockView:
+    """`state` is ok, alarm or unknown. `offset_s` is camera time minus server time, true to `uncertainty_s`."""
+
+    state: str
+    reason: Reason | None
+    offset_s: float | None
+    uncertainty_s: float | None
+    read_us: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceView:
+    """What is known of a camera beside its streams."""
+
+    clock: ClockView
+    services: Mapping[str, ServiceView]
+
+
+@dataclass(frozen=True, slots=True)
 class CameraView:
     """A camera as docs/api.md shows it, without what depends on who asks."""
 
@@ -109,3 +140,4 @@ class CameraView:
     profile: Profile | None
     transport: str | None = None
     tls_fingerprint: str | None = None
+    device: DeviceView | None = None

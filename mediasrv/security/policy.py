@@ -22,6 +22,8 @@ class Permission(StrEnum):
     CAMERA_MANAGE = "camera.manage"
     LIVE_VIEW = "live.view"
     FOOTAGE_VIEW = "footage.view"
+    EVENT_VIEW = "event.view"
+    PTZ_CONTROL = "ptz.control"
     GRANT_MANAGE = "grant.manage"
     SYSTEM_READ = "system.read"
     ACCESS_LOG_READ = "access_log.read"
@@ -39,8 +41,18 @@ ROLES: Final[Mapping[str, frozenset[Permission]]] = MappingProxyType(
             }
         ),
         "viewer": frozenset({Permission.CAMERA_VIEW, Permission.LIVE_VIEW}),
-        "operator": frozenset({Permission.CAMERA_VIEW, Permission.CAMERA_MANAGE, Permission.LIVE_VIEW}),
-        "auditor": frozenset({Permission.CAMERA_VIEW, Permission.FOOTAGE_VIEW, Permission.ACCESS_LOG_READ}),
+        "operator": frozenset(
+            {
+                Permission.CAMERA_VIEW,
+                Permission.CAMERA_MANAGE,
+                Permission.LIVE_VIEW,
+                Permission.EVENT_VIEW,
+                Permission.PTZ_CONTROL,
+            }
+        ),
+        "auditor": frozenset(
+            {Permission.CAMERA_VIEW, Permission.FOOTAGE_VIEW, Permission.EVENT_VIEW, Permission.ACCESS_LOG_READ}
+        ),
     }
 )
 

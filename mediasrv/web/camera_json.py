@@ -6,14 +6,20 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Final
 
-from mediasrv.cameras.views import CameraView, Profile, RecordingView, StreamView
+from mediasrv.cameras.views import CameraView, DeviceView, Profile, RecordingView, StreamView
 from mediasrv.media.access_unit import StreamRef
-from mediasrv.reasons import Reason
+from mediasrv.reasons import Reason, reason
 from mediasrv.security.policy import Permission
 from mediasrv.settings import RetentionSettings
 from mediasrv.web.fields import format_time
 
-_SHOWN: Final = (Permission.LIVE_VIEW, Permission.FOOTAGE_VIEW, Permission.CAMERA_MANAGE)
+_SHOWN: Final = (
+    Permission.LIVE_VIEW,
+    Permission.FOOTAGE_VIEW,
+    Permission.CAMERA_MANAGE,
+    Permission.EVENT_VIEW,
+    Permission.PTZ_CONTROL,
+)
 """What the page asks of a camera; seeing it at all is not worth saying."""
 
 
@@ -40,6 +46,7 @@ def camera_json(
             for stream, shown in view.streams.items()
         },
         "profile": None if view.profile is None else profile_json(view.profile),
+        "device": None if view.device is None else _device_json(view.device),
         "retention": retention_json(view, defaults),
     }
 
@@ -58,11 +65,28 @@ def retention_json(view: CameraView, defaults: RetentionSettings) -> dict[str, A
 
 
 def profile_json(profile: Profile) -> dict[str, Any]:
-    return dataclasses.asdict(profile)
+    return dataclasses.asdict(profile) | {"warnings": [reason_json(reason(code)) for code in profile.warnings]}
 
 
-def reason_json(reason: Reason | None) -> dict[str, str] | None:
-    return None if reason is None else dataclasses.asdict(reason)
+def reason_json(why: Reason | None) -> dict[str, str] | None:
+    return None if why is None else dataclasses.asdict(why)
+
+
+def _device_json(device: DeviceView) -> dict[str, Any]:
+    clock = device.clock
+    return {
+        "clock": {
+            "state": clock.state,
+            "reason": reason_json(clock.reason),
+            "offset_s": clock.offset_s,
+            "uncertainty_s": clock.uncertainty_s,
+            "read_at": format_time(clock.read_us),
+        },
+        "services": {
+            name: {"state": service.state, "reason": reason_json(service.reason)}
+            for name, service in device.services.items()
+        },
+    }
 
 
 def _stream_json(view: StreamView, viewers: int) -> dict[str, Any]:

@@ -73,6 +73,15 @@ class Fields:
             raise InvalidRequest(f"{name} must be a whole number from {least} to {most}.")
         return value
 
+    def optional_number(self, name: str, least: float, most: float) -> float | None:
+        value = self._document.get(name)
+        if value is None:
+            return None
+        # What is no number is in no range: not even NaN, which Python's JSON takes.
+        if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+            raise InvalidRequest(f"{name} must be a number from {least:g} to {most:g}.")
+        return float(value)
+
     def optional_time(self, name: str) -> int | None:
         value = self.optional_text(name)
         return None if value is None else parse_time(value, name)

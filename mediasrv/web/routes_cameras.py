@@ -12,6 +12,7 @@ from mediasrv.cameras.views import CameraChanges, CameraView, NewCamera
 from mediasrv.catalogue.places import ROOT_PLACE_ID, get_place, list_places
 from mediasrv.errors import Conflict, InvalidRequest, SettingsError
 from mediasrv.media.access_unit import StreamRef, is_camera_id
+from mediasrv.onvif import parse_targets
 from mediasrv.reasons import reason
 from mediasrv.security.policy import Permission, permissions_at
 from mediasrv.settings import TRANSPORTS, parse_fingerprint
@@ -73,7 +74,9 @@ class _Handlers:
         return web.json_response({"profile": profile_json(profile)})
 
     async def discover(self, request: web.Request, access: Access) -> web.StreamResponse:
-        devices = [_device_json(device) for device in await self._cameras.discover()]
+        text = request.query.get("addresses")
+        addresses = () if text is None else parse_targets(text)
+        devices = [_device_json(device) for device in await self._cameras.discover(addresses)]
         return web.json_response({"devices": devices})
 
     async def add(self, request: web.Request, access: Access) -> web.StreamResponse:

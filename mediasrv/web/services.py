@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,7 +11,10 @@ from mediasrv.cameras.views import CameraChanges, CameraView, NewCamera, Profile
 from mediasrv.catalogue import Catalogue
 from mediasrv.clock import Clock
 from mediasrv.errors import Unavailable
+from mediasrv.events import StoredEvent
 from mediasrv.media.access_unit import StreamRef, TrackKind
+from mediasrv.media.camera_event import EventKind
+from mediasrv.onvif import Holder, Move, Preset, PtzAbility, Vector
 from mediasrv.reasons import Reason
 from mediasrv.security.access_log import AccessLog
 from mediasrv.security.accounts import Accounts, Actor
@@ -104,7 +107,7 @@ class CameraService(Protocol):
 
     def remove(self, camera_id: str, by: Actor) -> Awaitable[None]: ...
 
-    def discover(self) -> Awaitable[Sequence[object]]: ...
+    def discover(self, addresses: Sequence[str] = ()) -> Awaitable[Sequence[object]]: ...
 
 
 class SystemState(Protocol):
@@ -155,9 +158,39 @@ class PlaybackSource(Protocol):
     async def init(self, camera_id: str, object_id: str, track: TrackKind, index: int) -> bytes: ...
 
 
+class EventSource(Protocol):
+    """What cameras told, as the catalogue keeps it."""
+
+    async def find(
+        self, camera_id: str, start_us: int, end_us: int, kinds: Collection[EventKind], limit: int
+    ) -> Sequence[StoredEvent]: ...
+
+
+class PtzService(Protocol):
+    """Moves cameras. Raises Conflict `ptz_locked` where somebody else does, CameraError where it cannot be done."""
+
+    def holder(self, camera_id: str) -> Holder | None: ...
+
+    def take(self, camera_id: str, principal_id: str, username: str) -> Holder: ...
+
+    def release(self, camera_id: str, principal_id: str) -> None: ...
+
+    async def ability(self, camera_id: str) -> PtzAbility: ...
+
+    async def move(self, camera_id: str, principal_id: str, username: str, move: Move, vector: Vector) -> None: ...
+
+    async def stop(self, camera_id: str, principal_id: str, username: str) -> None: ...
+
+    async def presets(self, camera_id: str) -> Sequence[Preset]: ...
+
+    async def set_preset(self, camera_id: str, principal_id: str, username: str, name: str, token: str) -> str: ...
+
+    async def go_to(self, camera_id: str, principal_id: str, username: str, token: str) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
-    """`live`, `hls` and `playback` are None in a process that does not play that role; `ui_dir` is the page's build."""
+    """What a process does not do is None: `live`, `hls`, `playback`, `events`, `ptz`. `ui_dir` is the page's build."""
 
     settings: Settings
     clock: Clock
@@ -171,6 +204,20 @@ class Services:
     playback: PlaybackSource | None
     system: SystemState
     ui_dir: Path | None = None
+    events: EventSource | None = None
+    ptz: PtzService | None = None
+
+    def events_here(self) -> EventSource:
+        """Raises Unavailable in a process without the role."""
+        if self.events is None:
+            raise Unavailable("This process keeps no events.", code="events_not_here")
+        return self.events
+
+    def ptz_here(self) -> PtzService:
+        """Raises Unavailable in a process without the role."""
+        if self.ptz is None:
+            raise Unavailable("This process moves no cameras.", code="ptz_not_here")
+        return self.ptz
 
     def live_here(self) -> LiveService:
         """Raises Unavailable in a process without the role."""

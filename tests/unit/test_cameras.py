@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import AsyncIterator, Awaitable, Callable
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +19,7 @@ from mediasrv.cameras import Cameras
 from mediasrv.cameras.drivers import CameraDrivers, Login, Way
 from mediasrv.cameras.hosts import Host
 from mediasrv.cameras.supervisor import PASSWORD_TRIES, StreamSupervisor
-from mediasrv.cameras.views import CameraChanges, NewCamera, Profile, RecordingView
+from mediasrv.cameras.views import CameraChanges, ClockView, DeviceView, NewCamera, Profile, RecordingView
 from mediasrv.catalogue import Catalogue
 from mediasrv.catalogue import cameras as rows
 from mediasrv.catalogue.migrate import upgrade
@@ -93,6 +94,23 @@ class FakeRecording:
         return RecordingView("recording" if ref in self.started else "off", None, None, None)
 
 
+class FakeDevices:
+    """What is told to look after cameras beside their streams."""
+
+    def __init__(self) -> None:
+        self.logins: dict[str, Callable[[], Login]] = {}
+
+    def start(self, camera_id: str, address: str, login: Callable[[], Login]) -> None:
+        self.logins[camera_id] = login
+
+    def stop(self, camera_id: str) -> None:
+        self.logins.pop(camera_id, None)
+
+    def view(self, camera_id: str) -> DeviceView | None:
+        known = camera_id in self.logins
+        return DeviceView(ClockView("ok", None, 0.1, 0.1, 0), {}) if known else None
+
+
 class World:
     """All that surrounds the cameras under test."""
 
@@ -111,6 +129,8 @@ class World:
         self.device_failure: CameraError | None = None
         self.hub = Hub()
         self.recording = FakeRecording()
+        self.devices = FakeDevices()
+        self.warnings: tuple[str, ...] = ()
         self.catalogue = Catalogue(url)
         self.cameras = self.new_cameras()
 
@@ -121,6 +141,7 @@ class World:
             discover=self._discover,
             claim=self._claim,
             recording=self.recording,
+            devices=self.devices,
             read_secret=lambda reference: f"secret of {reference}",
         )
         vault = CredentialVault(bytes(32))
@@ -140,9 +161,9 @@ class World:
             raise self.device_failure
         main = MediaProfile("p1", "main", "h264", 640, 360, 15.0, 500, "pcma", f"rtsp://{address}/main")
         sub = dataclasses.replace(main, token="p2", name="sub", url=f"rtsp://{address}/sub")
-        return Profile("Maker", "Model", "1.0", 0.0, main, sub, "Picked.", "Đã chọn.")
+        return Profile("Maker", "Model", "1.0", 0.0, main, sub, "Picked.", "Đã chọn.", warnings=self.warnings)
 
-    async def _discover(self) -> list[object]:
+    async def _discover(self, addresses: Sequence[str]) -> list[object]:
         return []
 
     async def _claim(self, camera_id: str) -> int:
@@ -452,6 +473,53 @@ async def test_a_camera_that_is_added_while_the_others_start_is_pulled_once(
         assert sum(world.running.values()) == 0
     world.catalogue.close()
     assert world.most_at_once == 1
+
+
+# --- devices and weak passwords ------------------------------------------------------------------
+
+
+async def test_devices_are_looked_after_while_a_camera_is_in_service(world: World) -> None:
+    wish = NewCamera("10.0.0.5", camera_id="gate", username="a", password="b")
+    assert (await world.cameras.add(wish, ADMIN)).device is not None
+    assert world.devices.logins["gate"]() == Login("a", "b")
+    await world.cameras.change("gate", CameraChanges(password="c"), ADMIN)
+    assert world.devices.logins["gate"]() == Login("a", "c")
+    await world.cameras.change("gate", CameraChanges(enabled=False), ADMIN)
+    assert world.cameras.get("gate").device is None
+    await world.cameras.add(NewCamera("rtsp://10.0.0.6/a", camera_id="nvr-1"), ADMIN)
+    assert world.devices.logins == {}
+
+
+async def test_a_camera_that_anybody_can_enter_is_refused_where_the_policy_says_so(world: World) -> None:
+    refused = frozenset({"password_default", "password_empty"})
+    world.cameras._drivers = dataclasses.replace(world.cameras._drivers, refused_warnings=refused)
+    world.warnings = ("password_default",)
+    with pytest.raises(CameraError) as caught:
+        await world.cameras.add(NewCamera("10.0.0.5", camera_id="gate"), ADMIN)
+    assert caught.value.code == "password_default"
+    assert world.cameras.list() == []
+    world.warnings = ()
+    await world.cameras.add(NewCamera("10.0.0.5", camera_id="gate"), ADMIN)
+
+
+async def test_a_warning_stays_with_the_camera_until_its_password_changes(world: World) -> None:
+    world.warnings = ("password_default",)
+    await world.cameras.add(NewCamera("10.0.0.5", camera_id="gate"), ADMIN)
+    shown = world.cameras.get("gate").profile
+    assert shown is not None
+    assert shown.warnings == ("password_default",)
+    assert Profile.from_json(json.loads(json.dumps(dataclasses.asdict(shown)))) == shown
+    world.warnings = ()
+    await world.cameras.change("gate", CameraChanges(username="admin", password="better"), ADMIN)
+    await until(lambda: (found := world.cameras.get("gate").profile) is not None and not found.warnings)
+
+
+def test_a_profile_from_before_there_were_warnings_is_read() -> None:
+    main = dataclasses.asdict(MediaProfile("p1", "main", "h264", 640, 360, 15.0, 500, "pcma", "rtsp://10.0.0.5/a"))
+    del main["snapshot_url"], main["gop_units"]
+    old = {"manufacturer": "", "model": "", "firmware": "", "clock_offset_s": None, "main": main, "sub": None,
+           "explanation": "", "explanation_vi": ""}  # fmt: skip
+    assert Profile.from_json(old).warnings == ()
 
 
 # --- the access log ------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ async def log_in(site: Site) -> str:
         assert (cookie["httponly"], cookie["samesite"], cookie["path"]) == (True, "Strict", "/")
         body = await response.json()
     assert body["principal"]["username"] == "lan"
-    assert body["permissions"] == ["camera.manage", "camera.view", "live.view"]
+    assert body["permissions"] == ["camera.manage", "camera.view", "event.view", "live.view", "ptz.control"]
     assert body["grants"] == [{"role": "operator", "place": "root", "purpose": "test", "ends_at": None}]
     site.client.cookie_jar.clear()
     return cookie.value

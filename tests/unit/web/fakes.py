@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
 
 from mediasrv.cameras.views import (
     CameraChanges,
@@ -22,8 +24,10 @@ from mediasrv.catalogue.cameras import insert_camera, remove_camera
 from mediasrv.catalogue.migrate import upgrade
 from mediasrv.catalogue.places import add_place
 from mediasrv.errors import CameraError, NotFound
+from mediasrv.events import Events
 from mediasrv.media.access_unit import StreamName, StreamRef, TrackKind
 from mediasrv.media.profile import MediaProfile
+from mediasrv.onvif import Axes, Move, PtzAbility, PtzDesk
 from mediasrv.reasons import Reason, reason
 from mediasrv.security.access_log import AccessLog, Entry, read_entries
 from mediasrv.security.accounts import Accounts, Actor
@@ -119,6 +123,7 @@ class FakeCameras:
         self.access_log = access_log
         self.views: dict[str, CameraView] = {}
         self.wishes: list[NewCamera] = []
+        self.addresses: Sequence[str] = ()
         self.refuse: CameraError | None = None
 
     async def put(self, camera_id: str, place_id: str, origin: str = "api") -> None:
@@ -165,7 +170,8 @@ class FakeCameras:
         del self.views[camera_id]
         await self.access_log.write(by.event("camera.removed", camera_id), remove_camera, camera_id, START_US)
 
-    async def discover(self) -> Sequence[object]:
+    async def discover(self, addresses: Sequence[str] = ()) -> Sequence[object]:
+        self.addresses = addresses
         return [dataclasses.make_dataclass("Device", ["address", "name", "model"])("192.0.2.9", "Cam", "M1")]
 
 
@@ -285,6 +291,20 @@ class FakePlayback:
         return b"init"
 
 
+class FakePtzCamera:
+    """A camera that can do everything, and remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, Mapping[str, Any]]] = []
+
+    async def ptz_ability(self) -> PtzAbility:
+        return PtzAbility("p1", dict.fromkeys(Move, Axes(True, True)))
+
+    async def call_ptz(self, operation: str, parameters: Mapping[str, Any]) -> Element:
+        self.told.append((operation, parameters))
+        return ElementTree.fromstring('<R><Preset token="1"><Name>Gate</Name></Preset><PresetToken>7</PresetToken></R>')
+
+
 class FakeSystem:
     def __init__(self) -> None:
         self.reasons: list[Reason] = []
@@ -310,6 +330,8 @@ class World:
     hls: FakeHls
     playback: FakePlayback
     system: FakeSystem
+    ptz_camera: FakePtzCamera
+    events: Events
 
     async def account(self, username: str, *roles: str, place: str = "root") -> str:
         """A user with these roles, and an API token of theirs."""
@@ -337,17 +359,32 @@ async def make_world(
     sessions = Sessions(catalogue, access_log, passwords, clock, CHEAP)
     accounts = Accounts(catalogue, access_log, passwords, sessions, clock, CHEAP)
     cameras, live, hls = FakeCameras(catalogue, access_log), FakeLive(), FakeHls(clock)
-    playback, system = FakePlayback(), FakeSystem()
+    playback, system, ptz_camera = FakePlayback(), FakeSystem(), FakePtzCamera()
+    events = Events(catalogue, bytes(32))
+    ptz = PtzDesk(lambda camera_id: ptz_camera, clock, hold_s=2.0, lock_s=15.0)
     settings = Settings(server=server or ServerSettings(), security=CHEAP)
     services = Services(
-        settings, clock, catalogue, sessions, accounts, access_log, cameras, live, hls, playback, system, ui_dir
+        settings,
+        clock,
+        catalogue,
+        sessions,
+        accounts,
+        access_log,
+        cameras,
+        live,
+        hls,
+        playback,
+        system,
+        ui_dir,
+        events,
+        ptz,
     )
     await catalogue.write(add_place, "north", "root", "province", "Bắc")
     await catalogue.write(add_place, "south", "root", "province", "Nam")
     await cameras.put(NORTH, "north")
     await cameras.put(SOUTH, "south")
     try:
-        yield World(services, clock, cameras, live, hls, playback, system)
+        yield World(services, clock, cameras, live, hls, playback, system, ptz_camera, events)
     finally:
         passwords.close()
         catalogue.close()

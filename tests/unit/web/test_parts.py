@@ -1,6 +1,7 @@
 """The pure parts of HTTP: fields, times, remote addresses, metrics, problems, camera JSON."""
 
 import contextlib
+import dataclasses
 import json
 from typing import Any
 
@@ -10,19 +11,20 @@ from aiohttp.test_utils import make_mocked_request
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mediasrv.cameras.views import ClockView, DeviceView, ServiceView
 from mediasrv.errors import CameraError, InvalidRequest, NotAuthenticated, TooManyRequests
 from mediasrv.media.access_unit import StreamName, StreamRef
 from mediasrv.reasons import reason
 from mediasrv.security.policy import Permission
 from mediasrv.settings import RetentionSettings
 from mediasrv.web import problems
-from mediasrv.web.camera_json import camera_json
+from mediasrv.web.camera_json import camera_json, profile_json
 from mediasrv.web.fields import Fields, check_text, format_time, parse_time, query_int, query_span, query_stream
 from mediasrv.web.metrics import Metric, Sample, counter, gauge, render
 from mediasrv.web.remote import Remotes
 from mediasrv.web.routes_cameras import split_login, timeline_json
 from mediasrv.web.routes_playback import Opened
-from tests.unit.web.fakes import NORTH, START_US, FakeGap, FakeSpan, FakeTimeline, view
+from tests.unit.web.fakes import NORTH, PROFILE, START_US, FakeGap, FakeSpan, FakeTimeline, view
 
 # --- fields and times ----------------------------------------------------------------------------
 
@@ -212,13 +214,41 @@ def test_camera_json_is_the_documented_shape() -> None:
     )
     assert set(shown) == {
         *("id", "name", "kind", "address", "place", "origin", "enabled", "record", "transport"),
-        *("tls_fingerprint", "permissions", "streams", "profile", "retention"),
+        *("tls_fingerprint", "permissions", "streams", "profile", "device", "retention"),
     }
     assert shown["permissions"] == ["live.view"]
     assert shown["streams"]["main"]["viewers"] == 3
     assert shown["streams"]["sub"]["reason"]["sentence_vi"] == "Mất kết nối với camera."
     assert shown["retention"]["effective"] == {"max_age_days": 30.0, "max_size_bytes": 0}
     json.dumps(shown)
+
+
+def test_what_is_known_of_a_device_is_shown_with_reasons() -> None:
+    clock = ClockView("alarm", reason("clock_off"), -3.2, 0.1, START_US)
+    services = {"events": ServiceView("failed", reason("onvif_failed", "It broke.")), "ptz": ServiceView("ok", None)}
+    seen = dataclasses.replace(view(NORTH, "north"), device=DeviceView(clock, services))
+    shown = camera_json(seen, frozenset(), {}, RetentionSettings())["device"]
+    assert shown["clock"]["reason"]["code"] == "clock_off"
+    assert (shown["clock"]["offset_s"], shown["clock"]["read_at"]) == (-3.2, "2026-01-01T00:00:00.000Z")
+    assert shown["services"]["events"]["reason"]["sentence"] == "It broke."
+    assert shown["services"]["ptz"] == {"state": "ok", "reason": None}
+    json.dumps(shown)
+
+
+def test_warnings_of_a_profile_are_shown_with_sentences() -> None:
+    [shown] = profile_json(dataclasses.replace(PROFILE, warnings=("password_empty",)))["warnings"]
+    assert shown == dataclasses.asdict(reason("password_empty"))
+
+
+@pytest.mark.parametrize("value", [1.5, -1.01, "1", True, float("nan"), float("inf"), [], 10**400])
+def test_a_number_out_of_bounds_is_none(value: object) -> None:
+    with pytest.raises(InvalidRequest):
+        Fields({"pan": value}).optional_number("pan", -1.0, 1.0)
+
+
+def test_numbers_within_bounds() -> None:
+    fields = Fields({"pan": 1, "tilt": -0.5, "zoom": None})
+    assert [fields.optional_number(name, -1.0, 1.0) for name in ("pan", "tilt", "zoom", "x")] == [1.0, -0.5, None, None]
 
 
 @pytest.mark.parametrize(
