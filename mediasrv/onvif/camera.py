@@ -16,7 +16,7 @@ from mediasrv.errors import CameraError
 from mediasrv.media.camera_event import CameraEvent
 from mediasrv.onvif.address import parse_address
 from mediasrv.onvif.camera_time import READINGS, ClockOffset, build_date_and_time
-from mediasrv.onvif.media import PROFILES_REQUEST, parse_profiles
+from mediasrv.onvif.media import PROFILES_REQUEST, FoundProfile, parse_profiles
 from mediasrv.onvif.ptz import PtzAbility, parse_nodes
 from mediasrv.onvif.pullpoint import PullPoint
 from mediasrv.onvif.requests import Login
@@ -231,18 +231,19 @@ async def _look_around(session: DeviceSession) -> PtzAbility | None:
     """Asks each service that the streams, and moving the camera, depend on; each by itself. Raises CameraError where
     the camera is away or refuses us.
     """
-    moving = ""
+    profiles: list[FoundProfile] = []
     for service in (Service.MEDIA2, Service.MEDIA):
         if session.offers(service):
             with session.isolate(service):
                 answer = await session.call(service, "GetProfiles", PROFILES_REQUEST[service])
-                found = (profile.token for profile in parse_profiles(answer) if profile.moves)
-                moving = moving or next(found, "")
-    if not (moving and session.offers(Service.PTZ)):
+                profiles += parse_profiles(answer)
+    if not (profiles and session.offers(Service.PTZ)):
         return None
+    # Some cameras can be moved though no profile of theirs says so.
+    profile = next((one for one in profiles if one.moves), profiles[0])
     with session.isolate(Service.PTZ):
         moves = parse_nodes(await session.call(Service.PTZ, "GetNodes"))
-        return PtzAbility(moving, moves) if moves else None
+        return PtzAbility(profile.token, moves) if moves else None
     return None
 
 

@@ -8,6 +8,8 @@ export type Permission =
   | 'camera.manage'
   | 'live.view'
   | 'footage.view'
+  | 'event.view'
+  | 'ptz.control'
   | 'grant.manage'
   | 'system.read'
   | 'access_log.read'
@@ -45,6 +47,8 @@ export interface MediaProfile {
   bitrate_kbps: number
   audio: string | null
   url: string
+  snapshot_url: string
+  gop_units: number
 }
 
 export interface Profile {
@@ -56,6 +60,20 @@ export interface Profile {
   sub: MediaProfile | null
   explanation: string
   explanation_vi?: string
+  clock_uncertainty_s: number
+  warnings: Reason[]
+}
+
+/** What is known of a camera beside its streams; null for one that is not reached over ONVIF. */
+export interface DeviceState {
+  clock: {
+    state: 'ok' | 'alarm' | 'unknown'
+    reason: Reason | null
+    offset_s: number | null
+    uncertainty_s: number | null
+    read_at: string | null
+  }
+  services: Record<string, { state: string; reason: Reason | null }>
 }
 
 export interface RetentionPolicy {
@@ -79,6 +97,7 @@ export interface Camera {
   permissions: Permission[]
   streams: { main: Stream; sub?: Stream | null }
   profile: Profile | null
+  device: DeviceState | null
   retention: Retention | null
 }
 

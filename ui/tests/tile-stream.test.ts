@@ -11,7 +11,7 @@ function stream(changes: Partial<Stream>): Stream {
 
 function camera(streams: Camera['streams'], subPicked = true): Camera {
   const pick = {} as MediaProfile
-  const profile = { manufacturer: '', model: '', firmware: '', clock_offset_s: null, main: pick, explanation: '' }
+  const profile = { manufacturer: '', model: '', firmware: '', clock_offset_s: null, main: pick, explanation: '', clock_uncertainty_s: 0, warnings: [] }
   return {
     id: 'c',
     name: 'C',
@@ -24,6 +24,7 @@ function camera(streams: Camera['streams'], subPicked = true): Camera {
     permissions: [],
     streams,
     profile: { ...profile, sub: subPicked ? pick : null },
+    device: null,
     retention: null,
   }
 }

@@ -1,7 +1,7 @@
 /** What was read from a camera, which of its media profiles were picked, and why. */
 import { codecTitle } from '../format'
 import { useTexts } from '../i18n'
-import type { MediaProfile, Profile } from '../types'
+import type { Camera, MediaProfile, Profile } from '../types'
 
 /** The picked streams, a line each. */
 export function PickedStreams({ profile }: { profile: Profile }) {
@@ -34,4 +34,20 @@ function StreamLine({ label, stream }: { label: string; stream: MediaProfile }) 
 export function Explanation({ profile }: { profile: Profile }) {
   const { language } = useTexts()
   return <p class="fine">{(language === 'vi' && profile.explanation_vi) || profile.explanation}</p>
+}
+
+/** What is unwise about a camera that works: its password, its clock. */
+export function Warnings({ camera }: { camera: Camera }) {
+  const { sentence } = useTexts()
+  const clock = camera.device?.clock
+  const found = [...(camera.profile?.warnings ?? []), ...(clock?.state === 'alarm' && clock.reason ? [clock.reason] : [])]
+  return (
+    <>
+      {found.map((reason) => (
+        <p class="fine" key={reason.code} data-testid="warning">
+          {sentence(reason)} <code class="code">{reason.code}</code>
+        </p>
+      ))}
+    </>
+  )
 }

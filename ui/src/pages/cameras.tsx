@@ -5,7 +5,7 @@ import { cameraState, RecordingBadge, recordingReason, StateBadge, StreamReason 
 import { Dialog } from '../components/dialog'
 import { Empty, Loading, Notice } from '../components/feedback'
 import { Icon } from '../components/icon'
-import { Explanation, PickedStreams } from '../components/profile'
+import { Explanation, PickedStreams, Warnings } from '../components/profile'
 import { useTexts } from '../i18n'
 import { usePolled } from '../poller'
 import { href } from '../router'
@@ -150,6 +150,7 @@ function Picked({ camera }: { camera: Camera }) {
   return (
     <>
       <PickedStreams profile={profile} />
+      <Warnings camera={camera} />
       <details class="why">
         <summary>{t('cameras.why')}</summary>
         <Explanation profile={profile} />
