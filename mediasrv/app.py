@@ -120,7 +120,7 @@ class _Server:
             self.hub, self.spool, store, base.catalogue, context, clock, settings.recording, settings.storage
         )
         self.events = Events(base.catalogue, node.key.derive(_EVENTS))
-        self.fleet = onvif.OnvifFleet(settings.onvif, settings.pull, clock, self.events.offer)
+        self.fleet = onvif.OnvifFleet(settings.onvif, settings.pull, clock, self.events)
         vault = CredentialVault(node.key.derive(_VAULT))
         self.cameras = Cameras(
             self.hub,
@@ -263,6 +263,7 @@ class _Server:
             upload=lambda: self.recorder.status.uploads,
             retention=lambda: self.retention.state,
             witness=lambda: self.witness.state,
+            events=lambda: self.events,
         )
 
 

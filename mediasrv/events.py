@@ -30,6 +30,7 @@ BATCH: Final = 500
 GATHER_S: Final = 0.2
 """Events that come within so long share a commit."""
 MOST_UNREAD: Final = 500
+MOST_RECALLED: Final = 500
 _RETRIES_S: Final = (0.5, 30.0)
 _LAST_WRITE_S: Final = 2.0
 _MOST_SOURCES: Final = 20_000
@@ -142,6 +143,12 @@ class Events:
                         await self._keep()
             except Exception:
                 log.exception("%d events could not be kept at the end", len(self._waiting))
+
+    async def active(self, camera_id: str) -> set[tuple[EventKind, str]]:
+        """Kinds and sources that were active when the camera was last heard, as far as its last events tell."""
+        rows = await self._catalogue.read(camera_events.last_events, camera_id, MOST_RECALLED)
+        states = {(row.kind, self._sources.open(camera_id, row.source)): row.active for row in rows}
+        return {source for source, active in states.items() if active}
 
     async def find(
         self, camera_id: str, start_us: int, end_us: int, kinds: Collection[EventKind], limit: int

@@ -64,6 +64,17 @@ def find_events(
     return [_row(found) for found in connection.execute(query)]
 
 
+def last_events(connection: Connection, camera_id: str, limit: int) -> list[EventRow]:
+    """The last `limit` events of a camera, oldest first."""
+    query = (
+        select(camera_event)
+        .where(camera_event.c.camera_id == camera_id)
+        .order_by(camera_event.c.arrived_at.desc(), camera_event.c.event_id.desc())
+        .limit(limit)
+    )
+    return [_row(found) for found in connection.execute(query)][::-1]
+
+
 def expire_events(connection: Connection, before_us: Mapping[str, int], now_us: int, limit: int) -> int:
     """Deletes events of each camera that arrived before its bound and lie under no hold, `limit` at most in all;
     how many those were.

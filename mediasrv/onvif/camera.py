@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 from xml.etree.ElementTree import Element
@@ -13,12 +13,11 @@ from xml.etree.ElementTree import Element
 from mediasrv.backoff import Backoff
 from mediasrv.clock import SECOND_US, Clock
 from mediasrv.errors import CameraError
-from mediasrv.media.camera_event import CameraEvent
 from mediasrv.onvif.address import parse_address
 from mediasrv.onvif.camera_time import READINGS, ClockOffset, build_date_and_time
 from mediasrv.onvif.media import PROFILES_REQUEST, FoundProfile, parse_profiles
 from mediasrv.onvif.ptz import PtzAbility, parse_nodes
-from mediasrv.onvif.pullpoint import PullPoint
+from mediasrv.onvif.pullpoint import EventKeeper, PullPoint
 from mediasrv.onvif.requests import Login
 from mediasrv.onvif.session import DeviceSession
 from mediasrv.onvif.soap import SoapHttp
@@ -55,7 +54,7 @@ class Surroundings:
     http: SoapHttp
     settings: OnvifSettings
     clock: Clock
-    deliver: Callable[[Sequence[CameraEvent]], None]
+    keeper: EventKeeper
     opening: asyncio.Semaphore
     retry_first_s: float
     retry_most_s: float
@@ -195,7 +194,7 @@ class OnvifCamera:
     async def _follow_events(self) -> None:
         around = self._around
         backoff = Backoff(around.retry_first_s, around.retry_most_s)
-        pull_point = PullPoint(self.camera_id, around.deliver, around.clock)
+        pull_point = PullPoint(self.camera_id, around.keeper, around.clock)
         failures = refusals = 0
         while True:
             began, session = around.clock.monotonic(), None

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 from mediasrv.clock import Clock
 from mediasrv.errors import CameraError
-from mediasrv.media.camera_event import CameraEvent
 from mediasrv.onvif.camera import OnvifCamera, Surroundings
 from mediasrv.onvif.ptz_desk import PtzDesk
+from mediasrv.onvif.pullpoint import EventKeeper
 from mediasrv.onvif.requests import Login
 from mediasrv.onvif.soap import SoapHttp
 from mediasrv.settings import OnvifSettings, PullSettings
@@ -23,18 +23,12 @@ _SPREAD_S: Final = 2.0
 class OnvifFleet:
     """`start` and `stop` cameras at any time; they are looked after while `run` runs."""
 
-    def __init__(
-        self,
-        settings: OnvifSettings,
-        pull: PullSettings,
-        clock: Clock,
-        deliver: Callable[[Sequence[CameraEvent]], None],
-    ) -> None:
+    def __init__(self, settings: OnvifSettings, pull: PullSettings, clock: Clock, keeper: EventKeeper) -> None:
         self._around = Surroundings(
             SoapHttp(pull.allowed_networks),
             settings,
             clock,
-            deliver,
+            keeper,
             asyncio.Semaphore(settings.parallel),
             pull.backoff_first_s,
             pull.backoff_most_s,

@@ -6,7 +6,7 @@ Cameras repeat themselves, tell all their states anew at each subscription, and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -70,6 +70,10 @@ class KnownStates:
 
     def __init__(self) -> None:
         self._active: dict[tuple[EventKind, str], bool] = {}
+
+    def recall(self, active: Iterable[tuple[EventKind, str]]) -> None:
+        """What was active before this program ran: that it ended meanwhile is news."""
+        self._active |= dict.fromkeys(active, True)
 
     def is_news(self, notification: Notification) -> bool:
         """Whether this changes something; it is known from then on. A camera with endless sources is not heard."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, Protocol
 from xml.etree.ElementTree import Element
 
 from mediasrv.clock import Clock
 from mediasrv.errors import CameraError
-from mediasrv.media.camera_event import CameraEvent
+from mediasrv.media.camera_event import CameraEvent, EventKind
 from mediasrv.onvif.envelope import find, find_all, text_of
 from mediasrv.onvif.notifications import KnownStates, parse_notifications
 from mediasrv.onvif.session import DeviceSession
@@ -41,17 +41,31 @@ class Subscription:
     lifetime_s: float
 
 
+class EventKeeper(Protocol):
+    """Whoever keeps events."""
+
+    def offer(self, events: Sequence[CameraEvent]) -> None:
+        """Never waits."""
+
+    async def active(self, camera_id: str) -> Collection[tuple[EventKind, str]]:
+        """Kinds and sources that were active when the camera was last heard."""
+
+
 class PullPoint:
     """Follows one camera's events. What it knows of their states outlives its subscriptions."""
 
-    def __init__(self, camera_id: str, deliver: Callable[[Sequence[CameraEvent]], None], clock: Clock) -> None:
+    def __init__(self, camera_id: str, keeper: EventKeeper, clock: Clock) -> None:
         self._camera_id = camera_id
-        self._deliver = deliver
+        self._keeper = keeper
         self._clock = clock
         self._known = KnownStates()
+        self._recalled = False
 
     async def follow(self, session: DeviceSession, subscribed: Callable[[], None]) -> None:
         """Delivers events until something fails; `subscribed` is called once they can come. Raises CameraError."""
+        if not self._recalled:
+            self._known.recall(await self._keeper.active(self._camera_id))
+            self._recalled = True
         subscription = await self._subscribe(session)
         subscribed()
         try:
@@ -105,7 +119,7 @@ class PullPoint:
             if self._known.is_news(one)
         ]
         if news:
-            self._deliver(news)
+            self._keeper.offer(news)
         return sum(1 for _ in find_all(answer, "NotificationMessage"))
 
     async def _renew(self, session: DeviceSession, subscription: Subscription) -> None:

@@ -39,6 +39,16 @@ class Upload(Protocol):
     def reason_code(self) -> str | None: ...
 
 
+class EventCounts(Protocol):
+    """What became of the events that cameras told."""
+
+    @property
+    def kept(self) -> int: ...
+
+    @property
+    def dropped(self) -> int: ...
+
+
 @dataclass(frozen=True, slots=True)
 class NodeParts:
     """Where the facts come from. A part that this process does not run is None."""
@@ -51,6 +61,7 @@ class NodeParts:
     upload: Callable[[], Upload] | None
     retention: Callable[[], RetentionState] | None
     witness: Callable[[], WitnessState]
+    events: Callable[[], EventCounts]
 
 
 class LoopWatch:
@@ -110,6 +121,15 @@ class NodeState:
             yield counter("mediasrv_objects_stored_total", "Recording objects stored and catalogued.", upload.stored)
         broken = self._parts.witness().broken is not None
         yield gauge("mediasrv_access_log_broken", "1 where the access log was tampered with.", broken)
+
+        yield gauge("mediasrv_clock_alarms", "Cameras whose clock is off.", self._clock_alarms())
+        events = self._parts.events()
+        yield counter("mediasrv_camera_events_total", "Events of cameras that were kept.", events.kept)
+        yield counter("mediasrv_camera_events_dropped_total", "Events beyond all bounds.", events.dropped)
+
+    def _clock_alarms(self) -> int:
+        devices = [camera.device for camera in self._parts.cameras()]
+        return sum(device is not None and device.clock.state == "alarm" for device in devices)
 
     def _troubles(self) -> Iterable[Reason]:
         if self._parts.spool is not None:

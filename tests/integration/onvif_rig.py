@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
 from mediasrv.clock import SystemClock
-from mediasrv.media.camera_event import CameraEvent
+from mediasrv.media.camera_event import CameraEvent, EventKind
 from mediasrv.onvif import Login, OnvifFleet
 from mediasrv.onvif.camera import OnvifCamera
 from mediasrv.settings import OnvifSettings, PullSettings
@@ -18,11 +18,25 @@ PULL = PullSettings(allowed_networks=("127.0.0.1/32",), backoff_first_s=0.05, ba
 
 
 @dataclass
+class Keeper:
+    """Keeps in memory; `was_active` is what an earlier life had kept."""
+
+    events: list[CameraEvent] = field(default_factory=list)
+    was_active: set[tuple[EventKind, str]] = field(default_factory=set)
+
+    def offer(self, events: Sequence[CameraEvent]) -> None:
+        self.events.extend(events)
+
+    async def active(self, camera_id: str) -> set[tuple[EventKind, str]]:
+        return self.was_active
+
+
+@dataclass
 class Fleet:
     """What the fleet delivered, in order."""
 
     fleet: OnvifFleet
-    events: list[CameraEvent] = field(default_factory=list)
+    events: list[CameraEvent]
 
     def add(self, name: str, camera: FakeCamera, password: str = PASSWORD) -> OnvifCamera:
         self.fleet.start(name, camera.address, lambda: Login(USERNAME, password))
@@ -38,17 +52,13 @@ class Fleet:
 
 
 @contextlib.asynccontextmanager
-async def fleet_of(settings: OnvifSettings | None = None) -> AsyncIterator[Fleet]:
-    events: list[CameraEvent] = []
-
-    def deliver(news: Sequence[CameraEvent]) -> None:
-        events.extend(news)
-
-    fleet = OnvifFleet(settings or OnvifSettings(timeout_s=3.0), PULL, SystemClock(), deliver)
+async def fleet_of(settings: OnvifSettings | None = None, keeper: Keeper | None = None) -> AsyncIterator[Fleet]:
+    keeper = keeper or Keeper()
+    fleet = OnvifFleet(settings or OnvifSettings(timeout_s=3.0), PULL, SystemClock(), keeper)
     running = asyncio.create_task(fleet.run())
     await asyncio.sleep(0)  # it runs
     try:
-        yield Fleet(fleet, events)
+        yield Fleet(fleet, keeper.events)
     finally:
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):

@@ -10,10 +10,11 @@ import pytest
 
 import mediasrv.onvif.fleet as fleet_module
 import mediasrv.onvif.pullpoint as pullpoint_module
+from mediasrv.media.camera_event import EventKind
 from mediasrv.onvif import Service
 from mediasrv.settings import OnvifSettings
 from tests.integration.fake_camera import fake_camera, fault, notification
-from tests.integration.onvif_rig import fleet_of
+from tests.integration.onvif_rig import Keeper, fleet_of
 
 MOTION = "tns1:RuleEngine/CellMotionDetector/Motion"
 INPUT = "tns1:Device/Trigger/DigitalInput"
@@ -67,6 +68,15 @@ async def test_a_subscription_that_the_camera_forgot_is_made_anew_and_nothing_is
         await fleet.until(lambda: len(fleet.events) == 2)
         assert [active for _, _, active in fleet.of("gate-1")] == [True, False]
         assert device.services()[Service.EVENTS].state == "ok"
+
+
+async def test_what_ended_while_the_server_was_down_is_told() -> None:
+    keeper = Keeper(was_active={(EventKind.MOTION, "source-1"), (EventKind.TAMPER, "source-1")})
+    async with fake_camera() as camera, fleet_of(keeper=keeper) as fleet:
+        camera.state_messages = [motion("false", operation="Initialized"), motion("false", source="source-2")]
+        fleet.add("gate-1", camera)
+        await fleet.until(lambda: fleet.events)
+        assert fleet.of("gate-1") == [("motion", "source-1", False)]
 
 
 async def test_a_subscription_is_renewed_before_it_ends() -> None:

@@ -158,6 +158,15 @@ async def test_a_write_that_is_under_way_at_the_end_is_not_done_twice(
     assert len(await kept(events)) == 1
 
 
+async def test_what_was_active_last_is_remembered(catalogue: Catalogue) -> None:
+    async with running(Events(catalogue, SEED)) as events:
+        events.offer([event(0, source="a"), event(1, source="a"), event(2, source="b"), event(3, source="a")])
+        events.offer([event(4, source="c"), event(6, "gate-2", "d")])
+        await until(lambda: events.kept == 6)
+        assert await events.active("gate-1") == {(EventKind.MOTION, "b"), (EventKind.MOTION, "c")}
+        assert await events.active("gate-9") == set()
+
+
 async def test_a_listener_hears_what_it_wants() -> None:
     broker = EventBroker()
     with broker.listen(lambda one: one.camera_id == "gate-1") as listener:
