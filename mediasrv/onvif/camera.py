@@ -121,9 +121,11 @@ class OnvifCamera:
         around, timeout_s = self._around, self._around.settings.timeout_s
         endpoint = parse_address(self._address)
         session = DeviceSession(around.http, endpoint, self._login(), timeout_s, around.clock)
+        # Before its turn comes: cameras that are away must not keep others waiting.
+        await session.read_clock()
         try:
             async with around.opening, asyncio.timeout(timeout_s * _WHOLE_OPENING):
-                await session.open()
+                await session.find_services()
                 self._ability = await _look_around(session)
         except TimeoutError as error:
             raise CameraError("The camera answers too slowly to be read.", code="host_unreachable") from error

@@ -46,7 +46,8 @@ async def read_device(
         session = DeviceSession(http, endpoint, login, settings.timeout_s, clock)
         try:
             async with asyncio.timeout(settings.timeout_s * _WHOLE_READING):
-                await session.open()
+                await session.read_clock()
+                await session.find_services()
                 device = await _read(session, settings.timeout_s)
         except TimeoutError as error:
             raise CameraError("The camera answers too slowly to be read.", code="host_unreachable") from error

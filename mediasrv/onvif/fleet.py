@@ -17,7 +17,8 @@ from mediasrv.onvif.soap import SoapHttp
 from mediasrv.settings import OnvifSettings, PullSettings
 
 _SPREAD_S: Final = 2.0
-"""Cameras that start together are asked first within so long, each at a moment of its own."""
+_A_CAMERA_S: Final = 0.02
+"""Cameras that start together are asked first at moments of their own, within so long and so much longer for each."""
 
 
 class OnvifFleet:
@@ -75,9 +76,10 @@ class OnvifFleet:
         return camera
 
     def _look_after(self, group: asyncio.TaskGroup, camera: OnvifCamera) -> None:
-        self._tasks[camera.camera_id] = group.create_task(_after_a_moment(camera), name=f"onvif {camera.camera_id}")
+        wait_s = random.uniform(0.0, _SPREAD_S + _A_CAMERA_S * len(self._cameras))  # noqa: S311 - jitter
+        self._tasks[camera.camera_id] = group.create_task(_later(camera, wait_s), name=f"onvif {camera.camera_id}")
 
 
-async def _after_a_moment(camera: OnvifCamera) -> None:
-    await asyncio.sleep(random.uniform(0.0, _SPREAD_S))  # noqa: S311 - jitter
+async def _later(camera: OnvifCamera, wait_s: float) -> None:
+    await asyncio.sleep(wait_s)
     await camera.run()

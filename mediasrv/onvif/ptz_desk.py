@@ -113,11 +113,11 @@ class PtzDesk:
                 await self._camera(camera_id).call_ptz(operation, parameters)
 
     async def stop(self, camera_id: str, principal_id: str, username: str) -> None:
+        """Sent in any case: what comes after it may be another stop."""
         seat = self._take(camera_id, principal_id, username)
-        async with self._in_turn(seat) as is_newest:
-            if is_newest:
-                await self._send_stop(camera_id)
-                seat.moving_until = None
+        async with self._in_turn(seat):
+            await self._send_stop(camera_id)
+            seat.moving_until = None
 
     async def presets(self, camera_id: str) -> list[Preset]:
         profile = (await self.ability(camera_id)).profile

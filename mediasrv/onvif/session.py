@@ -28,7 +28,7 @@ _OF_THE_SERVICE: Final = frozenset({"onvif_failed", "credentials_wrong", "creden
 
 
 class DeviceSession:
-    """Call `open` first. One for each camera; its calls may overlap. Every method raises CameraError."""
+    """`read_clock`, then `find_services`, then calls, which may overlap. Every method raises CameraError."""
 
     def __init__(self, http: SoapHttp, endpoint: Endpoint, login: Login, timeout_s: float, clock: Clock) -> None:
         self.offset: ClockOffset | None = None
@@ -42,11 +42,6 @@ class DeviceSession:
         self._reported: dict[Service, str] = {}
         self._urls: dict[Service, str] = {Service.DEVICE: endpoint.url}
         self._connects: dict[tuple[str, int], bool] = {}
-
-    async def open(self) -> None:
-        """Reads the clock, then finds the services."""
-        await self.read_clock()
-        await self._find_services()
 
     async def read_clock(self, readings: int = 1) -> ClockOffset | None:
         """How far the camera's clock is off; None where it does not tell.
@@ -76,6 +71,21 @@ class DeviceSession:
         skewed = self.offset is not None and abs(self.offset.offset_s) > _SKEW_THAT_MATTERS_S
         self._link.clock_skew = timedelta(seconds=self.offset.offset_s) if self.offset and skewed else None
         return self.offset
+
+    async def find_services(self) -> None:
+        """By GetServices; by GetCapabilities on older cameras, and on those whose answer names no media service."""
+        found: dict[Service, str] = {}
+        with self.isolate(Service.DEVICE):
+            found = parse_services(await self.call(Service.DEVICE, "GetServices", {"IncludeCapability": False}))
+        if not found.keys() & {Service.MEDIA, Service.MEDIA2}:
+            with self.isolate(Service.DEVICE):
+                answer = await self.call(Service.DEVICE, "GetCapabilities", {"Category": "All"})
+                found = parse_capabilities(answer) | found
+        if not found.keys() & {Service.MEDIA, Service.MEDIA2}:
+            found[Service.MEDIA] = self._endpoint.url  # where many small cameras have everything
+        self._reported = found
+        for service in found.keys() - {Service.DEVICE}:
+            self.states[service] = ServiceState("offered")
 
     async def call(
         self,
@@ -153,21 +163,6 @@ class DeviceSession:
                 raise CameraError(f"The camera offers no {service} service.", code="service_missing")
             self._urls[service] = await self.usable_url(self._reported[service], "http") or self._endpoint.url
         return self._urls[service]
-
-    async def _find_services(self) -> None:
-        """By GetServices; by GetCapabilities on older cameras, and on those whose answer names no media service."""
-        found: dict[Service, str] = {}
-        with self.isolate(Service.DEVICE):
-            found = parse_services(await self.call(Service.DEVICE, "GetServices", {"IncludeCapability": False}))
-        if not found.keys() & {Service.MEDIA, Service.MEDIA2}:
-            with self.isolate(Service.DEVICE):
-                answer = await self.call(Service.DEVICE, "GetCapabilities", {"Category": "All"})
-                found = parse_capabilities(answer) | found
-        if not found.keys() & {Service.MEDIA, Service.MEDIA2}:
-            found[Service.MEDIA] = self._endpoint.url  # where many small cameras have everything
-        self._reported = found
-        for service in found.keys() - {Service.DEVICE}:
-            self.states[service] = ServiceState("offered")
 
 
 async def tells_the_time(http: SoapHttp, address: str, timeout_s: float) -> bool:

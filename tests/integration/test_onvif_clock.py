@@ -56,7 +56,7 @@ async def test_a_camera_is_set_where_the_setting_says_so_and_keeps_its_time_zone
         device = fleet.add("gate-1", camera)
         await fleet.until(lambda: device.clock_state.read_us)
         assert device.clock_state.state == "ok"
-        assert abs(camera.offset_s) < 0.4
+        assert abs(camera.offset_s) < 0.25
         [asked] = camera.asked_for("SetSystemDateAndTime")
         assert (asked.text("DateTimeType"), asked.text("TZ"), asked.text("DaylightSavings")) == (
             "Manual",

@@ -29,6 +29,7 @@ def motion(value: str, **options: str) -> str:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The moment a camera waits before it is first asked, and the pauses between pulls."""
     monkeypatch.setattr(fleet_module, "_SPREAD_S", 0.0)
+    monkeypatch.setattr(fleet_module, "_A_CAMERA_S", 0.0)
     monkeypatch.setattr(pullpoint_module, "_QUIET_S", 0.05)
     monkeypatch.setattr(pullpoint_module, "_BUSY_S", 0.01)
 
@@ -201,6 +202,31 @@ async def test_one_bad_camera_delays_no_other() -> None:
         await fleet.until(lambda: fleet.of("good"), within_s=3)
         assert time.monotonic() - asked < 1.5
         assert silent.counts["GetServices"] == 1
+
+
+async def test_cameras_that_are_away_keep_nobody_waiting() -> None:
+    settings = OnvifSettings(timeout_s=3.0, parallel=2)
+    async with fake_camera() as silent, fake_camera() as good, fleet_of(settings) as fleet:
+        never = asyncio.Event()
+        silent.answers["GetSystemDateAndTime"] = lambda asked: never.wait()
+        for number in range(20):
+            fleet.add(f"away-{number}", silent)
+        await fleet.until(lambda: silent.counts["GetSystemDateAndTime"] >= 20)
+        device = fleet.add("good", good)
+        await fleet.until(lambda: device.services()[Service.EVENTS].state == "ok", within_s=2.5)
+        never.set()
+
+
+async def test_a_subscription_is_pulled_at_no_address_outside_the_allowed_networks() -> None:
+    async with fake_camera() as camera:
+        port = int(camera.address.partition(":")[2])
+        async with fake_camera(host="127.0.0.2", port=port) as forbidden, fleet_of() as fleet:
+            camera.reported_host = "127.0.0.2"
+            fleet.add("gate-1", camera)
+            await fleet.until(lambda: camera.counts["PullMessages"])
+            camera.notify(motion("true"))
+            await fleet.until(lambda: fleet.events)
+            assert forbidden.asked == []
 
 
 async def test_two_hundred_cameras_start_and_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

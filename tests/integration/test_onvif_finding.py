@@ -117,6 +117,14 @@ async def test_a_factory_password_that_works_is_found() -> None:
         assert camera.refusals == 2  # anybody, and root/pass
 
 
+async def test_a_guess_is_one_request_and_never_goes_in_clear() -> None:
+    async with fake_camera("media", auth=("basic",)) as camera:
+        tries = dataclasses.replace(SETTINGS, default_password_tries=2)
+        assert await warnings(camera, tries) == ()
+        asked = camera.asked_for("GetProfiles")  # by us, by anybody, and two guesses
+        assert [one.authorization for one in asked] == ["Basic", "", "", ""]
+
+
 async def test_nothing_is_tried_where_the_login_that_was_given_is_refused() -> None:
     async with fake_camera("media") as camera:
         tries = dataclasses.replace(SETTINGS, default_password_tries=2)
