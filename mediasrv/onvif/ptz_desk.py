@@ -224,6 +224,10 @@ class PtzDesk:
                         log.warning("%s: the camera moves and cannot be stopped: %s", camera_id, error.sentence)
                 await asyncio.sleep(backoff.next_s())
             seat.moving_until = None
+        except Exception:
+            # One camera's surprise must not end the watch over the others.
+            log.exception("%s: the camera could not be stopped", camera_id)
+            seat.moving_until = None
         finally:
             seat.is_being_stopped = False
             self._moved.set()

@@ -82,7 +82,7 @@ class Camera:
 
     def __init__(self) -> None:
         self.told: list[tuple[str, Mapping[str, Any]]] = []
-        self.failures: list[CameraError] = []
+        self.failures: list[Exception] = []
         self.free = asyncio.Event()
         self.free.set()
 
@@ -207,6 +207,15 @@ async def test_a_stop_that_fails_is_tried_again(rig: Desk) -> None:
     await rig.settle()
     await rig.later(60.0)
     assert rig.camera.operations.count("Stop") == 3
+
+
+async def test_a_surprise_of_one_camera_does_not_end_the_watch_over_the_others(rig: Desk) -> None:
+    await rig.left()
+    rig.camera.failures = [RuntimeError("a surprise")]
+    await rig.later(2.1)
+    await rig.left()
+    await rig.later(2.1)
+    assert rig.camera.operations == ["ContinuousMove", "Stop", "ContinuousMove", "Stop"]
 
 
 async def test_a_move_whose_answer_was_lost_is_stopped_as_well(rig: Desk) -> None:
