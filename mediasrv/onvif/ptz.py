@@ -67,9 +67,12 @@ class Preset:
 
 
 def parse_nodes(answer: Element) -> Mapping[Move, Axes]:
-    """What the nodes of a GetNodes answer can do together."""
-    supported = [find(node, "SupportedPTZSpaces") for node in find_all(answer, "PTZNode")]
+    """What the nodes of a GetNodes answer can do together; everything where they name no space at all."""
+    nodes = list(find_all(answer, "PTZNode"))
+    supported = [find(node, "SupportedPTZSpaces") for node in nodes]
     spaces = {local_name(space) for one in supported if one is not None for space in one}
+    if nodes and not spaces:
+        return MappingProxyType(dict.fromkeys(Move, Axes(True, True)))
     found: dict[Move, Axes] = {}
     for move, (_, _, quantity) in _OPERATIONS.items():
         kind = move.capitalize()

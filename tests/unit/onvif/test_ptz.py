@@ -44,6 +44,11 @@ def test_a_node_tells_what_it_can_do() -> None:
     assert parse_nodes(xml("<R/>")) == {}
 
 
+def test_a_node_that_names_no_space_is_taken_to_do_everything() -> None:
+    for node in ("<PTZNode/>", "<PTZNode><SupportedPTZSpaces/></PTZNode>"):
+        assert parse_nodes(xml(f"<R>{node}</R>")) == dict.fromkeys(Move, Axes(True, True))
+
+
 def test_moves_become_requests() -> None:
     assert build_move(ALL, Move.CONTINUOUS, Vector((0.1, -0.2), 0.3), 2.6) == (
         "ContinuousMove",
