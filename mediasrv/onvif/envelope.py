@@ -19,6 +19,8 @@ from mediasrv.onvif.xml_guard import check_xml
 
 _USED_PREFIX: Final = re.compile(rb"(?:</?|\s)([A-Za-z_][\w.-]{0,60}):[A-Za-z_]")
 _DECLARED_PREFIX: Final = re.compile(rb"xmlns:([A-Za-z_][\w.-]{0,60})\s*=")
+_MOST_UNDECLARED: Final = 32
+"""More than any camera forgets; each costs the parser a look at all others."""
 _ROOT: Final = re.compile(rb"<(?![?!])[^\s/>]+")
 _REFUSALS: Final = ("notauthorized", "not authorized", "unauthorized", "authentication", "failedauthentication")
 
@@ -71,7 +73,7 @@ def _declare_prefixes(data: bytes) -> bytes:
     """The document with every prefix declared at its root that is used and declared nowhere."""
     undeclared = set(_USED_PREFIX.findall(data)) - set(_DECLARED_PREFIX.findall(data)) - {b"xml", b"xmlns"}
     root = _ROOT.search(data)
-    if root is None:
+    if root is None or len(undeclared) > _MOST_UNDECLARED:
         return data
     names = b"".join(b' xmlns:%b="urn:undeclared:%b"' % (prefix, prefix) for prefix in sorted(undeclared))
     return data[: root.end()] + names + data[root.end() :]

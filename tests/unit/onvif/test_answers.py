@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from xml.etree.ElementTree import Element
 
 import pytest
@@ -35,6 +36,14 @@ def test_elements_are_found_by_local_names_in_whatever_namespace() -> None:
 def test_a_prefix_that_was_never_declared_is_understood() -> None:
     answer = body('<tr2:R x:token="1"><tt:Name>Cổng</tt:Name></tr2:R>')
     assert text_of(answer, "Name") == "Cổng"
+
+
+def test_endless_undeclared_prefixes_are_refused_without_thinking_long() -> None:
+    many = "".join(f"<p{number}:a/>" for number in range(40_000))
+    began = time.process_time()
+    with pytest.raises(ProtocolError):
+        body(many)
+    assert time.process_time() - began < 0.1
 
 
 @pytest.mark.parametrize(
