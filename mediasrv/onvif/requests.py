@@ -3,7 +3,7 @@
 The library (`onvif-zeep-async`, module `onvif`) is imported on first use, in a thread: that takes a quarter of a
 second, and on import it sets up the root logger unless somebody has done so before. Of it we take definitions,
 WS-Security and WS-Addressing; its transport, its objects a camera and its reading of answers stay out
-(docs/adr/008-onvif-answers-by-local-names.md).
+(docs/adr/011-onvif-answers-by-local-names.md).
 """
 
 from __future__ import annotations

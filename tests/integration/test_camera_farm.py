@@ -128,7 +128,7 @@ async def test_a_metadata_track_tells_states_at_first_and_then_each_event_at_its
         await one.play((0, 2))
         await farm.event("cam-1", "motion")
         await one.receive(1.2)
-        found = [ElementTree.fromstring(document) for document in documents(one.packets(4))]  # noqa: S314 - our own
+        found = [ElementTree.fromstring(document) for document in documents(one.packets(4))]
         events = [event for document in found for event in document.iter(f"{TT}Message")]
         assert [event.get("PropertyOperation") for event in events] == ["Initialized"] * 6 + ["Changed"]
         motion = events[-1].find(f"{TT}Data/{TT}SimpleItem")

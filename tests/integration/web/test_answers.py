@@ -26,6 +26,8 @@ async def test_every_error_is_a_problem_with_a_code(site: Site, monkeypatch: pyt
         ("POST", "/api/v1/cameras", {"data": b"[" * 60_000, "headers": json_type()}, 400, "json_invalid"),
         ("POST", "/api/v1/cameras", {"json": {"adress": "x"}}, 400, "request_invalid"),
         ("POST", "/api/v1/cameras", {"json": {"address": ""}}, 400, "request_invalid"),
+        ("POST", "/api/v1/cameras", {"json": {"address": "x", "transport": "sctp"}}, 400, "request_invalid"),
+        ("PATCH", f"/api/v1/cameras/{NORTH}", {"json": {"tls_fingerprint": "12:34"}}, 400, "request_invalid"),
         ("POST", "/api/v1/cameras", {"json": {"address": "x", "id": "A B"}}, 400, "camera_id_invalid"),
         ("POST", "/api/v1/cameras", {"json": {"address": "x", "place": "nowhere"}}, 404, "place_not_found"),
         ("POST", "/api/v1/cameras", {"json": {"address": "x" * 100_000}}, 413, "request_too_large"),

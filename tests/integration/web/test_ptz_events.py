@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mediasrv.media.camera_event import CameraEvent, EventKind
 from mediasrv.security.accounts import Actor
-from tests.integration.web_client import Site, make_site
+from tests.integration.web.site import Site
 from tests.unit.web.fakes import NORTH, SOUTH, START_US
 
 PTZ = f"/api/v1/cameras/{NORTH}/ptz"
 EVENTS = f"/api/v1/cameras/{NORTH}/events"
 SPAN = "start=2026-01-01T00:00:00Z&end=2026-01-01T01:00:00Z"
-
-
-@pytest.fixture
-async def site(tmp_path: Path) -> AsyncIterator[Site]:
-    async with make_site(tmp_path) as made:
-        yield made
 
 
 async def tell(site: Site, *events: CameraEvent) -> None:
