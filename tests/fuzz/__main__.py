@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 from pathlib import Path
 from typing import Final
 
@@ -29,22 +28,21 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0, help="0: another one each time")
     parser.add_argument("--most-bytes", type=int, default=4096)
-    parser.add_argument("--forget", action="store_true", help="keep nothing for the next run")
+    parser.add_argument("--found", type=Path, default=FOUND, help="where inputs are kept for the next run")
     options = parser.parse_args()
     seeds = HERE / "corpus" / options.target
-    FOUND.mkdir(parents=True, exist_ok=True)
-    found = tempfile.mkdtemp(prefix="fuzz-") if options.forget else str(FOUND / options.target)
-    Path(found).mkdir(exist_ok=True)
+    found: Path = options.found / options.target
+    found.mkdir(parents=True, exist_ok=True)
     arguments = [
         f"-runs={options.runs}",
         f"-seed={options.seed}",
         f"-max_len={options.most_bytes}",
         f"-timeout={SLOWEST_INPUT_S}",
         f"-rss_limit_mb={MOST_MEMORY_MB}",
-        f"-artifact_prefix={FOUND / options.target}-",
+        f"-artifact_prefix={found}-",
         "-print_final_stats=1",
     ]
-    atheris.Setup([sys.argv[0], *arguments, found, str(seeds)], TARGETS[options.target])
+    atheris.Setup([sys.argv[0], *arguments, str(found), str(seeds)], TARGETS[options.target])
     atheris.Fuzz()
 
 

@@ -29,12 +29,16 @@ from mediasrv.media.rtp import (
     OpusDepacketizer,
     packetize_h264,
 )
+from mediasrv.pulling.address import parse_rtsp_url
 from mediasrv.pulling.tracks import choose_audio, choose_metadata, choose_video
 from mediasrv.wire import ice, rtcp, srtp, stun
 from mediasrv.wire.addresses import is_allowed
 from mediasrv.wire.dtls import Fingerprint
-from mediasrv.wire.rtsp import ResponseReceived, RtspClient, interleaved_channels, resolve_control
+from mediasrv.wire.reception import Reception
+from mediasrv.wire.reorder import ReorderBuffer
+from mediasrv.wire.rtsp import RtspClient
 from mediasrv.wire.rtsp_auth import Authenticator, parse_challenges
+from mediasrv.wire.rtsp_headers import parse_rtp_info, parse_scale, parse_transport, resolve_control
 from mediasrv.wire.sdp import parse_sdp
 from mediasrv.wire.whep_sdp import LocalTransport, build_answer, parse_offer
 
@@ -204,9 +208,7 @@ def _rtsp(data: bytes) -> None:
                 client.attach(0, G711Depacketizer(PAYLOAD_TYPE, _nothing).receive)
                 client.attach(1, lambda data, start, stop, now: stop)
             for at in range(1, len(data), step):
-                for event in client.receive(data[at : at + step], 1.0):
-                    if isinstance(event, ResponseReceived):
-                        interleaved_channels(event.header("transport"))
+                client.receive(data[at : at + step], 1.0)
             client.data_to_send()
 
 
@@ -269,7 +271,46 @@ def _addresses(data: bytes) -> None:
         is_allowed(text, ("10.0.0.0/8", "fc00::/7"))
     with contextlib.suppress(ProtocolError):
         resolve_control("rtsp://192.0.2.1/cam?a=b", text)
-    interleaved_channels(text)
+    with contextlib.suppress(CameraError):
+        target = parse_rtsp_url(text)
+        assert target.host
+        assert 0 < target.port < 1 << 16
+
+
+def _rtsp_headers(data: bytes) -> None:
+    text = data.decode("utf-8", "replace")
+    transport = parse_transport(text)
+    assert all(0 <= one <= 255 for one in transport.channels or ())
+    assert all(0 <= one < 1 << 16 for one in transport.server_ports or ())
+    assert all(sequence is None or 0 <= sequence < 1 << 16 for _, sequence in parse_rtp_info(text))
+    parse_scale(text)
+
+
+def _reorder(data: bytes) -> None:
+    """Datagrams as framed packets; what is left of the channel is time, in 10 ms."""
+    taken, now = 0, 1.0
+
+    def take(data: bytes, start: int, stop: int, now: float) -> int:
+        nonlocal taken
+        taken += 1
+        return stop
+
+    buffer, reception, given = ReorderBuffer(take, most_packets=16, wait_s=0.1), Reception(90_000), 0
+
+    def receive(data: bytes, start: int, stop: int, channel: int) -> int:
+        nonlocal given, now
+        given, now = given + 1, now + channel / 100
+        packet = data[start:stop]
+        if len(packet) >= 12:
+            reception.receive(packet, now)
+        buffer.receive(packet, now)
+        return stop
+
+    _frames(data, receive)
+    buffer.release(now + 1.0)
+    reception.report(now)
+    assert not buffer.waiting, "nothing is kept longer than it may be"
+    assert taken <= given
 
 
 TARGETS: Final[Mapping[str, Target]] = {
@@ -286,6 +327,8 @@ TARGETS: Final[Mapping[str, Target]] = {
     "segment": _segment,
     "rtsp": _rtsp,
     "rtsp_auth": _rtsp_auth,
+    "rtsp_headers": _rtsp_headers,
+    "reorder": _reorder,
     "sdp": _sdp,
     "rtcp": _rtcp,
     "stun": _stun,

@@ -27,9 +27,9 @@ def test_what_was_captured_or_found_before_keeps_every_promise(target: str) -> N
 
 @pytest.mark.skipif(importlib.util.find_spec("atheris") is None, reason="there is no atheris for this Python")
 @pytest.mark.parametrize("target", sorted(TARGETS))
-async def test_inputs_nobody_thought_of_keep_every_promise(target: str) -> None:
+async def test_inputs_nobody_thought_of_keep_every_promise(target: str, tmp_path: Path) -> None:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.fuzz", target, f"--runs={RUNS}", "--seed=1", "--forget",
+        sys.executable, "-m", "tests.fuzz", target, f"--runs={RUNS}", "--seed=1", f"--found={tmp_path}",
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
