@@ -10,16 +10,13 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
-import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import IO, Any, Final
+from collections.abc import Sequence
+from typing import Any
 
+from load_tests.child import child_process, read_json, write_line
 from load_tests.measure import print_json, usage_of
-
-_END_S: Final = 10.0
 
 
 def main(argv: Sequence[str]) -> int:
@@ -43,10 +40,10 @@ def main(argv: Sequence[str]) -> int:
 
 def measure(viewers: int, seconds: float, *server_options: str) -> dict[str, Any]:
     """One run. Raises RuntimeError where a process does not come up or viewers get no picture."""
-    with _process("load_tests.fanout_server", *server_options) as server:
-        url = _read_json(server)["url"]
-        with _process("load_tests.webrtc_viewers", "--url", f"{url}/whep", "--viewers", str(viewers)) as watching:
-            joined = _read_json(watching)
+    with child_process("load_tests.fanout_server", *server_options) as server:
+        url = read_json(server)["url"]
+        with child_process("load_tests.webrtc_viewers", "--url", f"{url}/whep", "--viewers", str(viewers)) as watching:
+            joined = read_json(watching)
             if not joined["complete"]:
                 raise RuntimeError("not every viewer got a picture")
             return _measure_window(server.pid, url, watching, joined, viewers, seconds)
@@ -57,12 +54,12 @@ def _measure_window(
 ) -> dict[str, Any]:
     time.sleep(1.0)  # the last joiners' cached pictures are through
     before = _stats(url)
-    _write_line(watching, "start")
+    write_line(watching, "start")
     with usage_of(server_pid) as usage:
         time.sleep(seconds)
     after = _stats(url)
-    _write_line(watching, "stop")
-    counts = _read_json(watching)
+    write_line(watching, "stop")
+    counts = read_json(watching)
     packets = after["counters"]["packets"] - before["counters"]["packets"]
     return {
         "viewers": viewers,
@@ -78,43 +75,6 @@ def _measure_window(
         "unsegmented": after["counters"]["unsegmented"],
         **counts,
     }
-
-
-@contextmanager
-def _process(module: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", module, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    try:
-        yield process
-    finally:
-        process.terminate()
-        try:
-            process.wait(_END_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(_END_S)
-        for pipe in (process.stdin, process.stdout):
-            _close(pipe)
-
-
-def _close(pipe: IO[str] | None) -> None:
-    if pipe is not None:
-        pipe.close()
-
-
-def _read_json(process: subprocess.Popen[str]) -> dict[str, Any]:
-    line = process.stdout.readline() if process.stdout else ""
-    if not line:
-        raise RuntimeError(f"{process.args!r} ended without a word")
-    answer: dict[str, Any] = json.loads(line)
-    return answer
-
-
-def _write_line(process: subprocess.Popen[str], line: str) -> None:
-    if process.stdin is not None:
-        process.stdin.write(line + "\n")
-        process.stdin.flush()
 
 
 def _stats(url: str) -> dict[str, Any]:

@@ -61,9 +61,14 @@ class CameraFarm:
 
     def url(self, camera_id: str, stream: str = "main") -> str:
         """The RTSP URL of a stream, login and all."""
+        _, address, *login = self.source(camera_id, stream)
+        username, password = (quote(word, safe="") for word in login)
+        return address.replace("rtsp://", f"rtsp://{username}:{password}@", 1)
+
+    def source(self, camera_id: str, stream: str = "main") -> tuple[str, str, str, str]:
+        """Camera, RTSP URL, user name and password."""
         address = next(one["urls"][stream] for one in self.cameras if one["id"] == camera_id)
-        username, password = (quote(word, safe="") for word in self._logins[camera_id])
-        return str(address).replace("rtsp://", f"rtsp://{username}:{password}@", 1)
+        return camera_id, str(address), *self._logins[camera_id]
 
     def sessions(self, camera_id: str, stream: str = "main") -> list[dict[str, Any]]:
         """The farm's log of RTSP sessions with one stream."""
