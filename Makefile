@@ -70,6 +70,10 @@ types: $(VENV)/.ready ## Static types
 
 .PHONY: bench
 bench: setup ## Measure what docs/figures.md quotes
+	$(BIN)/python -m load_tests ingest --cameras 100 --seconds 30 --runs 3 --against ffmpeg --json
+	$(BIN)/python -m load_tests ingest --cameras 100 --seconds 30 --runs 3 --unwatched --json
+	$(BIN)/python -m load_tests ingest --cameras 100 --seconds 5 --no-cache --json
+	$(BIN)/python -m load_tests ingest --cameras 300 --seconds 30 --one-core --json
 	$(BIN)/python -m load_tests record --cameras 60 --seconds 30 --against ffmpeg --json
 	$(BIN)/python -m load_tests fanout --viewers 100 --seconds 15 --against libsrtp --json
 

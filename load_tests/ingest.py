@@ -16,7 +16,7 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -90,7 +90,10 @@ def _measure_node(farm: CameraFarm, node: subprocess.Popen[str], options: argpar
         time.sleep(options.seconds)  # the measured time
     write_line(node, "stop")
     told = read_json(node)
-    taken: dict[str, list[int]] = told.pop("counters")
+    sessions = {camera["id"]: farm.sessions(camera["id"]) for camera in farm.cameras}
+    broken = [camera_id for camera_id, log in sessions.items() if len(log) != 1]
+    if broken:
+        raise RuntimeError(f"these cameras were connected to more than once: {', '.join(broken)}")
     return {
         "name": "ingest",
         "machine": machine(),
@@ -99,8 +102,8 @@ def _measure_node(farm: CameraFarm, node: subprocess.Popen[str], options: argpar
         "seconds": usage.wall_s,
         "ms_cpu_per_camera_s": usage.cpu_s / options.cameras / usage.wall_s * 1000,
         "cores": usage.cpu_s / usage.wall_s,
-        "rss_kb_per_camera": memory_bytes / 1000 / options.cameras,
-        **_account(farm, taken),
+        "rss_mb_per_camera": memory_bytes / 1e6 / options.cameras,
+        **account({camera_id: log[0] for camera_id, log in sessions.items()}, told.pop("counters")),
         **told,
     }
 
@@ -109,19 +112,23 @@ def _flows(farm: CameraFarm, camera_id: str) -> bool:
     return any(session["first_keyframe"] is not None for session in farm.sessions(camera_id))
 
 
-def _account(farm: CameraFarm, taken: dict[str, list[int]]) -> dict[str, int]:
-    """What the cameras sent between the first and the last access unit that was taken of each, against what came."""
-    sent = lost = doubled = 0
-    for camera in farm.cameras:
-        counters = taken[camera["id"]]
+def account(sessions: Mapping[str, dict[str, Any]], taken: Mapping[str, Sequence[int]]) -> dict[str, int]:
+    """What each camera sent between the first and the last access unit that was taken of it, against what came.
+
+    `sessions` are the farm's logs of them; a camera of which nothing came has lost one.
+    """
+    sent = kept = lost = doubled = 0
+    for camera_id, session in sessions.items():
+        counters = taken.get(camera_id)
         if not counters:
-            return {"access_units_sent": 0, "lost": 1, "doubled": 0}
-        (session,) = farm.sessions(camera["id"])
+            lost += 1
+            continue
         expected = {one for one in expected_counters(session) if counters[0] <= one <= counters[-1]}
         sent += len(expected)
+        kept += len(expected & set(counters))
         lost += len(expected - set(counters))
         doubled += len(counters) - len(set(counters))
-    return {"access_units_sent": sent, "lost": lost, "doubled": doubled}
+    return {"access_units_sent": sent, "access_units_kept": kept, "lost": lost, "doubled": doubled}
 
 
 def _part_cores(node_pid: int, farm_pid: int) -> None:

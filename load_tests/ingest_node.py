@@ -46,18 +46,18 @@ class Log:
 
     def told(self) -> dict[str, Any]:
         counters: dict[str, list[int]] = defaultdict(list)
-        ways_ms = []
+        latencies_ms = []
         for camera_id, at_ns, head in self.pictures:
             counter = read_counters(head)
             if counter is not None:
                 counters[camera_id].append(counter.counter)
-                ways_ms.append(at_ns / 1e6 - counter.wall_us / 1e3)
-        ways_ms.sort()
+                latencies_ms.append(at_ns / 1e6 - counter.wall_us / 1e3)
+        latencies_ms.sort()
         return {
             "counters": counters,
             "sounds": self.sounds,
-            "way_ms_p50": ways_ms[len(ways_ms) // 2] if ways_ms else None,
-            "way_ms_p99": ways_ms[len(ways_ms) * 99 // 100] if ways_ms else None,
+            "latency_ms_p50": latencies_ms[len(latencies_ms) // 2] if latencies_ms else None,
+            "latency_ms_p99": latencies_ms[len(latencies_ms) * 99 // 100] if latencies_ms else None,
         }
 
 
