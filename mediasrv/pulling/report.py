@@ -13,8 +13,8 @@ class PullReport:
 
     `camera_offset_us` is the camera's clock minus the server's, by its RTCP sender reports so far, true to within
     `camera_uncertainty_us`; None before the first. `peer` is the address and port that was connected to, `transport`
-    how media comes from there: `tcp`, `udp` or `tls`, empty before that is agreed. `notes` are plain sentences about
-    what was left out.
+    how media comes from there: `tcp`, `udp` or `tls`, empty before that is agreed; `gathered`, that it is read on the
+    beat. `notes` are plain sentences about what was left out.
     """
 
     packets: int = 0
@@ -35,4 +35,5 @@ class PullReport:
     audio_format: AudioFormat | None = None
     peer: str = ""
     transport: str = ""
+    gathered: bool = False
     notes: tuple[str, ...] = ()

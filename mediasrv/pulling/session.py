@@ -124,6 +124,7 @@ class PullSession:
             audio_format=intake.audio_format,
             peer=self._connection.peer,
             transport="tls" if self._tracks.transport and self._target.tls else self._tracks.transport,
+            gathered=connection.gathered and all(track.gathered for track in udp),
             notes=tuple(self._notes),
         )
 
@@ -335,7 +336,8 @@ class PullSession:
             if isinstance(packet, SenderReport) and packet.ntp and wall_us is not None:
                 # It is as old as its way here, at most the shortest round trip, and as it waited to be read.
                 trip_s = self._connection.round_trip_s or 0.0
-                waited_s = self._context.gatherer.interval_s if self._connection.gathered else 0.0
+                on_beat = self._connection.gathered and not self._tracks.udp  # over UDP reports have their own socket
+                waited_s = self._context.gatherer.interval_s if on_beat else 0.0
                 offset_us = ntp_to_us(packet.ntp) - wall_us
                 age_us = (trip_s + waited_s) * SECOND_US
                 self._camera_clock.observe(now, offset_us - STAMP_US, offset_us + age_us + STAMP_US)

@@ -95,6 +95,11 @@ class UdpTrack:
         loop.add_reader(self._sockets[0], self._read_rtp)
         loop.add_reader(self._sockets[1], self._read_rtcp)
 
+    @property
+    def gathered(self) -> bool:
+        """Whether what arrives waits for a beat."""
+        return self._gatherer is not None
+
     def gather(self, gatherer: Gatherer | None) -> None:
         """From now on RTP is read in the turns of `gatherer`; None: as it comes."""
         if gatherer is self._gatherer or not self._readable or not self._listening:

@@ -2,7 +2,7 @@
 
     python -m tests.integration.kill_child DIRECTORY RUN STORAGE_SETTINGS_JSON KEY_PERIOD_S
 
-prints `session START_US` once, then `durable UNTIL_US` as often as it rises.
+prints `session START_US` once, then `received UNTIL_US` after each picture and `durable UNTIL_US` as often as it rises.
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ async def record(running: Running, run: int) -> None:
     for unit in numbered_units(session, run):
         await asyncio.sleep(max(0.0, (unit.arrived_us - clock.wall_us()) / 1e6))
         running.mountpoint.publish(unit)
+        print("received", unit.arrived_us + UNIT_US, flush=True)
         durable_us = running.recorder.state(REF).durable_until_us or 0
         if durable_us > max(said, session.started_us):
             said = durable_us

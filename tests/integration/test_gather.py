@@ -61,7 +61,8 @@ class Taking:
 
 async def connect(address: tuple[str, int], core: Taking) -> RtspConnection:
     connection = RtspConnection(core, SystemClock(), 1.0)  # type: ignore[arg-type]
-    await connection.open(*address)
+    await connection.connect(*address)
+    await connection.start(None, 1.0)
     return connection
 
 
@@ -112,12 +113,12 @@ async def test_reads_follow_who_watches_and_no_access_unit_is_lost() -> None:
         mountpoint.subscribe_parts(recording)
         task = asyncio.create_task(pull.run())
         try:
-            await until(lambda: pull._connection is not None and pull._connection.gathered)
+            await until(lambda: pull.report.gathered)
             unwatched = await reads_per_s(pull)
             viewer = mountpoint.subscribe(Watching())
             watched = await reads_per_s(pull)
             viewer.close()
-            await until(lambda: pull._connection is not None and pull._connection.gathered)
+            await until(lambda: pull.report.gathered)
             unwatched_again = await reads_per_s(pull)
         finally:
             task.cancel()
