@@ -10,6 +10,7 @@ from load_tests.camera_farm.counters import read_counters
 from load_tests.camera_farm.process import FarmProcess
 from mediasrv.hub import Mountpoint
 from mediasrv.media.access_unit import AccessUnit, Part, Session, TrackKind
+from mediasrv.media.camera_clock import CameraClock
 from mediasrv.media.fmp4 import read_samples
 from mediasrv.pulling.connection import READ_BYTES, RtspConnection
 from mediasrv.pulling.gather import Gatherer
@@ -113,6 +114,8 @@ async def test_reads_follow_who_watches_and_no_access_unit_is_lost() -> None:
         mountpoint.subscribe_parts(recording)
         task = asyncio.create_task(pull.run())
         try:
+            await until(lambda: pull.report.video_units > 25)
+            assert not pull.report.gathered, "what arrives first sets the session's clock: it is not kept waiting"
             await until(lambda: pull.report.gathered)
             unwatched = await reads_per_s(pull)
             viewer = mountpoint.subscribe(Watching())
@@ -130,3 +133,32 @@ async def test_reads_follow_who_watches_and_no_access_unit_is_lost() -> None:
     numbers = [counter.counter for counter in counters if counter]
     assert len(numbers) == len(counters) > 100
     assert all(later == earlier + 1 for earlier, later in itertools.pairwise(numbers))
+
+
+async def test_the_cameras_clock_is_not_blamed_for_the_wait_for_a_beat() -> None:
+    """Cameras of this machine have its clock. A report that waited to be read seems as much older as it waited."""
+    async with FarmProcess(cameras=1, mode="load", audio="none", rate=25, gop=1) as farm:
+        mountpoint, clock = Mountpoint(REF, 0.48), SystemClock()
+        pull = RtspPull(
+            RtspSource(farm.url("cam-1"), farm.username, farm.password),
+            mountpoint,
+            lambda: Session("one", REF, 1, clock.wall_us(), clock.monotonic()),
+            clock,
+            SETTINGS,
+            Gatherer(SETTINGS.gather_s),
+        )
+        task = asyncio.create_task(pull.run())
+        try:
+            await until(lambda: pull.report.gathered)
+            session = pull._session
+            assert session is not None
+            session._camera_clock = CameraClock()  # of reports that were read as they came it knows too well
+            await until(lambda: pull.report.camera_offset_us is not None)
+            report = pull.report
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+    assert report.camera_offset_us is not None
+    assert report.camera_uncertainty_us is not None
+    assert report.camera_uncertainty_us >= SETTINGS.gather_s * 1e6 / 2
+    assert abs(report.camera_offset_us) <= report.camera_uncertainty_us

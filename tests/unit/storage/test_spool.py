@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import shutil
@@ -105,6 +106,24 @@ async def test_parts_can_be_read_as_soon_as_they_are_synced_and_not_before(tmp_p
         await spool.flush()
         assert await spool.read(item, 2, 3) == [sealed(1, 2), sealed(1, 3)]
         assert item.span_us == (STARTED_US, STARTED_US + 4 * 480_000)
+
+
+async def test_what_came_in_one_beat_is_synced_right_behind_it(tmp_path: Path) -> None:
+    async with opened(tmp_path, replace(SETTINGS, sync_interval_s=600.0)) as spool:
+        object_id = await record(spool, 1, 1, end=False)
+        item = spool.get(object_id)
+        assert item is not None
+        spool.append(object_id, 1, descriptor(1), sealed(1, 1))
+        running = asyncio.create_task(spool.run())
+        async with asyncio.timeout(10):
+            while len(await spool.read(item)) < 2:  # the first tick is due at once
+                await asyncio.sleep(0)
+            spool.append(object_id, 2, descriptor(2), sealed(1, 2))
+            spool.flush_soon()
+            while len(await spool.read(item)) < 3:
+                await asyncio.sleep(0)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_an_object_is_offered_for_storage_only_when_its_end_is_durable(tmp_path: Path) -> None:
