@@ -116,12 +116,12 @@ async def test_what_came_in_one_beat_is_synced_right_behind_it(tmp_path: Path) -
         spool.append(object_id, 1, descriptor(1), sealed(1, 1))
         running = asyncio.create_task(spool.run())
         async with asyncio.timeout(10):
-            while len(await spool.read(item)) < 2:  # the first tick is due at once
-                await asyncio.sleep(0)
+            while len(await spool.read(item)) < 2:
+                pass  # the first tick is due at once
             spool.append(object_id, 2, descriptor(2), sealed(1, 2))
             spool.flush_soon()
             while len(await spool.read(item)) < 3:
-                await asyncio.sleep(0)
+                pass
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
 
