@@ -33,6 +33,12 @@ FIRST_SEGMENT_S: Final = 0.9
 """What the first segment of a window must have, to be complete before its GOP is."""
 
 _SHORTEST_PART: Final = 0.85
+_PART_ROOM: Final = 1.08
+"""What a part target has above the parts it is made for: pictures do not come evenly, and parts may be neither longer
+than it nor shorter than `_SHORTEST_PART` of it (4.4.4.9)."""
+
+_ONE_MORE_FITS: Final = 1.015
+"""Where one more picture would make a part longer than a part may be by less than this, it sometimes fits."""
 
 _ROUNDING_S: Final = 0.5
 """A segment's duration, rounded, must not exceed the target duration (RFC 8216bis, 4.4.3.1)."""
@@ -125,9 +131,10 @@ class LiveWindow:
         run.version = self._current_versions[kind]
         run.parts.append(part)
         run.duration_s += part.duration_s
-        # Both are right from the start unless the camera changes its ways: a picture that lasts for seconds.
+        # Players give up where either changes (6.2.1). Both are right from the start unless the camera changes its
+        # ways: a picture that lasts for seconds.
         self._target_s = max(self._target_s, round(run.duration_s))
-        usual_s = self._part_targets_s[kind] or _up_to_ms(_full_part_s(part, self._part_s))
+        usual_s = self._part_targets_s[kind] or _up_to_ms(_part_target_s(part, self._part_s))
         self._part_targets_s[kind] = max(usual_s, _up_to_ms(part.duration_s))
         changes = followed_by is not None and followed_by != part.format
         if changes or (followed_by is not None and run.duration_s >= SHORTEST_SEGMENT_S):
@@ -148,10 +155,17 @@ class LiveWindow:
         return True
 
     def end_session(self) -> None:
-        """What comes next is not continuous with what came before."""
-        if self._open.started:
-            self._cut()
-        self._open.discontinuity = len(self._listed) > 1
+        """What comes next is not continuous with what came before.
+
+        What is too short to have been shown is forgotten: it may be one picture, whose duration is a guess
+        (segmenter), and the part target that follows from that would have to change when there are more.
+        """
+        if len(self._listed) == 1 and self._open.duration_s < FIRST_SEGMENT_S:
+            self._forget()
+        else:
+            if self._open.started:
+                self._cut()
+            self._open.discontinuity = True
         self.revision += 1
 
     # --- what is there ---------------------------------------------------------------------------
@@ -281,6 +295,13 @@ class LiveWindow:
         while self._retired and retired_s - self._retired[0].duration_s >= self._window_s + self._target_s:
             retired_s -= self._retired.popleft().duration_s
 
+    def _forget(self) -> None:
+        """As if nothing had come yet; only the numbers go on."""
+        self._listed[0] = _Segment(self._open.msn, discontinuity=False)
+        self._formats.clear()
+        self._current_versions.clear()
+        self._part_targets_s = dict.fromkeys(TrackKind, 0.0)
+
     def _find(self, msn: int) -> _Segment | None:
         for segments in (self._listed, self._retired):
             if segments and segments[0].msn <= msn <= segments[-1].msn:
@@ -341,10 +362,12 @@ def _make_entry(segment: _Segment, kind: TrackKind) -> LiveSegment:
     )
 
 
-def _full_part_s(part: Part, part_s: float) -> float:
-    """How long parts like this one are when they are full, even if this one is not."""
+def _part_target_s(part: Part, part_s: float) -> float:
+    """The part target for parts like this one, even if this one is not full."""
     interval_s = part.duration_s / part.access_units
-    return max(part.duration_s, int(part_s / interval_s + 1e-6) * interval_s)
+    count = int(part_s * _ONE_MORE_FITS / interval_s)
+    target_s = max(part.duration_s, count * interval_s) * _PART_ROOM
+    return min(target_s, part_s) if count > 1 else target_s  # one slow picture may last longer than `part_s`
 
 
 def _is_short(part: Part, target_s: float) -> bool:

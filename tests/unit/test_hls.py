@@ -221,6 +221,25 @@ async def test_reconnect_is_a_discontinuity(hub: Hub, clock: StillClock) -> None
     assert [segment.discontinuity for segment in playlist.segments] == [False, True]
 
 
+async def test_session_of_one_picture_is_no_playlist_but_a_reason_and_the_next_session_answers(
+    hub: Hub, clock: StillClock
+) -> None:
+    camera, service = Camera(hub), HlsService(hub, HlsSettings(), clock)
+    waiting = await settled(service.media_playlist(REF, V, None, None, False))
+    camera.play_until(0.03)
+    camera.mountpoint.end_session("camera_lost")
+    waiting = await settled(waiting)
+    assert not waiting.done()
+    with pytest.raises(Unavailable) as refused:
+        await HlsService(hub, AT_ONCE, clock).media_playlist(REF, V, None, None, False)
+    assert refused.value.code == "stalled"
+    camera.begin("session-2")
+    camera.play_until(2.5)
+    playlist = parse(await waiting)
+    check(playlist)
+    assert [(one.duration_s, one.discontinuity) for one in playlist.complete] == [(2.0, False)]
+
+
 async def test_unknown_stream_and_media_that_nobody_watches_are_not_found(hub: Hub, clock: StillClock) -> None:
     service = HlsService(hub, AT_ONCE, clock)
     with pytest.raises(NotFound):

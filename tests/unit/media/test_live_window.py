@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import pytest
@@ -82,6 +82,13 @@ def window_of(
     return window
 
 
+def uneven(pictures: Iterable[AccessUnit], most_s: float) -> Iterator[AccessUnit]:
+    """The same pictures, each up to so much later than it should be."""
+    for index, unit in enumerate(pictures):
+        off = round(index * 7919 % 17 / 16 * most_s * unit.format.clock_rate)
+        yield replace(unit, dts=unit.dts + off, pts=unit.pts + off)
+
+
 @dataclass(frozen=True)
 class SessionOf:
     seconds: float
@@ -98,12 +105,14 @@ class History:
     rate: float
     audio: AudioFormat | None
     sessions: list[SessionOf]
+    uneven_s: float = 0.0
 
     def units(self) -> Iterator[list[AccessUnit]]:
         for number, of in enumerate(self.sessions):
             one = session(f"session-{number}", session().started_us + number * 100_000_000)
             format = H265 if of.h265 else VIDEO
-            tracks = [video_units(one, of.seconds, rate=self.rate, gop_s=self.gop_s, format=format)]
+            pictures = video_units(one, of.seconds, rate=self.rate, gop_s=self.gop_s, format=format)
+            tracks = [uneven(pictures, self.uneven_s)]
             tracks.append(documents(one, of.seconds, each_s=0.7))
             if self.audio is not None:
                 tracks.append(audio_units(one, of.seconds, format=self.audio, start_s=of.audio_late_s))
@@ -124,6 +133,7 @@ HISTORIES = st.builds(
         min_size=1,
         max_size=3,
     ),
+    uneven_s=st.sampled_from([0.0, 0.002, 0.008]),
 )
 
 
@@ -133,12 +143,18 @@ LATE_SOUND = History(
 )
 
 
-@given(HISTORIES, st.integers(0, 2**31))
-@example(LATE_SOUND, 7)
+# A session of one picture, whose duration is a guess, before one of half a second a picture.
+LONE_PICTURE = History(0.1, True, 2.0, PCMA, [SessionOf(0.7, False, 0.3), SessionOf(3.7, False, 0.3)])
+
+
+@given(HISTORIES, st.integers(0, 2**31), st.booleans())
+@example(LATE_SOUND, 7, False)
+@example(LONE_PICTURE, 8429, False)
+@example(LONE_PICTURE, 8429, True)
 @settings(
     deadline=None, max_examples=25, phases=[Phase.explicit, Phase.reuse, Phase.generate]
 )  # shrinking takes minutes
-def test_every_playlist_of_every_history_keeps_the_rules(history: History, first_number: int) -> None:
+def test_every_playlist_of_every_history_keeps_the_rules(history: History, first_number: int, impatient: bool) -> None:
     target_s = target_duration_s(history.gop_s if history.gop_known else None)
     window = LiveWindow(12.0, target_s, PART_S, first_number)
     feed = Feed(window)
@@ -146,15 +162,22 @@ def test_every_playlist_of_every_history_keeps_the_rules(history: History, first
     for units in history.units():
         for unit in units:
             if feed.push(unit):
-                before = check_all(window, before)
+                before = check_all(window, before, impatient)
         feed.end_session()
-        before = check_all(window, before)
+        before = check_all(window, before, impatient)
 
 
-def check_all(window: LiveWindow, before: dict[TrackKind, MediaPlaylist]) -> dict[TrackKind, MediaPlaylist]:
-    if not window.has(V):
+def check_all(
+    window: LiveWindow, before: dict[TrackKind, MediaPlaylist], impatient: bool
+) -> dict[TrackKind, MediaPlaylist]:
+    """`impatient`: there is a viewer from the start, for whom the first segment ends before its GOP does."""
+    kinds = [kind for kind in TrackKind if window.has(kind)]
+    if impatient and kinds:
+        window.complete_first(kinds)
+    if not kinds or not parse(window.playlist(V)).complete:
+        assert not before, "what was shown is there no more"
         return {}
-    after = {kind: parse(window.playlist(kind)) for kind in TrackKind if window.has(kind)}
+    after = {kind: parse(window.playlist(kind)) for kind in kinds}
     for kind, playlist in after.items():
         check(playlist)
         if kind not in before:
@@ -393,6 +416,49 @@ def test_nothing_is_shown_before_a_keyframe() -> None:
     assert not window.has(V)
     window.add(next(part for part in made[4:] if part.independent))
     assert window.has(V)
+
+
+@pytest.mark.parametrize(
+    ("rate", "part_target_s"),
+    [(1.0, 1.08), (2.0, 0.54), (3.0, 0.36), (4.0, 0.27), (5.0, 0.432), (10.0, 0.432), (25.0, 0.48)],
+)
+def test_part_target_stays_where_pictures_come_unevenly(rate: float, part_target_s: float) -> None:
+    window = LiveWindow(12.0, target_duration_s(2.0), PART_S)
+    feed, before = Feed(window), dict[TrackKind, MediaPlaylist]()
+    for unit in uneven(video_units(session(), 60.0, rate=rate), 0.008):
+        if feed.push(unit):
+            before = check_all(window, before, impatient=True)
+    assert before[V].part_target_s == pytest.approx(part_target_s, rel=0.03)
+    assert all(round(one.duration_s, 1) == 2.0 for one in before[V].complete[1:])
+
+
+def test_session_of_one_picture_decides_nothing() -> None:
+    window = LiveWindow(12.0, 2, PART_S, first_number=70)
+    feed, one, two = Feed(window), session(), session("two", session().started_us + 60_000_000)
+    for unit in interleave(video_units(one, 0.7, rate=2.0), audio_units(one, 0.7, format=AAC)):
+        feed.push(unit)
+    feed.end_session()
+    assert len(feed.parts) > 1
+    assert not window.has(V)
+    assert not window.has(A)
+    with pytest.raises(NotFound):
+        window.segment(V, 70)
+    for unit in video_units(two, 3.0, rate=2.0, gop_s=1.0):
+        feed.push(unit)
+    playlist = parse(window.playlist(V))
+    assert playlist.part_target_s == 0.54
+    assert [(one.uri, one.discontinuity) for one in playlist.complete] == [
+        ("video/70.m4s", False),
+        ("video/71.m4s", False),
+    ]
+    assert playlist.complete[0].map_uri is not None
+    assert window.init(V, int(playlist.complete[0].map_uri.split("-")[1].split(".")[0]))
+
+
+def test_session_that_was_long_enough_is_kept() -> None:
+    window = window_of(1.0)
+    window.end_session()
+    assert [one.duration_s for one in parse(window.playlist(V)).complete] == [0.96]
 
 
 def test_bit_rate_counts_all_tracks() -> None:
