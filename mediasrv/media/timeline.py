@@ -153,7 +153,7 @@ class TrackTimeline:
         # A leap of media time that only makes up for a delay before it is no jump: the network caught up.
         ahead_s = self._presented / self._rate + step_s + self._offset - arrival
         early_s = self._order.depth * _REORDER_SLACK * waited_s
-        most_ahead_s = JUMP_S + early_s
+        most_ahead_s = min(JUMP_S + early_s, _MOST_AHEAD_S)  # the wait may have been a stall
         if step_s < -max(_REORDER_S, early_s) or (step_s - waited_s > most_ahead_s and ahead_s > most_ahead_s):
             self._reanchor(arrival)
             return

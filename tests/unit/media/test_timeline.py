@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mediasrv.media.timeline import SessionTimeline, TrackTimeline
@@ -15,6 +15,7 @@ from mediasrv.media.timeline import SessionTimeline, TrackTimeline
 STARTED_US = 1_790_000_000_000_000
 STARTED_MONOTONIC = 5_000.0
 RATE = 90_000
+MOST_REORDER = 4
 
 Placed = list[tuple[int, int, int]]
 
@@ -186,6 +187,16 @@ def test_reordered_pictures_decode_in_order(stated: int) -> None:
         assert max(durations_s(placed)) < 0.05
 
 
+def test_leap_of_reordered_pictures_after_a_stall_makes_no_phantom_duration() -> None:
+    """The longer the wait the further ahead a picture may come early, but a stall is no reason to believe anything."""
+    track = video_track()
+    learnt = [(second, 0.04 * index) for index, second in enumerate((0.0, 0.04, 1.0, 0.9, 0.8, 0.7, 0.6))]
+    placed = play(track, [*learnt, *((33.6 + number / 25.0, 5.3 + number / 25.0) for number in range(50))])
+    assert track.reanchored == 1
+    assert all(dts / RATE <= 5.3 + number / 25.0 + 2.0 for number, (dts, _, _) in enumerate(placed[len(learnt) :]))
+    assert max(durations_s(placed)) < 6.0
+
+
 def test_constant_timestamps_still_make_a_time_line() -> None:
     track = video_track()
     placed = play(track, [(0.0, index / 25.0) for index in range(25 * 300)])
@@ -203,6 +214,7 @@ def test_constant_timestamps_still_make_a_time_line() -> None:
         max_size=400,
     )
 )
+@example([(3600, 0.0), (-1, 0.0), (279_004, 1.0), (0, 0.0)])
 @settings(deadline=None, max_examples=200)
 def test_whatever_comes_order_holds_and_no_duration_is_phantom(steps: list[tuple[int, float]]) -> None:
     track = video_track()
@@ -214,6 +226,7 @@ def test_whatever_comes_order_holds_and_no_duration_is_phantom(steps: list[tuple
         placed = track.place(timestamp, STARTED_MONOTONIC + at_s)
         assert placed[0] > last[0]
         assert last[2] <= placed[2] <= STARTED_US + at_s * 1e6 + 1
-        assert (placed[0] - last[0]) / RATE <= at_s + 2.1, "no later than the arrival allows"
+        early_s = MOST_REORDER * 1.5 * longest_wait_s  # rule 7: pictures this slow may come early by so much
+        assert (placed[0] - last[0]) / RATE <= at_s + 2.1 + early_s, "no later than the arrival allows"
         assert placed[0] / RATE <= at_s + 10.1
         last = placed
