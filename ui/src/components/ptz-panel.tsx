@@ -195,10 +195,10 @@ function Handle({ name, icon, to, disabled, hold, release }: PadProps & { name: 
       data-testid={`ptz-${name}`}
       onPointerDown={(event) => {
         if (event.button !== 0) return
-        const button = event.currentTarget
-        // touch captures by itself, and would then never leave
-        if (button.hasPointerCapture(event.pointerId)) button.releasePointerCapture(event.pointerId)
-        button.closest<HTMLElement>('.ptz-pad')?.focus({ preventScroll: true })
+        // a finger captures what it touches, and would then never leave
+        const touched = event.target as Element
+        if (touched.hasPointerCapture(event.pointerId)) touched.releasePointerCapture(event.pointerId)
+        event.currentTarget.closest<HTMLElement>('.ptz-pad')?.focus({ preventScroll: true })
         hold(`pointer ${event.pointerId}`, to)
       }}
       onPointerUp={letGo}
