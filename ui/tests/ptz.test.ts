@@ -21,6 +21,7 @@ test('a continuous move names every axis, so that one that was let go stops', ()
     tilt: 0,
     zoom: 0.5,
   })
+  assert.deepEqual(moveCommand({ continuous: BOTH }, RIGHT, 'slow'), { move: 'continuous', pan: 0.2, tilt: 0, zoom: 0 })
   assert.deepEqual(moveCommand({ continuous: { pan_tilt: true, zoom: false } }, RIGHT, 'fast'), {
     move: 'continuous',
     pan: 1,
