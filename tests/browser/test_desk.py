@@ -120,7 +120,7 @@ async def test_press_and_hold_moves_the_camera_and_letting_go_stops_it(wall: Pag
     assert server.client.get(f"/api/v1/cameras/{CAMERA}/ptz")["lock"] is None
 
 
-@pytest.mark.parametrize("how", ["leaves", "hidden", "blur", "closed"])
+@pytest.mark.parametrize("how", ["leaves", "hidden", "blur", "another page", "closed"])
 async def test_the_camera_stops_when_the_hand_or_the_page_goes_away(wall: Page, server: Stack, how: str) -> None:
     """Well before the server would stop it by itself."""
     await centre(wall, server)
@@ -139,6 +139,8 @@ async def test_the_camera_stops_when_the_hand_or_the_page_goes_away(wall: Page, 
         )
     elif how == "blur":
         await wall.evaluate("dispatchEvent(new Event('blur'))")
+    elif how == "another page":
+        await wall.evaluate("location.hash = '#/'")
     else:
         await wall.goto("about:blank")
     await stands_within(server, HOLD_S * 0.6)
