@@ -135,7 +135,14 @@ def _start_all(stack: contextlib.ExitStack, port: int, cameras: int) -> ServerPr
 def _start_cameras(cameras: int, password: str) -> CameraFarm:
     try:
         return CameraFarm(
-            ROOT / "cameras.log", cameras=cameras, mode="demo", password=password, audio="mixed", discovery_port=3702
+            ROOT / "cameras.log",
+            cameras=cameras,
+            mode="demo",
+            password=password,
+            audio="mixed",
+            discovery_port=3702,
+            motion_every=45,
+            motion_for=6,
         )
     except RuntimeError as error:
         raise DemoFailed(str(error)) from error

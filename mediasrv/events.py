@@ -151,10 +151,18 @@ class Events:
         return {source for source, active in states.items() if active}
 
     async def find(
-        self, camera_id: str, start_us: int, end_us: int, kinds: Collection[EventKind], limit: int
+        self,
+        camera_id: str,
+        start_us: int,
+        end_us: int,
+        kinds: Collection[EventKind],
+        limit: int,
+        after: int | None = None,
     ) -> list[StoredEvent]:
-        """The first `limit` events of a camera in a span of server time; no kinds: all."""
-        rows = await self._catalogue.read(camera_events.find_events, camera_id, start_us, end_us, kinds, limit)
+        """The first `limit` events of a camera in a span of server time; no kinds: all. With `after` those kept after
+        the event of that id, in the order in which they were kept.
+        """
+        rows = await self._catalogue.read(camera_events.find_events, camera_id, start_us, end_us, kinds, limit, after)
         return [self._opened(row, self._sources.open(camera_id, row.source)) for row in rows]
 
     async def _keep_persistently(self) -> None:

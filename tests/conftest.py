@@ -19,7 +19,16 @@ LONGEST = (
     "test_camera_farm.py",
 )
 """Files that take half a minute and more: begun first, so that none of them is waited for alone in the end."""
-FARM = {"cameras": 3, "mode": "load", "audio": "mixed", "width": 960, "height": 540, "rate": 25, "bitrate": 900}
+FARM = {
+    "cameras": 3,
+    "mode": "load",
+    "audio": "mixed",
+    "width": 960,
+    "height": 540,
+    "rate": 25,
+    "bitrate": 900,
+    "set": ["cam-1:ptz=on"],
+}
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -39,7 +48,9 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedServer]:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """S3, three simulated cameras (2 s GOP) and mediasrv, all recording; shared, so leave it as you found it."""
+    """S3, three simulated cameras (2 s GOP; the first can be moved) and mediasrv, all recording; shared, so leave it as
+    you found it.
+    """
     with running_stack(Path(tmp_path_factory.mktemp("stack")), {**FARM, "gop": 2}) as stack:
         stack.wait_until_recording()
         yield stack

@@ -19,6 +19,8 @@ READING_WINDOW_S: Final = 300.0
 """The same question of the same person within so long is one entry in the access log."""
 MOST_EVENTS: Final = 1000
 _USUAL: Final = 200
+_HIGHEST_ID: Final = 2**53
+"""Whole numbers that a browser counts exactly."""
 
 
 def routes(services: Services) -> list[Route]:
@@ -31,11 +33,15 @@ class _Handlers:
         self._services = services
 
     async def find(self, request: web.Request, access: Access) -> web.StreamResponse:
-        """The first events of the span, and whether there are more; where there are, ask on from the last one."""
+        """The first events of the span, and whether there are more; where there are, ask on from the last one.
+
+        `after` is no part of what the access log takes for the question: who follows a day asks once.
+        """
         events, span = self._services.events_here(), query_span(request)
         kinds, limit = _query_kinds(request), query_int(request, "limit", _USUAL, 1, MOST_EVENTS) or _USUAL
+        after = query_int(request, "after", None, 0, _HIGHEST_ID)
         await self._log(access, span, kinds)
-        found = await events.find(access.camera_id, *span, kinds, limit + 1)
+        found = await events.find(access.camera_id, *span, kinds, limit + 1, after)
         shown = [event_json(event) for event in found[:limit]]
         return web.json_response({"events": shown, "more": len(found) > limit})
 

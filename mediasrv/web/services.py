@@ -162,7 +162,13 @@ class EventSource(Protocol):
     """What cameras told, as the catalogue keeps it."""
 
     async def find(
-        self, camera_id: str, start_us: int, end_us: int, kinds: Collection[EventKind], limit: int
+        self,
+        camera_id: str,
+        start_us: int,
+        end_us: int,
+        kinds: Collection[EventKind],
+        limit: int,
+        after: int | None = None,
     ) -> Sequence[StoredEvent]: ...
 
 

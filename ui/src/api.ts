@@ -4,9 +4,14 @@ import type {
   Camera,
   CameraChanges,
   Device,
+  EventsPage,
   Facts,
   NewCamera,
   Profile,
+  PtzCommand,
+  PtzLock,
+  PtzPreset,
+  PtzState,
   Retention,
   RetentionPolicy,
   Session,
@@ -16,6 +21,8 @@ import type {
 const TIMEOUT_MS = 15_000
 /** Looking at a camera takes several round trips to it, each with a time limit of its own on the server. */
 const CAMERA_TIMEOUT_MS = 60_000
+/** Few enough that the server opens them between two pictures. */
+const EVENTS_A_PAGE = 500
 
 /** A problem detail (RFC 9457), or `network` where no answer came. */
 export class ApiError extends Error {
@@ -45,10 +52,12 @@ interface RequestOptions {
   timeoutMs?: number
   /** A 401 that means "wrong password" rather than "session ended". */
   quiet401?: boolean
+  /** Sent even where the page goes away right after. */
+  keepalive?: boolean
 }
 
 async function request<T>(method: string, path: string, options: RequestOptions = {}): Promise<T> {
-  const init: RequestInit = { method, headers: { Accept: 'application/json' } }
+  const init: RequestInit = { method, headers: { Accept: 'application/json' }, keepalive: options.keepalive ?? false }
   if (options.body !== undefined) {
     init.body = JSON.stringify(options.body)
     init.headers = { ...init.headers, 'Content-Type': 'application/json' }
@@ -130,6 +139,23 @@ export const api = {
     request<Retention>('PUT', `${camera(id)}/retention`, { body: policy }),
   timeline: (id: string, startMs: number, endMs: number, signal?: AbortSignal) =>
     request<Timeline>('GET', `${camera(id)}/timeline?${spanQuery(startMs, endMs)}&stream=main`, { signal }),
+  /** The events of a span that were kept after the one with the id `after`, in that order. */
+  events: (id: string, startMs: number, endMs: number, after: number, signal?: AbortSignal) =>
+    request<EventsPage>(
+      'GET',
+      `${camera(id)}/events?${spanQuery(startMs, endMs)}&limit=${EVENTS_A_PAGE}&after=${after}`,
+      { signal },
+    ),
+
+  ptz: (id: string, signal?: AbortSignal) => request<PtzState>('GET', `${camera(id)}/ptz`, { signal }),
+  movePtz: (id: string, command: PtzCommand) =>
+    request<{ lock: PtzLock }>('POST', `${camera(id)}/ptz`, { body: command, keepalive: command.move === 'stop' }),
+  releasePtz: (id: string) => request<void>('DELETE', `${camera(id)}/ptz/lock`),
+  ptzPresets: async (id: string, signal?: AbortSignal) =>
+    (await request<{ presets: PtzPreset[] }>('GET', `${camera(id)}/ptz/presets`, { signal })).presets,
+  /** Keeps where the camera looks now: as a new preset, or in place of the one named. */
+  keepPtzPreset: (id: string, name: string, preset: string | null) =>
+    request<PtzPreset>('POST', `${camera(id)}/ptz/presets`, { body: preset === null ? { name } : { name, preset } }),
 
   accessLog: (limit: number, before: number | null, signal?: AbortSignal) =>
     request<AccessLogPage>(

@@ -72,12 +72,15 @@ export class Poller<T> {
   }
 }
 
-/** Subscribes the component to a poller. */
-export function usePolled<T>(poller: Poller<T>): Polled<T> {
-  const [state, change] = useState(poller.state)
+const NOTHING: Polled<never> = { value: null, error: null }
+
+/** Subscribes the component to a poller; null asks nothing. */
+export function usePolled<T>(poller: Poller<T> | null): Polled<T> {
+  const [, render] = useState<Polled<T> | null>(null)
   useEffect(() => {
-    change(poller.state)
-    return poller.subscribe(change)
+    render(poller?.state ?? null)
+    return poller?.subscribe(render)
   }, [poller])
-  return state
+  // not what was rendered last: that may be of another poller
+  return poller?.state ?? NOTHING
 }

@@ -155,6 +155,12 @@ export function merge(spans: readonly SpanMs[], withinMs: number): SpanMs[] {
   return merged
 }
 
+/** The last two hours of a day that goes on; all of one that is over. */
+export function recentView(day: View, nowMs: number): View {
+  if (nowMs < day.startMs || nowMs >= day.endMs) return day
+  return clamp({ startMs: nowMs - 1.9 * HOUR, endMs: nowMs + 0.1 * HOUR }, day)
+}
+
 /** What to show of a day at first: all of it, or closer in where all its footage fits into two hours. */
 export function initialView(day: View, coverage: readonly SpanMs[], nowMs: number): View {
   const first = coverage[0]

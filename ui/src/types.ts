@@ -73,7 +73,12 @@ export interface DeviceState {
     uncertainty_s: number | null
     read_at: string | null
   }
-  services: Record<string, { state: string; reason: Reason | null }>
+  services: Record<string, ServiceState>
+}
+
+export interface ServiceState {
+  state: string
+  reason: Reason | null
 }
 
 export interface RetentionPolicy {
@@ -151,6 +156,52 @@ export interface Timeline extends Span {
   coverage: Span[]
   gaps: Gap[]
   holds: Span[]
+}
+
+export type EventKind = 'motion' | 'tamper' | 'digital_input' | 'storage'
+
+/** A state of a camera that began or ended; `at` is server time. */
+export interface CameraEvent {
+  id: number
+  at: string
+  kind: EventKind
+  active: boolean
+  source: string
+  camera_at: string | null
+}
+
+export interface EventsPage {
+  events: CameraEvent[]
+  more: boolean
+}
+
+interface PtzAxes {
+  pan_tilt: boolean
+  zoom: boolean
+}
+
+export type PtzMoves = Partial<Record<'continuous' | 'relative' | 'absolute', PtzAxes>>
+
+/** Whoever holds a camera, and until when nobody else may move it. */
+export interface PtzLock {
+  username: string
+  until: string
+}
+
+export interface PtzState {
+  moves: PtzMoves
+  hold_s: number
+  lock: PtzLock | null
+}
+
+export type PtzCommand =
+  | { move: 'continuous' | 'relative'; pan?: number; tilt?: number; zoom?: number }
+  | { move: 'preset'; preset: string }
+  | { move: 'stop' }
+
+export interface PtzPreset {
+  preset: string
+  name: string
 }
 
 export interface AccessLogEntry {

@@ -60,7 +60,30 @@ async def test_kinds_and_a_limit_are_chosen(site: Site) -> None:
     assert (len(body["events"]), body["more"]) == (3, False)
 
 
-@pytest.mark.parametrize("query", ["", SPAN + "&kind=murder", SPAN + "&limit=0", SPAN + "&limit=1001", "start=1&end=2"])
+async def test_who_follows_a_day_is_told_what_is_new_and_logged_once(site: Site) -> None:
+    token = await site.world.account("lan", "operator")
+    await tell(site, event(5), event(9))
+    _, first = await site.call("GET", f"{EVENTS}?{SPAN}&after=0&limit=1", token)
+    assert ([one["at"][17:19] for one in first["events"]], first["more"]) == (["05"], True)
+    _, second = await site.call("GET", f"{EVENTS}?{SPAN}&after={first['events'][0]['id']}", token)
+    await tell(site, event(7))
+    _, third = await site.call("GET", f"{EVENTS}?{SPAN}&after={second['events'][-1]['id']}", token)
+    assert [[one["at"][17:19] for one in page["events"]] for page in (second, third)] == [["09"], ["07"]]
+    assert await site.world.actions("events.") == ["events.read"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "",
+        SPAN + "&kind=murder",
+        SPAN + "&limit=0",
+        SPAN + "&limit=1001",
+        SPAN + "&after=-1",
+        SPAN + "&after=x",
+        "start=1&end=2",
+    ],
+)
 async def test_a_question_that_makes_no_sense_is_refused_and_not_logged(site: Site, query: str) -> None:
     token = await site.world.account("lan", "auditor")
     status, _ = await site.call("GET", f"{EVENTS}?{query}", token)

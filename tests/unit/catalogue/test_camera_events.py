@@ -61,6 +61,19 @@ def test_a_span_is_open_at_its_end_and_of_one_camera(connection: Connection) -> 
     assert found(connection, limit=2) == [0, 1]
 
 
+def test_a_reader_who_asks_on_misses_nothing_though_the_clock_was_set_back(connection: Connection) -> None:
+    ids = insert_events(connection, [row(0), row(50), row(1, "gate-2"), row(60), row(40, kind=EventKind.TAMPER)])
+    read: list[int] = []
+    while page := find_events(connection, "gate-1", NOON_US, NOON_US + 10**9, (), 2, read[-1] if read else 0):
+        read += [one.event_id for one in page]
+    assert read == [ids[0], ids[1], ids[3], ids[4]]
+    [late] = insert_events(connection, [row(30)])
+    assert [one.event_id for one in find_events(connection, "gate-1", NOON_US, NOON_US + 10**9, (), 9, read[-1])] == [
+        late
+    ]
+    assert find_events(connection, "gate-1", NOON_US, NOON_US + 10**9, [EventKind.TAMPER], 9, ids[4]) == []
+
+
 def test_kinds_are_chosen(connection: Connection) -> None:
     insert_events(connection, [row(0), row(1, kind=EventKind.TAMPER), row(2, kind=EventKind.STORAGE)])
     assert found(connection, EventKind.TAMPER, EventKind.STORAGE) == [1, 2]

@@ -8,7 +8,7 @@ import { useTexts } from '../i18n'
 import type { Camera, RecordingStatus, Stream } from '../types'
 import { type LiveFacts, StatsReader } from '../video-stats'
 import { RecordingBadge, recordingReason, StateBadge, StreamReason } from './badges'
-import { Explanation } from './profile'
+import { Explanation, Services, Warnings } from './profile'
 
 const READ_MS = 1000
 
@@ -60,6 +60,7 @@ export function Facts({ camera, transport, figures }: FactsProps) {
         <RecordingBadge recording={stream.recording} />
       </div>
       <StreamReason stream={stream} />
+      <Warnings camera={camera} />
       <FactGroup title={t('facts.connection')}>
         <PictureFacts stream={stream} figures={figures} />
         {transport === 'webrtc' && <ConnectionFacts figures={figures} />}
@@ -73,6 +74,12 @@ export function Facts({ camera, transport, figures }: FactsProps) {
       <FactGroup title={t('facts.camera')}>
         <CameraFacts camera={camera} />
       </FactGroup>
+      {camera.device && (
+        <section>
+          <h2 class="fact-title">{t('facts.services')}</h2>
+          <Services camera={camera} />
+        </section>
+      )}
     </aside>
   )
 }
@@ -159,21 +166,42 @@ function RecordingFacts({ stream, recording }: { stream: Stream; recording: Reco
 }
 
 function CameraFacts({ camera }: { camera: Camera }) {
-  const { t, locale } = useTexts()
+  const { t } = useTexts()
   const profile = camera.profile
-  const offset = profile?.clock_offset_s
   return (
     <>
       <Fact name={t('facts.place')}>{camera.place}</Fact>
       {profile && <Fact name={t('facts.source')}>{`${profile.manufacturer} ${profile.model}`.trim() || DASH}</Fact>}
-      {offset !== null && offset !== undefined && (
-        <Fact name={t('facts.clockOffset')}>{`${formatNumber(offset, locale, 1)} s`}</Fact>
-      )}
+      {profile?.firmware && <Fact name={t('add.firmware')}>{profile.firmware}</Fact>}
+      <ClockFacts camera={camera} />
       {profile?.explanation && (
         <details class="why">
           <summary>{t('cameras.why')}</summary>
           <Explanation profile={profile} />
         </details>
+      )}
+    </>
+  )
+}
+
+/** How far the camera's clock is off, true to how much, and when it was asked. */
+function ClockFacts({ camera }: { camera: Camera }) {
+  const { t, locale, sentence } = useTexts()
+  const clock = camera.device?.clock
+  if (!clock) return null
+  if (clock.offset_s === null) {
+    return <Fact name={t('facts.clockOffset')}>{clock.reason ? sentence(clock.reason) : DASH}</Fact>
+  }
+  const offset = `${formatNumber(clock.offset_s, locale, 1)} s`
+  const uncertain = clock.uncertainty_s ? ` ± ${formatNumber(clock.uncertainty_s, locale, 1)} s` : ''
+  return (
+    <>
+      <Fact name={t('facts.clockOffset')} testId="clock-offset">
+        {offset}
+        {uncertain}
+      </Fact>
+      {clock.read_at && (
+        <Fact name={t('facts.clockRead')}>{formatMoment(Date.parse(clock.read_at), Date.now(), locale)}</Fact>
       )}
     </>
   )

@@ -1,9 +1,10 @@
 /** The timeline with its day, zoom and legend. */
 import { useEffect, useRef, useState } from 'preact/hooks'
+import type { Occurrence } from '../events'
 import type { DayFootage, Footage } from '../footage'
 import { formatDate, formatDuration, formatPercent } from '../format'
 import { useTexts } from '../i18n'
-import { type View, addDays, coveredMs, dayOf, follow, initialView, merge, zoom } from '../timeline'
+import { type View, addDays, coveredMs, dayOf, follow, initialView, merge, recentView, zoom } from '../timeline'
 import { Notice } from './feedback'
 import { Icon, type IconName } from './icon'
 import { Legend, TimelineView } from './timeline-view'
@@ -17,6 +18,10 @@ interface TimelinePanelProps {
   day: View
   onDay: (day: View) => void
   data: DayFootage
+  /** False where this person may not play footage. */
+  canSeek: boolean
+  /** Null where this person may not know of events. */
+  occurrences: Occurrence[] | null
   nowMs: number
   playheadMs: number
   live: boolean
@@ -32,7 +37,7 @@ export function TimelinePanel(props: TimelinePanelProps) {
     <section class="panel timeline-panel" aria-label={t('timeline.title')}>
       <div class="panel-head">
         <DayPicker {...props} />
-        <Coverage {...props} />
+        {props.canSeek ? <Coverage {...props} /> : <p class="coverage fine">{t('timeline.noRight')}</p>}
         <div class="button-group">
           <IconButton icon="minus" label={t('timeline.zoomOut')} onClick={() => zoomBy(2)} />
           <IconButton icon="plus" label={t('timeline.zoomIn')} onClick={() => zoomBy(0.5)} />
@@ -49,8 +54,8 @@ export function TimelinePanel(props: TimelinePanelProps) {
         <TimelineView {...props} bounds={props.day} view={view} footage={footage} onView={setView} />
       )}
       <div class="panel-foot">
-        <Legend />
-        <p class="fine hint">{t('timeline.hint')}</p>
+        {props.canSeek ? <Legend /> : <span />}
+        <p class="fine hint">{t(props.canSeek ? 'timeline.hint' : 'timeline.hintStill')}</p>
       </div>
     </section>
   )
@@ -64,10 +69,12 @@ function anchor(view: View, playheadMs: number): number {
 /** What part of the day is shown: fits the footage when it arrives, then the person's choice, and the playhead. */
 function useView(props: TimelinePanelProps): [View, (view: View) => void] {
   const { day, data, live, nowMs, playheadMs } = props
-  const [view, setView] = useState<View>(day)
+  // without footage there is none to fit
+  const first = () => (props.canSeek ? day : recentView(day, nowMs))
+  const [view, setView] = useState<View>(first)
   const fittedDay = useRef<number | null>(null)
   useEffect(() => {
-    if (view.startMs < day.startMs || view.endMs > day.endMs) setView(day)
+    if (view.startMs < day.startMs || view.endMs > day.endMs) setView(first())
     if (!data.footage || fittedDay.current === day.startMs) return
     fittedDay.current = day.startMs
     setView(initialView(day, data.footage.coverage, nowMs))

@@ -1,6 +1,7 @@
-/** A day of one camera: where footage is, where not and why; click to play, scroll to zoom, drag to move. */
+/** A day of one camera: where footage is, where not and why, and what happened; click to play, scroll to zoom, drag to move. */
 import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks'
 import type { Footage, GapMs } from '../footage'
+import type { Occurrence } from '../events'
 import { formatDateTime, formatDuration, formatTime } from '../format'
 import { useTexts } from '../i18n'
 import type { MessageKey } from '../i18n-table'
@@ -17,10 +18,13 @@ import {
   toX,
   zoom,
 } from '../timeline'
+import { EventLanes, EventText, LANES_HEIGHT, occurrenceAt } from './event-lanes'
 
 const HEIGHT = 84
 const TRACK_TOP = 30
 const TRACK_HEIGHT = 38
+/** Under the track, or in its place. */
+const LANES_TOP = { footage: 78, alone: TRACK_TOP + 4 }
 const LEAST_GAP_PX = 3
 const LEAST_COVER_PX = 1
 const DRAG_PX = 4
@@ -30,6 +34,10 @@ interface TimelineViewProps {
   bounds: View
   view: View
   footage: Footage | null
+  /** False where this person may not play footage: then there is nothing to say of it, and nowhere to go. */
+  canSeek: boolean
+  /** Null where this person may not know of events. */
+  occurrences: Occurrence[] | null
   nowMs: number
   playheadMs: number
   live: boolean
@@ -41,22 +49,20 @@ export function TimelineView(props: TimelineViewProps) {
   const { t, locale } = useTexts()
   const box = useRef<HTMLDivElement>(null)
   const width = useWidth(box)
-  const [hoverX, setHoverX] = useState<number | null>(null)
+  const [hover, setHover] = useState<Point | null>(null)
+  const hoverX = hover?.x ?? null
+  const height = props.occurrences ? lanesTop(props) + LANES_HEIGHT : HEIGHT
   const latest = useRef(props)
   latest.current = props
   useWheelZoom(box, latest)
-  const pointer = usePointer(box, latest, setHoverX)
+  const pointer = usePointer(box, latest, setHover)
   return (
     <div
       ref={box}
-      class="timeline"
-      role="slider"
+      class={props.canSeek ? 'timeline' : 'timeline timeline-still'}
+      style={{ height: `${height}px` }}
       tabIndex={0}
-      aria-label={t('timeline.slider')}
-      aria-valuemin={Math.round(props.bounds.startMs / 1000)}
-      aria-valuemax={Math.round(Math.min(props.bounds.endMs, props.nowMs) / 1000)}
-      aria-valuenow={Math.round(props.playheadMs / 1000)}
-      aria-valuetext={formatDateTime(props.playheadMs, locale)}
+      {...(props.canSeek ? slider(props, t('timeline.slider'), locale) : { role: 'img', 'aria-label': t('timeline.title') })}
       data-testid="timeline"
       data-start={props.view.startMs}
       data-end={props.view.endMs}
@@ -64,19 +70,51 @@ export function TimelineView(props: TimelineViewProps) {
       onKeyDown={(event) => onKey(event, props)}
       {...pointer}
     >
-      <svg width={width} height={HEIGHT} aria-hidden="true">
+      <svg width={width} height={height} aria-hidden="true">
         <Hatches />
         <Ticks view={props.view} width={width} locale={locale} />
-        <rect class="track" x={0} y={TRACK_TOP} width={width} height={TRACK_HEIGHT} />
-        {props.footage && <Spans footage={props.footage} view={props.view} width={width} />}
-        <Future {...props} width={width} />
-        <rect class="frame" x={0.5} y={TRACK_TOP + 0.5} width={Math.max(0, width - 1)} height={TRACK_HEIGHT - 1} />
-        <Playhead {...props} width={width} />
-        {hoverX !== null && <line class="hover-line" x1={hoverX} x2={hoverX} y1={TRACK_TOP - 6} y2={HEIGHT} />}
+        {props.canSeek && <Track {...props} width={width} />}
+        {props.occurrences && (
+          <EventLanes {...props} day={props.bounds} occurrences={props.occurrences} top={lanesTop(props)} width={width} />
+        )}
+        <Playhead {...props} width={width} height={height} />
+        {hoverX !== null && <line class="hover-line" x1={hoverX} x2={hoverX} y1={TRACK_TOP - 6} y2={height} />}
       </svg>
-      {hoverX !== null && width > 0 && <Tooltip {...props} x={hoverX} width={width} />}
+      {hover && width > 0 && <Tooltip {...props} at={hover} width={width} />}
     </div>
   )
+}
+
+const lanesTop = ({ canSeek }: TimelineViewProps) => (canSeek ? LANES_TOP.footage : LANES_TOP.alone)
+
+/** Where footage is, where not, and the time to come. */
+function Track(props: TimelineViewProps & { width: number }) {
+  const { width, footage, view } = props
+  return (
+    <g>
+      <rect class="track" x={0} y={TRACK_TOP} width={width} height={TRACK_HEIGHT} />
+      {footage && <Spans footage={footage} view={view} width={width} />}
+      <Future {...props} />
+      <rect class="frame" x={0.5} y={TRACK_TOP + 0.5} width={Math.max(0, width - 1)} height={TRACK_HEIGHT - 1} />
+    </g>
+  )
+}
+
+function slider({ bounds, nowMs, playheadMs }: TimelineViewProps, label: string, locale: string) {
+  return {
+    role: 'slider' as const,
+    'aria-label': label,
+    'aria-valuemin': Math.round(bounds.startMs / 1000),
+    'aria-valuemax': Math.round(Math.min(bounds.endMs, nowMs) / 1000),
+    'aria-valuenow': Math.round(playheadMs / 1000),
+    'aria-valuetext': formatDateTime(playheadMs, locale),
+  }
+}
+
+/** The occurrence drawn at a point of the timeline. */
+function occurrenceUnder(props: TimelineViewProps, { x, y }: Point, width: number): Occurrence | null {
+  const { occurrences, view, bounds, nowMs } = props
+  return occurrences && occurrenceAt(occurrences, { x, y: y - lanesTop(props) }, view, width, bounds, nowMs)
 }
 
 function useWidth(box: { current: HTMLElement | null }): number {
@@ -92,6 +130,11 @@ function useWidth(box: { current: HTMLElement | null }): number {
 }
 
 type Latest = { current: TimelineViewProps }
+
+interface Point {
+  x: number
+  y: number
+}
 
 function useWheelZoom(box: { current: HTMLElement | null }, latest: Latest): void {
   useEffect(() => {
@@ -112,10 +155,14 @@ function useWheelZoom(box: { current: HTMLElement | null }, latest: Latest): voi
   }, [])
 }
 
-/** A press that moves is a drag of the view, one that does not is a click on a time. */
-function usePointer(box: { current: HTMLElement | null }, latest: Latest, setHoverX: (x: number | null) => void) {
+/** A press that moves is a drag of the view, one that does not is a click on a time, or on what began then. */
+function usePointer(box: { current: HTMLElement | null }, latest: Latest, setHover: (at: Point | null) => void) {
   const drag = useRef<{ fromX: number; view: View; moved: boolean } | null>(null)
-  const xOf = (event: PointerEvent) => event.clientX - (box.current?.getBoundingClientRect().left ?? 0)
+  const pointOf = (event: PointerEvent): Point => {
+    const corner = box.current?.getBoundingClientRect()
+    return { x: event.clientX - (corner?.left ?? 0), y: event.clientY - (corner?.top ?? 0) }
+  }
+  const xOf = (event: PointerEvent) => pointOf(event).x
   const width = () => box.current?.clientWidth ?? 1
   return {
     onPointerDown: (event: PointerEvent) => {
@@ -124,8 +171,8 @@ function usePointer(box: { current: HTMLElement | null }, latest: Latest, setHov
       box.current?.setPointerCapture(event.pointerId)
     },
     onPointerMove: (event: PointerEvent) => {
-      const x = xOf(event)
-      setHoverX(x)
+      const { x, y } = pointOf(event)
+      setHover({ x, y })
       const from = drag.current
       if (!from) return
       if (Math.abs(x - from.fromX) > DRAG_PX) from.moved = true
@@ -136,10 +183,12 @@ function usePointer(box: { current: HTMLElement | null }, latest: Latest, setHov
     onPointerUp: (event: PointerEvent) => {
       const from = drag.current
       drag.current = null
-      if (from && !from.moved) latest.current.onSeek(toMs(latest.current.view, width(), xOf(event)))
+      if (!from || from.moved) return
+      const hit = occurrenceUnder(latest.current, pointOf(event), width())
+      latest.current.onSeek(hit?.beganMs ?? toMs(latest.current.view, width(), xOf(event)))
     },
     onPointerCancel: () => void (drag.current = null),
-    onPointerLeave: () => setHoverX(null),
+    onPointerLeave: () => setHover(null),
   }
 }
 
@@ -271,12 +320,12 @@ function Future({ view, nowMs, width }: { view: View; nowMs: number; width: numb
   return <rect class="future" x={x} y={TRACK_TOP} width={width - x} height={TRACK_HEIGHT} />
 }
 
-function Playhead({ view, playheadMs, live, width }: TimelineViewProps & { width: number }) {
+function Playhead({ view, playheadMs, live, width, height }: TimelineViewProps & { width: number; height: number }) {
   const x = toX(view, width, playheadMs)
   if (x < -8 || x > width + 8) return null
   return (
     <g class={live ? 'playhead playhead-live' : 'playhead'} transform={`translate(${x.toFixed(2)} 0)`}>
-      <line x1={0} x2={0} y1={TRACK_TOP - 4} y2={HEIGHT - 6} />
+      <line x1={0} x2={0} y1={TRACK_TOP - 4} y2={height - 6} />
       <path d={`M-6 ${TRACK_TOP - 12}h12l-6 9z`} />
     </g>
   )
@@ -289,17 +338,24 @@ const KIND_TEXT: Record<CauseKind, MessageKey> = {
   starting: 'timeline.gapStarting',
 }
 
-function Tooltip(props: TimelineViewProps & { x: number; width: number }) {
+function Tooltip(props: TimelineViewProps & { at: Point; width: number }) {
   const { t, locale } = useTexts()
-  const atMs = toMs(props.view, props.width, props.x)
+  const atMs = toMs(props.view, props.width, props.at.x)
+  const occurrence = occurrenceUnder(props, props.at, props.width)
   const slackMs = ((props.view.endMs - props.view.startMs) / props.width) * LEAST_GAP_PX
   const gap = props.footage ? gapNear(props.footage.gaps, atMs, slackMs) : null
   const half = 120
-  const left = Math.min(Math.max(props.x, half), Math.max(half, props.width - half))
+  const left = Math.min(Math.max(props.at.x, half), Math.max(half, props.width - half))
   return (
     <div class="tooltip" style={{ left: `${left}px` }} role="status" data-testid="timeline-tooltip">
       <strong>{formatTime(atMs, locale)}</strong>
-      {gap ? <GapText gap={gap} /> : <span>{t(statusAt(props, atMs))}</span>}
+      {occurrence ? (
+        <EventText occurrence={occurrence} nowMs={props.nowMs} />
+      ) : gap ? (
+        <GapText gap={gap} />
+      ) : (
+        props.canSeek && <span>{t(statusAt(props, atMs))}</span>
+      )}
     </div>
   )
 }

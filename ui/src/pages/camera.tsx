@@ -1,13 +1,16 @@
-/** One camera: live, its facts, and its recorded footage by the timeline. */
+/** One camera: live, moved by hand, its facts, its recorded footage and what it told by the timeline. */
 import { useCallback, useEffect, useRef, useState } from 'preact/hooks'
 import { StreamReason } from '../components/badges'
+import { EventList } from '../components/event-list'
 import { Facts, type Transport, useFigures } from '../components/facts'
 import { Loading, Notice } from '../components/feedback'
 import { LiveHlsVideo, RecordedVideo } from '../components/hls-videos'
 import { Icon } from '../components/icon'
 import { LiveVideo } from '../components/live-video'
 import { PlayerBar } from '../components/player-bar'
+import { mayMove, PtzPanel } from '../components/ptz-panel'
 import { TimelinePanel } from '../components/timeline-panel'
+import { EVENT_KINDS, useDayEvents } from '../events'
 import { type Footage, locate, useDayFootage } from '../footage'
 import { formatDuration } from '../format'
 import { HlsUnsupported } from '../hls-player'
@@ -18,7 +21,7 @@ import type { RecordedState } from '../recorded-player'
 import { href } from '../router'
 import { cameras } from '../stores'
 import { type View, dayOf, spanAt } from '../timeline'
-import type { Camera } from '../types'
+import type { Camera, EventKind } from '../types'
 
 const NOTE_MS = 6000
 const SETTLE_MS = 400
@@ -54,6 +57,9 @@ function Viewer({ camera, linkedMs }: { camera: Camera; linkedMs: number | null 
   const canLive = camera.permissions.includes('live.view')
   const settled = useSettled(video)
   const data = useDayFootage(camera.id, day, canFootage && settled)
+  const canEvents = camera.permissions.includes('event.view')
+  const events = useDayEvents(camera.id, day, canEvents && settled)
+  const [kinds, setKinds] = useState<ReadonlySet<EventKind>>(new Set(EVENT_KINDS))
   const transport: Transport = source?.kind ?? 'recorded'
   const figures = useFigures(camera.id, transport, video)
 
@@ -99,14 +105,19 @@ function Viewer({ camera, linkedMs }: { camera: Camera; linkedMs: number | null 
         goTo={goTo}
         onClock={onClock}
       />
-      {settled ? <Facts camera={camera} transport={transport} figures={figures} /> : <aside class="panel facts" />}
+      <div class="side">
+        {settled && mayMove(camera) && <PtzPanel camera={camera} isLive={source?.kind !== 'recorded'} />}
+        {settled ? <Facts camera={camera} transport={transport} figures={figures} /> : <aside class="panel facts" />}
+      </div>
       {!settled ? (
         <section class="panel timeline-panel" />
-      ) : canFootage ? (
+      ) : canFootage || canEvents ? (
         <TimelinePanel
           day={day}
           onDay={setDay}
           data={data}
+          canSeek={canFootage}
+          occurrences={canEvents ? (events.occurrences ?? []).filter((one) => kinds.has(one.kind)) : null}
           nowMs={nowMs}
           playheadMs={source?.kind === 'recorded' ? (pictureMs ?? source.at.ms) : nowMs}
           live={source?.kind !== 'recorded'}
@@ -116,6 +127,17 @@ function Viewer({ camera, linkedMs }: { camera: Camera; linkedMs: number | null 
         <section class="panel timeline-panel">
           <p class="fine">{t('timeline.noRight')}</p>
         </section>
+      )}
+      {settled && canEvents && (
+        <EventList
+          camera={camera}
+          data={events}
+          kinds={kinds}
+          onKinds={setKinds}
+          canSeek={canFootage}
+          onSeek={goTo}
+          nowMs={nowMs}
+        />
       )}
     </div>
   )

@@ -5,7 +5,7 @@ import { cameraState, RecordingBadge, recordingReason, StateBadge, StreamReason 
 import { Dialog } from '../components/dialog'
 import { Empty, Loading, Notice } from '../components/feedback'
 import { Icon } from '../components/icon'
-import { Explanation, PickedStreams, Warnings } from '../components/profile'
+import { Explanation, FailedServices, PickedStreams, Warnings } from '../components/profile'
 import { useTexts } from '../i18n'
 import { usePolled } from '../poller'
 import { href } from '../router'
@@ -151,6 +151,7 @@ function Picked({ camera }: { camera: Camera }) {
     <>
       <PickedStreams profile={profile} />
       <Warnings camera={camera} />
+      <FailedServices camera={camera} />
       <details class="why">
         <summary>{t('cameras.why')}</summary>
         <Explanation profile={profile} />
