@@ -29,6 +29,7 @@ def camera_json(
     viewers: Mapping[StreamRef, int],
     defaults: RetentionSettings,
 ) -> dict[str, Any]:
+    warned = Permission.CAMERA_MANAGE in permissions
     return {
         "id": view.camera_id,
         "name": view.name,
@@ -45,7 +46,7 @@ def camera_json(
             stream: _stream_json(shown, viewers.get(StreamRef(view.camera_id, stream), 0))
             for stream, shown in view.streams.items()
         },
-        "profile": None if view.profile is None else profile_json(view.profile),
+        "profile": None if view.profile is None else profile_json(view.profile, warned=warned),
         "device": None if view.device is None else _device_json(view.device),
         "retention": retention_json(view, defaults),
     }
@@ -64,8 +65,10 @@ def retention_json(view: CameraView, defaults: RetentionSettings) -> dict[str, A
     }
 
 
-def profile_json(profile: Profile) -> dict[str, Any]:
-    return dataclasses.asdict(profile) | {"warnings": [reason_json(reason(code)) for code in profile.warnings]}
+def profile_json(profile: Profile, *, warned: bool) -> dict[str, Any]:
+    """That a camera can be entered with a factory password is told to nobody but those who can mend it."""
+    warnings = [reason_json(reason(code)) for code in profile.warnings] if warned else []
+    return dataclasses.asdict(profile) | {"warnings": warnings}
 
 
 def reason_json(why: Reason | None) -> dict[str, str] | None:

@@ -71,7 +71,7 @@ class _Handlers:
 
     async def probe(self, request: web.Request, access: Access) -> web.StreamResponse:
         profile = await self._cameras.probe(await self._read_wish(request, access))
-        return web.json_response({"profile": profile_json(profile)})
+        return web.json_response({"profile": profile_json(profile, warned=True)})
 
     async def discover(self, request: web.Request, access: Access) -> web.StreamResponse:
         text = request.query.get("addresses")

@@ -236,8 +236,15 @@ def test_what_is_known_of_a_device_is_shown_with_reasons() -> None:
 
 
 def test_warnings_of_a_profile_are_shown_with_sentences() -> None:
-    [shown] = profile_json(dataclasses.replace(PROFILE, warnings=("password_empty",)))["warnings"]
+    [shown] = profile_json(dataclasses.replace(PROFILE, warnings=("password_empty",)), warned=True)["warnings"]
     assert shown == dataclasses.asdict(reason("password_empty"))
+
+
+@pytest.mark.parametrize(("permission", "told"), [(Permission.CAMERA_MANAGE, 1), (Permission.CAMERA_VIEW, 0)])
+def test_that_a_camera_stands_open_is_told_only_to_who_can_mend_it(permission: Permission, told: int) -> None:
+    weak = dataclasses.replace(view(NORTH, "north"), profile=dataclasses.replace(PROFILE, warnings=("password_empty",)))
+    shown = camera_json(weak, frozenset({permission}), {}, RetentionSettings())["profile"]
+    assert len(shown["warnings"]) == told
 
 
 @pytest.mark.parametrize("value", [1.5, -1.01, "1", True, float("nan"), float("inf"), [], 10**400])

@@ -40,7 +40,7 @@ export function Explanation({ profile }: { profile: Profile }) {
 export function Warnings({ camera }: { camera: Camera }) {
   const { sentence } = useTexts()
   const clock = camera.device?.clock
-  const password = camera.permissions.includes('camera.manage') ? (camera.profile?.warnings ?? []) : []
+  const password = camera.profile?.warnings ?? []
   const found = [...password, ...(clock?.state === 'alarm' && clock.reason ? [clock.reason] : [])]
   return (
     <>
