@@ -10,6 +10,7 @@ import type {
   Retention,
   RetentionPolicy,
   Session,
+  StreamName,
   Timeline,
 } from './types'
 
@@ -128,8 +129,8 @@ export const api = {
   retention: (id: string) => request<Retention>('GET', `${camera(id)}/retention`),
   setRetention: (id: string, policy: RetentionPolicy) =>
     request<Retention>('PUT', `${camera(id)}/retention`, { body: policy }),
-  timeline: (id: string, startMs: number, endMs: number, signal?: AbortSignal) =>
-    request<Timeline>('GET', `${camera(id)}/timeline?${spanQuery(startMs, endMs)}&stream=main`, { signal }),
+  timeline: (id: string, stream: StreamName, startMs: number, endMs: number, signal?: AbortSignal) =>
+    request<Timeline>('GET', `${camera(id)}/timeline?${spanQuery(startMs, endMs)}&stream=${stream}`, { signal }),
 
   accessLog: (limit: number, before: number | null, signal?: AbortSignal) =>
     request<AccessLogPage>(
@@ -148,5 +149,5 @@ export function spanQuery(startMs: number, endMs: number): string {
 
 export const whepUrl = (id: string, stream: string) => `/whep/${encodeURIComponent(id)}?stream=${stream}`
 export const liveHlsUrl = (id: string) => `/hls/${encodeURIComponent(id)}/index.m3u8`
-export const playbackUrl = (id: string, startMs: number, endMs: number) =>
-  `/playback/${encodeURIComponent(id)}/index.m3u8?${spanQuery(startMs, endMs)}&stream=main`
+export const playbackUrl = (id: string, stream: StreamName, startMs: number, endMs: number) =>
+  `/playback/${encodeURIComponent(id)}/index.m3u8?${spanQuery(startMs, endMs)}&stream=${stream}`

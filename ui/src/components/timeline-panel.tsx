@@ -4,6 +4,7 @@ import type { DayFootage, Footage } from '../footage'
 import { formatDate, formatDuration, formatPercent } from '../format'
 import { useTexts } from '../i18n'
 import { type View, addDays, coveredMs, dayOf, follow, initialView, merge, zoom } from '../timeline'
+import type { StreamName } from '../types'
 import { Notice } from './feedback'
 import { Icon, type IconName } from './icon'
 import { Legend, TimelineView } from './timeline-view'
@@ -21,6 +22,9 @@ interface TimelinePanelProps {
   playheadMs: number
   live: boolean
   onSeek: (ms: number) => void
+  /** Whose footage this is; null where the camera has one stream only. */
+  stream: StreamName | null
+  onStream: (stream: StreamName) => void
 }
 
 export function TimelinePanel(props: TimelinePanelProps) {
@@ -34,6 +38,7 @@ export function TimelinePanel(props: TimelinePanelProps) {
         <DayPicker {...props} />
         <Coverage {...props} />
         <div class="button-group">
+          <StreamChoice {...props} />
           <IconButton icon="minus" label={t('timeline.zoomOut')} onClick={() => zoomBy(2)} />
           <IconButton icon="plus" label={t('timeline.zoomIn')} onClick={() => zoomBy(0.5)} />
           <button type="button" class="button" onClick={() => setView(props.day)}>
@@ -53,6 +58,27 @@ export function TimelinePanel(props: TimelinePanelProps) {
         <p class="fine hint">{t('timeline.hint')}</p>
       </div>
     </section>
+  )
+}
+
+function StreamChoice({ stream, onStream }: TimelinePanelProps) {
+  const { t } = useTexts()
+  if (stream === null) return null
+  return (
+    <div class="segmented" role="group" aria-label={t('timeline.stream')}>
+      {(['main', 'sub'] as const).map((choice) => (
+        <button
+          key={choice}
+          type="button"
+          title={t(`streams.${choice}`)}
+          aria-pressed={stream === choice}
+          data-testid={`footage-${choice}`}
+          onClick={() => onStream(choice)}
+        >
+          {t(`cameras.${choice}`)}
+        </button>
+      ))}
+    </div>
   )
 }
 
