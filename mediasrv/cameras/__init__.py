@@ -375,7 +375,7 @@ class Cameras:
     async def _profile(self, camera: _Camera, login: Login) -> Profile:
         async with camera.reading:  # main and sub share one reading
             if camera.row["kind"] == "rtsp":
-                camera.profile = _plain_profile(camera.row["address"], camera.row["sub_address"])
+                camera.profile = camera.profile or _plain_profile(camera.row["address"], camera.row["sub_address"])
             elif camera.profile is None or camera.read_again:
                 camera.profile = await self._drivers.read_device(camera.row["address"], login)
                 camera.read_again = False

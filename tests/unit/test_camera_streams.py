@@ -134,6 +134,7 @@ async def test_another_way_to_the_camera_has_both_streams_pulled_anew_with_viewe
         assert world.recording.started == {MAIN: 7}
         assert {ref for ref, _ in world.recording.stops[stops:]} == {SUB}, "the recorder stays with the main stream"
         assert world.most_at_once == 1
+        assert len(world.hub.mountpoint(MAIN)._demand_listeners) == 1, "the supervisor of before hears no more"
 
 
 async def test_an_outage_of_the_recorded_stream_is_told_to_the_recorder_and_of_the_other_not(world: World) -> None:

@@ -56,7 +56,9 @@ async def test_a_plain_url_is_tried_before_it_is_kept_and_the_trial_ends_before_
     await until(lambda: stream(world, "nvr-1").state == "live")
     assert world.pulls == [url, url]
     assert world.most_at_once == 1
-    assert world.cameras.get("nvr-1").profile is not None
+    profile = world.cameras.get("nvr-1").profile
+    assert profile is not None
+    assert (profile.main.codec, profile.main.width) == ("h264", 640), "what the trial has seen stays known"
 
 
 async def test_a_wrong_url_gives_its_reason(world: World) -> None:

@@ -13,7 +13,17 @@ export function parseFingerprint(text: string): string | null {
   return digits === '' || /^[0-9a-f]{64}$/.test(digits) ? digits : null
 }
 
+/** The sentence without the fingerprint, which is shown beside it in a form that can be compared. */
+export function withoutFingerprint(sentence: string): string {
+  return sentence.replace(new RegExp(`\\. Its SHA-256 fingerprint is ${DIGITS.source}|: SHA-256 ${DIGITS.source}`), '')
+}
+
 /** `00:11:…`, as cameras show it. */
 export function formatFingerprint(digits: string): string {
-  return digits.toUpperCase().match(/../g)?.join(':') ?? ''
+  return bytesOf(digits).join(':')
+}
+
+/** `00`, `11`, … */
+export function bytesOf(digits: string): string[] {
+  return digits.toUpperCase().match(/../g) ?? []
 }

@@ -177,9 +177,9 @@ export const vi = {
   'cameras.empty': 'Chưa có camera nào. Thêm camera bằng địa chỉ ONVIF hoặc URL rtsp://.',
 
   'add.title': 'Thêm camera',
-  'add.address': 'Địa chỉ ONVIF hoặc URL rtsp://',
+  'add.address': 'Địa chỉ ONVIF, hoặc URL rtsp:// hay rtsps://',
   'add.addressHint': 'Ví dụ: 192.168.1.20, http://192.168.1.20/onvif/device_service hoặc rtsp://192.168.1.30/kenh1',
-  'add.subAddress': 'URL rtsp:// của luồng phụ (không bắt buộc)',
+  'add.subAddress': 'URL của luồng phụ (không bắt buộc)',
   'add.name': 'Tên hiển thị',
   'add.username': 'Tên đăng nhập của camera',
   'add.password': 'Mật khẩu của camera',
@@ -228,7 +228,7 @@ export const vi = {
   'advanced.recordStreamHint': 'Luồng được ghi luôn được lấy, luồng kia chỉ khi có người xem.',
   'advanced.gridStream': 'Luồng trên trang giám sát',
   'advanced.gridStreamHint': 'Khi mở riêng một camera, luồng chính luôn được phát.',
-  'advanced.noSub': 'Camera không có luồng phụ: luồng chính được ghi và được hiển thị.',
+  'advanced.noSub': 'Không có luồng phụ thì luồng chính được ghi và được hiển thị.',
 
   'pin.lead':
     'Hãy so dấu vân tay dưới đây với dấu vân tay trên trang quản trị của chính camera. Chỉ ghim khi hai bên giống hệt nhau.',
@@ -597,9 +597,9 @@ export const en: Record<MessageKey, string> = {
   'cameras.empty': 'There are no cameras yet. Add one by its ONVIF address or an rtsp:// URL.',
 
   'add.title': 'Add camera',
-  'add.address': 'ONVIF address or rtsp:// URL',
+  'add.address': 'ONVIF address, or rtsp:// or rtsps:// URL',
   'add.addressHint': 'For example 192.168.1.20, http://192.168.1.20/onvif/device_service or rtsp://192.168.1.30/channel1',
-  'add.subAddress': 'rtsp:// URL of the sub stream (optional)',
+  'add.subAddress': 'URL of the sub stream (optional)',
   'add.name': 'Name to show',
   'add.username': "Camera's user name",
   'add.password': "Camera's password",
@@ -648,7 +648,7 @@ export const en: Record<MessageKey, string> = {
   'advanced.recordStreamHint': 'It is always pulled, the other one only while somebody watches.',
   'advanced.gridStream': 'Stream on the wall',
   'advanced.gridStreamHint': "A camera's own page always plays the main stream.",
-  'advanced.noSub': 'The camera has no sub stream: the main one is recorded and shown.',
+  'advanced.noSub': 'Without a sub stream the main one is recorded and shown.',
 
   'pin.lead':
     "Compare the fingerprint below with what the camera's own page says. Pin it only if both are exactly the same.",

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { DEFAULTS } from '../src/components/camera-fields'
-import { fingerprintIn, formatFingerprint, parseFingerprint } from '../src/fingerprint'
+import { fingerprintIn, formatFingerprint, parseFingerprint, withoutFingerprint } from '../src/fingerprint'
 import { toNewCamera } from '../src/pages/add-camera'
 
 const DIGITS = '0123456789abcdef'.repeat(4)
@@ -11,6 +11,13 @@ test('the fingerprint is read out of the sentence of the server, and only a whol
   assert.equal(fingerprintIn(`Signed by nobody. Its SHA-256 fingerprint is ${DIGITS}.`), DIGITS)
   assert.equal(fingerprintIn(`is ${DIGITS}0.`), null)
   assert.equal(fingerprintIn('The certificate has expired.'), null)
+})
+
+test('a sentence loses its fingerprint where that is shown beside it', () => {
+  const nobody = 'The certificate is signed by nobody.'
+  assert.equal(withoutFingerprint(`${nobody} Its SHA-256 fingerprint is ${DIGITS}.`), nobody)
+  assert.equal(withoutFingerprint(`Another certificate than the pinned one: SHA-256 ${DIGITS}.`), 'Another certificate than the pinned one.')
+  assert.equal(withoutFingerprint(nobody), nobody)
 })
 
 test('fingerprints are taken in the forms that people paste', () => {

@@ -1,6 +1,6 @@
 /** The fields that adding and changing a camera have in common. */
 import { useEffect, useState } from 'preact/hooks'
-import { formatFingerprint, parseFingerprint } from '../fingerprint'
+import { bytesOf, parseFingerprint } from '../fingerprint'
 import { useTexts } from '../i18n'
 import type { CameraTransport, RecordStream, StreamName } from '../types'
 import { Notice } from './feedback'
@@ -159,8 +159,9 @@ export function PinOffer({ fingerprint, pinned, label, onPin }: PinOfferProps) {
   return (
     <Notice kind="warn" testId="pin-offer">
       <p>{t(pinned ? 'pin.other' : 'pin.lead')}</p>
+      {/* a line of it ends between two bytes */}
       <code class="fingerprint" data-testid="shown-fingerprint">
-        {formatFingerprint(fingerprint)}
+        {bytesOf(fingerprint).map((byte, index) => [index > 0 && [':', <wbr />], byte])}
       </code>
       <button type="button" class="button" data-testid="pin" onClick={() => onPin(fingerprint)}>
         {label}

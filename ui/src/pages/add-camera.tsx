@@ -7,7 +7,7 @@ import { Notice } from '../components/feedback'
 import { Field } from '../components/fields'
 import { Icon } from '../components/icon'
 import { Explanation, PickedStreams } from '../components/profile'
-import { fingerprintIn, parseFingerprint } from '../fingerprint'
+import { fingerprintIn, parseFingerprint, withoutFingerprint } from '../fingerprint'
 import { useTexts } from '../i18n'
 import type { Device, NewCamera, Profile } from '../types'
 
@@ -157,7 +157,7 @@ function Outcome({ step }: { step: Step }) {
   return (
     <Notice kind="bad" code={code} testId="add-failed">
       <strong>{t('add.checkFailed')}</strong>
-      <p>{explain(step.error)}</p>
+      <p>{withoutFingerprint(explain(step.error))}</p>
     </Notice>
   )
 }
