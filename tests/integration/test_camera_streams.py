@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -70,12 +71,11 @@ def _recorded(site: Stack, stream: str, seconds: float) -> TimeLine | None:
 @contextmanager
 def _watching(site: Stack, stream: str) -> Iterator[None]:
     """An LL-HLS viewer that asks for the playlist again and again."""
-    watching = True
+    done = Event()
 
     def watch() -> None:
-        while watching:
+        while not done.wait(0.2):
             site.client.fetch(f"/hls/{GATE}/{stream}/video.m3u8")
-            wait_for(lambda: True, 1, step_s=0.1)
 
     site.client.fetch(f"/hls/{GATE}/index.m3u8?stream={stream}")
     with ThreadPoolExecutor(1) as pool:
@@ -83,7 +83,7 @@ def _watching(site: Stack, stream: str) -> Iterator[None]:
         try:
             yield
         finally:
-            watching = False
+            done.set()
         viewer.result(timeout=10)
 
 
