@@ -58,21 +58,25 @@ class Account:
         return total
 
 
-def played_units(client: ApiClient, camera_id: str, start: datetime, end: datetime) -> Iterator[PlayedUnit]:
-    """All video access units of a camera's main stream between two times, in playback's order."""
-    for sample in _played_samples(client, camera_id, start, end):
+def played_units(
+    client: ApiClient, camera_id: str, start: datetime, end: datetime, stream: str = "main"
+) -> Iterator[PlayedUnit]:
+    """All video access units of a camera's stream between two times, in playback's order."""
+    for sample in _played_samples(client, camera_id, start, end, stream):
         yield PlayedUnit(read_counters(sample.payload), sample.keyframe)
 
 
 def played_payloads(client: ApiClient, camera_id: str, start: datetime, end: datetime) -> Iterator[bytes]:
-    """The same as bytes: length-prefixed NAL units."""
-    for sample in _played_samples(client, camera_id, start, end):
+    """Those of the main stream as bytes: length-prefixed NAL units."""
+    for sample in _played_samples(client, camera_id, start, end, "main"):
         yield sample.payload
 
 
-def _played_samples(client: ApiClient, camera_id: str, start: datetime, end: datetime) -> Iterator[ReadSample]:
+def _played_samples(
+    client: ApiClient, camera_id: str, start: datetime, end: datetime, stream: str
+) -> Iterator[ReadSample]:
     base = f"/playback/{camera_id}/index.m3u8"
-    query = f"?start={_iso(start)}&end={_iso(end)}&stream=main"
+    query = f"?start={_iso(start)}&end={_iso(end)}&stream={stream}"
     entry = _VIDEO_ENTRY.search(client.fetch(base + query).decode())
     if entry is None:
         return

@@ -144,15 +144,21 @@ def running_stack(
     farm_options: Mapping[str, object],
     overrides: Mapping[str, Mapping[str, Any]] | None = None,
     s3: SeaweedServer | None = None,
+    *,
+    cameras_in_file: bool = True,
 ) -> Iterator[Stack]:
-    """Starts all three (or two, where there is an S3 server already), and ends them."""
+    """Starts all three (or two, where there is an S3 server already), and ends them.
+
+    Without `cameras_in_file` the server knows no camera until one is added over the API, which may then change it.
+    """
     with ExitStack() as stack:
         directory.mkdir(parents=True, exist_ok=True)
         if s3 is None:
             s3 = stack.enter_context(seaweed(directory / "s3"))
         farm = CameraFarm(directory / "cameras.log", **farm_options)
         stack.callback(farm.stop)
-        files = ServerFiles(directory / "server", s3, farm.addresses(), overrides=overrides or {})
+        declared = farm.addresses() if cameras_in_file else []
+        files = ServerFiles(directory / "server", s3, declared, overrides=overrides or {})
         files.write()
         password = new_password()
         token = files.make_account("demo", password, "test")

@@ -45,6 +45,10 @@ _SENTENCES: Final[dict[str, tuple[str, str]]] = {
         "The camera's ONVIF service failed or answered with nonsense.",
         "Dịch vụ ONVIF của camera bị lỗi hoặc trả lời không hợp lệ.",
     ),
+    "no_substream": (
+        "The camera has no substream: choose its main stream, or give the substream's address.",
+        "Camera không có luồng phụ: hãy chọn luồng chính hoặc khai báo địa chỉ luồng phụ.",
+    ),
     "no_profile": ("The camera offers no usable media profile.", "Camera không có cấu hình hình ảnh nào dùng được."),
     "stream_not_found": (
         "The camera knows no stream of this name.",
@@ -119,6 +123,14 @@ _SENTENCES: Final[dict[str, tuple[str, str]]] = {
     ),
     "server_down": ("The server was not running.", "Máy chủ không hoạt động."),
     "not_recording": ("Recording was switched off.", "Chế độ ghi hình đã tắt."),
+    "other_stream_recorded": (
+        "The camera's other stream is recorded instead.",
+        "Camera được ghi bằng luồng kia, không ghi luồng này.",
+    ),
+    "settings_changed": (
+        "The camera's connection settings were changed here, and it was connected anew.",
+        "Thiết lập kết nối của camera vừa được đổi trên hệ thống nên phải kết nối lại.",
+    ),
     "spool_full": ("The local spool was full.", "Vùng đệm cục bộ đã đầy."),
     "spool_failed": (
         "The local spool could not be written or read.",

@@ -153,12 +153,17 @@ class Recorder(SpoolListener):
                 self._begin(ref)
 
     def stop(self, ref: StreamRef, cause: str = "not_recording") -> None:
-        """Records it no longer; `cause` is the reason code of the gap that begins."""
+        """Records it no longer; `cause` is the reason code of the gap that begins.
+
+        Where it was not recorded anyway, an outage that an earlier cause explains goes on with this one.
+        """
         self._wanted.discard(ref)
         subscription = self._subscriptions.pop(ref, None)
         if subscription is not None:
             subscription.close()
             self._streams[ref].end(cause)
+        elif ref in self._streams or ref in self._ledgers:
+            self._stream(ref).outage(self._clock.wall_us(), cause)
 
     def note_outage(self, ref: StreamRef, at_us: int, cause: str) -> None:
         """The supervisor knows better why there is no footage from `at_us` on. Ignored where there is."""
@@ -203,13 +208,16 @@ class Recorder(SpoolListener):
 
     # --- inside ----------------------------------------------------------------------------------
 
-    def _begin(self, ref: StreamRef) -> None:
+    def _stream(self, ref: StreamRef) -> StreamRecorder:
         stream = self._streams.get(ref)
         if stream is None:
             ledger = self._ledgers.pop(ref, None) or GapLedger()
             stream = StreamRecorder(ref, self._node, self._spool, self._facts, ledger, self._clock, self._settings)
             self._streams[ref] = stream
-        mountpoint = self._hub.mountpoint(ref)
+        return stream
+
+    def _begin(self, ref: StreamRef) -> None:
+        stream, mountpoint = self._stream(ref), self._hub.mountpoint(ref)
         stream.begin(mountpoint.session)
         self._subscriptions[ref] = mountpoint.subscribe_parts(stream)
 

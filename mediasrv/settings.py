@@ -27,6 +27,10 @@ _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
 """Of a cell or node: part of the keys of objects."""
 TRANSPORTS: Final = ("auto", "tcp", "udp")
 """How media may come from a camera."""
+RECORD_STREAMS: Final = ("main", "sub", "both")
+"""What may be recorded of a camera."""
+GRID_STREAMS: Final = ("main", "sub")
+"""Which of its streams may stand for a camera in grids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,7 +385,8 @@ def _check_network(network: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class CameraEntry:
-    """One camera of config/cameras.toml. Credentials are references (`env:NAME`, `file:PATH`)."""
+    """One camera of config/cameras.toml. Credentials are references (`env:NAME`, `file:PATH`). An empty `grid_stream`
+    is the substream where there is one."""
 
     id: str
     address: str
@@ -394,6 +399,8 @@ class CameraEntry:
     enabled: bool = True
     transport: str = ""
     tls_fingerprint: str = ""
+    record_stream: str = "main"
+    grid_stream: str = ""
 
 
 def load_cameras(path: Path) -> tuple[CameraEntry, ...]:
@@ -425,9 +432,22 @@ def _camera_entry(table: Any, where: str) -> CameraEntry:
         )
     if entry.transport and entry.transport not in TRANSPORTS:
         raise SettingsError(f"{where}: transport must be auto, tcp or udp.")
+    _check_streams(entry, where)
     if entry.tls_fingerprint:
         entry = dataclasses.replace(entry, tls_fingerprint=parse_fingerprint(entry.tls_fingerprint))
     return entry
+
+
+def _check_streams(entry: CameraEntry, where: str) -> None:
+    if entry.record_stream not in RECORD_STREAMS:
+        raise SettingsError(f"{where}: record_stream must be main, sub or both.")
+    if entry.grid_stream and entry.grid_stream not in GRID_STREAMS:
+        raise SettingsError(f"{where}: grid_stream must be main or sub.")
+    plain = entry.address.startswith(("rtsp://", "rtsps://")) and not entry.sub_address
+    if plain and (entry.record_stream != "main" or entry.grid_stream == "sub"):
+        raise SettingsError(
+            f"{where}: its streams name the substream, and there is no sub_address.", code="no_substream"
+        )
 
 
 def parse_fingerprint(text: str) -> str:

@@ -1,6 +1,6 @@
 """The supervisor of cameras: what should be pulled, what is, and a plain reason where the two differ.
 
-A camera's main stream is pulled as long as the camera is enabled; its substream only while somebody
+A stream that is recorded is pulled as long as the camera is enabled, any other only while somebody
 watches, and `pull.linger_s` longer. Every stream has one `StreamSupervisor`, so there is one pull a
 stream whatever the number of viewers, and a camera that fails costs its own task only.
 What it supervises is handed in (`drivers.CameraDrivers`): this package imports neither ONVIF nor RTSP.
@@ -13,13 +13,14 @@ import dataclasses
 import functools
 import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any, Final
 
 from sqlalchemy import Connection
 
 from mediasrv.cameras.drivers import CameraDrivers, Login, Puller, Way
 from mediasrv.cameras.hosts import Hosts
+from mediasrv.cameras.streams import check_streams, not_recorded_cause, recorded_streams
 from mediasrv.cameras.supervisor import StreamSupervisor
 from mediasrv.cameras.views import CameraChanges, CameraView, NewCamera, Profile, StreamView
 from mediasrv.catalogue import Catalogue
@@ -41,8 +42,8 @@ ENSURE_S: Final = 12.0
 CHECK_S: Final = 10.0
 # A camera that answers so may have changed its addresses or profiles: read them again.
 _READ_AGAIN: Final = frozenset({"stream_not_found", "codec_unsupported", "rtsp_refused", "transport_refused"})
-
-
+# Only a change of these has a camera pulled anew.
+_CONNECTION: Final = frozenset({"credentials", "transport", "tls_fingerprint"})
 _THE_FILE: Final = Actor(username="(cameras file)")
 
 
@@ -61,6 +62,22 @@ class _Camera:
     @property
     def camera_id(self) -> str:
         return str(self.row["camera_id"])
+
+    @property
+    def has_sub(self) -> bool:
+        """As far as is known: an ONVIF camera that was not read yet may have one."""
+        if self.row["kind"] == "rtsp":
+            return bool(self.row["sub_address"])
+        return self.profile is None or self.profile.sub is not None
+
+    @property
+    def recorded(self) -> frozenset[StreamName]:
+        return recorded_streams(self.row)
+
+    @property
+    def streams(self) -> list[StreamName]:
+        """Those that are supervised. A recorded substream that is not there any more is missed, not forgotten."""
+        return [stream for stream in StreamName if stream is StreamName.MAIN or self.has_sub or stream in self.recorded]
 
     def ref(self, stream: StreamName) -> StreamRef:
         return StreamRef(self.camera_id, stream)
@@ -102,6 +119,8 @@ class Cameras:
                     camera = self._cameras[row["camera_id"]] = _Camera(row)
                     if row["enabled"]:
                         await self._start(camera, number * self._settings.stagger_s)
+                    else:
+                        await self._stop(camera, "camera_disabled")
             try:
                 await asyncio.Event().wait()
             finally:
@@ -143,7 +162,9 @@ class Cameras:
             profile = await self._drivers.read_device(wish.address, login)
             for code in self._drivers.refused_warnings.intersection(profile.warnings):
                 raise CameraError(reason(code).sentence, code=code)
+            check_streams(profile.sub is not None, wish.record_stream, wish.grid_stream)
             return profile
+        check_streams(bool(wish.sub_address), wish.record_stream, wish.grid_stream)
         way = Way(wish.transport, wish.tls_fingerprint)
         main = await self._check_url(wish.address, login, way)
         sub = await self._check_url(wish.sub_address, login, way) if wish.sub_address else None
@@ -171,7 +192,10 @@ class Cameras:
         return self._view(camera)
 
     async def change(self, camera_id: str, changes: CameraChanges, by: Actor) -> CameraView:
-        """Applies what differs; restarts the camera's streams where that matters."""
+        """Applies what differs. Raises CameraError (`no_substream`).
+
+        The camera is pulled anew only where that takes another connection; viewers stay attached in any case.
+        """
         async with self._changing:
             camera = self._find(camera_id)
             values = self._changed_values(camera, changes)
@@ -180,11 +204,8 @@ class Cameras:
             event = by.event("camera.changed", camera_id, changed=sorted(values.keys() - {"credentials_ref"}))
             await self._access_log.write(event, rows.update_camera, camera_id, values)
             camera.row |= values
-            if values.keys() - {"name"}:
-                camera.read_again = camera.read_again or "credentials" in values
-                await self._stop(camera, "not_recording" if camera.row["enabled"] else "camera_disabled")
-                if camera.row["enabled"]:
-                    await self._start(camera)
+            camera.read_again = camera.read_again or "credentials" in values
+            await self._follow_row(camera, values.keys())
         return self._view(camera)
 
     async def set_retention(
@@ -243,12 +264,15 @@ class Cameras:
             "profile": dataclasses.asdict(profile),
             "transport": wish.transport or None,
             "tls_fingerprint": wish.tls_fingerprint or None,
+            "record_stream": wish.record_stream,
+            "grid_stream": wish.grid_stream or "sub",
             "created_us": self._clock.wall_us(),
         }
 
     def _changed_values(self, camera: _Camera, changes: CameraChanges) -> dict[str, Any]:
+        check_streams(camera.has_sub, changes.record_stream, changes.grid_stream)
         values: dict[str, Any] = {}
-        for name in ("name", "enabled", "record"):
+        for name in ("name", "enabled", "record", "record_stream", "grid_stream"):
             value = getattr(changes, name)
             if value is not None and value != camera.row[name]:
                 values[name] = value
@@ -272,31 +296,65 @@ class Cameras:
             return Login(username, self._drivers.read_secret(reference) if reference else "")
         return Login()
 
+    async def _follow_row(self, camera: _Camera, changed: Set[str]) -> None:
+        """Makes what runs equal to the row, and leaves alone what the change does not touch."""
+        if not camera.row["enabled"]:
+            await self._stop(camera, "camera_disabled")
+        elif "enabled" in changed:
+            await self._start(camera)
+        else:
+            if changed & _CONNECTION:
+                await self._end_pulls(camera, "settings_changed")
+            if "credentials" in changed:
+                self._drivers.devices.stop(camera.camera_id)
+                self._look_after(camera)
+            self._run_streams(camera)
+
     async def _start(self, camera: _Camera, delay_s: float = 0.0) -> None:
-        group = self._group
-        if group is None:
+        if self._group is None:
             return  # `run` starts it with the others
         camera.epoch = camera.epoch or await self._drivers.claim(camera.camera_id)
-        has_sub = camera.row["sub_address"] or (camera.row["kind"] == "onvif" and _offers_sub(camera.profile))
-        for stream in (StreamName.MAIN, StreamName.SUB) if has_sub else (StreamName.MAIN,):
-            supervisor = StreamSupervisor(
-                self._hub.mountpoint(camera.ref(stream)),
-                lambda mountpoint: self._connect(camera, mountpoint),
-                on_demand=stream is StreamName.SUB,
-                host=self._hosts.of(camera.row["address"]),
-                failed=lambda ref, error: self._stream_failed(camera, ref, error),
-                clock=self._clock,
-                settings=self._settings,
-            )
-            camera.supervisors[stream] = supervisor
-            camera.tasks.append(group.create_task(supervisor.run(delay_s)))
-        if camera.row["record"]:
-            self._drivers.recording.start(camera.ref(StreamName.MAIN), camera.epoch)
+        self._run_streams(camera, delay_s)
+        self._look_after(camera)
+
+    def _look_after(self, camera: _Camera) -> None:
         if camera.row["kind"] == "onvif":
             self._drivers.devices.start(camera.camera_id, camera.row["address"], lambda: self._login(camera))
 
+    def _run_streams(self, camera: _Camera, delay_s: float = 0.0) -> None:
+        """Has each stream pulled and recorded as the row says. Twice does no harm."""
+        for stream in camera.streams:
+            if stream not in camera.supervisors and self._group is not None:
+                supervisor = camera.supervisors[stream] = self._new_supervisor(camera, stream)
+                camera.tasks.append(self._group.create_task(supervisor.run(delay_s)))
+        for stream in StreamName:
+            ref, recorded = camera.ref(stream), stream in camera.recorded
+            if stream in camera.supervisors:
+                camera.supervisors[stream].set_on_demand(not recorded)
+            if recorded:
+                self._drivers.recording.start(ref, camera.epoch)
+            else:
+                self._drivers.recording.stop(ref, not_recorded_cause(camera.row))
+
+    def _new_supervisor(self, camera: _Camera, stream: StreamName) -> StreamSupervisor:
+        return StreamSupervisor(
+            self._hub.mountpoint(camera.ref(stream)),
+            lambda mountpoint: self._connect(camera, mountpoint),
+            on_demand=stream not in camera.recorded,
+            host=self._hosts.of(camera.row["address"]),
+            failed=lambda ref, error: self._stream_failed(camera, ref, error),
+            clock=self._clock,
+            settings=self._settings,
+        )
+
     async def _stop(self, camera: _Camera, cause: str) -> None:
         self._drivers.devices.stop(camera.camera_id)
+        await self._end_pulls(camera, cause)
+        # After the sessions: what they sent last is footage too.
+        for stream in StreamName:
+            self._drivers.recording.stop(camera.ref(stream), cause)
+
+    async def _end_pulls(self, camera: _Camera, cause: str) -> None:
         for supervisor in camera.supervisors.values():
             supervisor.stop_reason = cause
         for task in camera.tasks:
@@ -304,22 +362,20 @@ class Cameras:
         await asyncio.gather(*camera.tasks, return_exceptions=True)
         camera.tasks.clear()
         camera.supervisors.clear()
-        # After the sessions: what they sent last is footage too.
-        self._drivers.recording.stop(camera.ref(StreamName.MAIN), cause)
 
     async def _connect(self, camera: _Camera, mountpoint: Mountpoint) -> Puller:
         login = self._login(camera)
         profile = await self._profile(camera, login)
         pick = profile.pick(mountpoint.ref.stream)
         if pick is None:
-            raise CameraError("The camera offers no substream.", code="no_profile")
+            raise CameraError(reason("no_substream").sentence, code="no_substream")
         new_session = functools.partial(self._new_session, camera, mountpoint.ref)
         return self._drivers.pull(pick.url, login, _way(camera), mountpoint, new_session)
 
     async def _profile(self, camera: _Camera, login: Login) -> Profile:
         async with camera.reading:  # main and sub share one reading
             if camera.row["kind"] == "rtsp":
-                camera.profile = _plain_profile(camera.row["address"], camera.row["sub_address"])
+                camera.profile = camera.profile or _plain_profile(camera.row["address"], camera.row["sub_address"])
             elif camera.profile is None or camera.read_again:
                 camera.profile = await self._drivers.read_device(camera.row["address"], login)
                 camera.read_again = False
@@ -333,7 +389,7 @@ class Cameras:
     def _stream_failed(self, camera: _Camera, ref: StreamRef, error: CameraError) -> None:
         log.warning("%s: %s: %s", ref, error.code, error.sentence)
         camera.read_again = camera.read_again or error.code in _READ_AGAIN
-        if camera.row["record"] and ref.stream is StreamName.MAIN:
+        if ref.stream in camera.recorded:
             self._drivers.recording.note_outage(ref, self._clock.wall_us(), error.code)
 
     async def _check_url(self, url: str, login: Login, way: Way) -> MediaProfile:
@@ -377,13 +433,15 @@ class Cameras:
             profile=camera.profile,
             transport=row["transport"],
             tls_fingerprint=row["tls_fingerprint"],
+            record_stream=row["record_stream"],
+            grid_stream=row["grid_stream"] if camera.has_sub else "main",
             device=self._drivers.devices.view(camera.camera_id),
         )
 
     def _stream_view(self, camera: _Camera, stream: StreamName) -> StreamView:
         recording = self._drivers.recording.view(camera.ref(stream))
         supervisor = camera.supervisors.get(stream)
-        if supervisor is None or (camera.profile is not None and camera.profile.pick(stream) is None):
+        if supervisor is None or stream not in camera.streams:
             return StreamView("off", None, 0, None, None, 0, recording)
         live = supervisor.state == "live"
         report = supervisor.puller.report if supervisor.puller else None
@@ -395,6 +453,7 @@ class Cameras:
             audio=report.audio_format if report else None,
             subscribers=supervisor.mountpoint.subscribers,
             recording=recording,
+            transport=report.transport if report and report.video_format else "",
         )
 
 
@@ -416,10 +475,6 @@ def _way(camera: _Camera) -> Way:
     learnt = (supervisor.transport for supervisor in camera.supervisors.values())
     preferred = next((transport for transport in learnt if transport), "")
     return Way(camera.row["transport"] or "", camera.row["tls_fingerprint"] or "", preferred)
-
-
-def _offers_sub(profile: Profile | None) -> bool:
-    return profile is None or profile.sub is not None
 
 
 def _plain_profile(main_url: str, sub_url: str | None) -> Profile:

@@ -27,7 +27,7 @@ PASSWORD_TRIES: Final = 3
 
 
 class StreamSupervisor:
-    """Keeps one stream pulled while it is wanted. `run` never ends by itself."""
+    """Keeps one stream pulled while it is wanted: always, or on demand. `run` never ends by itself."""
 
     def __init__(
         self,
@@ -60,19 +60,30 @@ class StreamSupervisor:
         self._wanted_until = 0.0
         self._changed = asyncio.Event()
         self._phase = "idle" if on_demand else "connecting"
-        mountpoint.on_demand_change(self._changed.set)
 
     @property
     def state(self) -> str:
         return "live" if self.mountpoint.live else self._phase
 
     def want(self) -> None:
-        """Asks for an on-demand stream; it then stays at least `linger_s`."""
+        """Asks for the stream; on demand it then stays at least `linger_s`."""
         self._wanted_until = self._clock.monotonic() + self._settings.linger_s
         self._changed.set()
 
+    def set_on_demand(self, on_demand: bool) -> None:
+        """A pull that goes on goes on: one that nobody needs any more lingers like one whose last viewer left."""
+        self._on_demand = on_demand
+        self._changed.set()
+
     async def run(self, delay_s: float = 0.0) -> None:
-        await asyncio.sleep(delay_s)
+        demand = self.mountpoint.on_demand_change(self._changed.set)
+        try:
+            await asyncio.sleep(delay_s)
+            await self._strive()
+        finally:
+            demand.close()
+
+    async def _strive(self) -> None:
         while True:
             await self._wait_until_wanted()
             await self._host.turn()

@@ -41,7 +41,8 @@ class Profile:
 @dataclass(frozen=True, slots=True)
 class NewCamera:
     """A wish for a camera. `address` is an ONVIF host or http:// URL, or an rtsp:// URL. `transport` is `auto`, `tcp`,
-    `udp` or empty for that of the settings; `tls_fingerprint` pins the certificate of rtsps:// (64 hex digits)."""
+    `udp` or empty for that of the settings; `tls_fingerprint` pins the certificate of rtsps:// (64 hex digits).
+    `record_stream` is `main`, `sub` or `both`; `grid_stream` is `main` or `sub`, empty for sub where there is one."""
 
     address: str
     name: str = ""
@@ -53,6 +54,8 @@ class NewCamera:
     record: bool = True
     transport: str = ""
     tls_fingerprint: str = ""
+    record_stream: str = "main"
+    grid_stream: str = ""
 
     @property
     def kind(self) -> str:
@@ -70,6 +73,8 @@ class CameraChanges:
     password: str | None = dataclasses.field(default=None, repr=False)
     transport: str | None = None
     tls_fingerprint: str | None = None
+    record_stream: str | None = None
+    grid_stream: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +89,8 @@ class RecordingView:
 
 @dataclass(frozen=True, slots=True)
 class StreamView:
-    """`state` is live, connecting, retrying, idle or off."""
+    """`state` is live, connecting, retrying, idle or off; `transport` how media comes: `tcp`, `udp`, `tls`, or empty
+    while none does."""
 
     state: str
     reason: Reason | None
@@ -93,6 +99,7 @@ class StreamView:
     audio: AudioFormat | None
     subscribers: int
     recording: RecordingView
+    transport: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +131,7 @@ class DeviceView:
 
 @dataclass(frozen=True, slots=True)
 class CameraView:
-    """A camera as docs/api.md shows it, without what depends on who asks."""
+    """A camera as docs/api.md shows it, without what depends on who asks. `grid_stream` is a stream that it has."""
 
     camera_id: str
     name: str
@@ -140,4 +147,6 @@ class CameraView:
     profile: Profile | None
     transport: str | None = None
     tls_fingerprint: str | None = None
+    record_stream: str = "main"
+    grid_stream: str = "main"
     device: DeviceView | None = None

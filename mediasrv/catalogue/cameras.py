@@ -128,6 +128,8 @@ def _file_values(connection: Connection, entry: CameraEntry, default_place: str)
         "record": entry.record,
         "transport": entry.transport or None,
         "tls_fingerprint": entry.tls_fingerprint or None,
+        "record_stream": entry.record_stream,
+        "grid_stream": entry.grid_stream or "sub",
     }
 
 

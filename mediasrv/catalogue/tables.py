@@ -120,6 +120,8 @@ camera = Table(
     Column("removed_at", UtcTime),
     Column("transport", String(8), comment="tcp, udp, auto; null: the settings'"),
     Column("tls_fingerprint", String(64), comment="SHA-256 of the pinned certificate"),
+    Column("record_stream", String(8), nullable=False, server_default="main", comment="main, sub, both"),
+    Column("grid_stream", String(8), nullable=False, server_default="sub", comment="main; sub, where there is one"),
 )
 
 session = Table(

@@ -13,7 +13,7 @@ from typing import Final
 CLOCK_WENT_BACK_US: Final = 1_000_000
 """Footage that begins so long before the last one ended was recorded by a clock that was set back since."""
 
-STAYING_CAUSES: Final = frozenset({"not_recording", "camera_removed", "camera_disabled"})
+STAYING_CAUSES: Final = frozenset({"not_recording", "other_stream_recorded", "camera_removed", "camera_disabled"})
 """Causes that do not become `server_down` while the server is: nobody wanted footage then."""
 
 

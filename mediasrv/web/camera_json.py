@@ -41,6 +41,8 @@ def camera_json(
         "record": view.record,
         "transport": view.transport,
         "tls_fingerprint": view.tls_fingerprint,
+        "record_stream": view.record_stream,
+        "grid_stream": view.grid_stream,
         "permissions": [permission for permission in _SHOWN if permission in permissions],
         "streams": {
             stream: _stream_json(shown, viewers.get(StreamRef(view.camera_id, stream), 0))
@@ -100,6 +102,7 @@ def _stream_json(view: StreamView, viewers: int) -> dict[str, Any]:
         "since": format_time(view.since_us) if view.since_us else None,
         "video": video and {"codec": video.codec, "width": video.width, "height": video.height},
         "audio": audio and {"codec": audio.codec},
+        "transport": view.transport or None,
         "viewers": viewers,
         "recording": _recording_json(view.recording),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -58,6 +58,12 @@ class Fields:
         if not isinstance(value, str) or len(value) > most:
             raise InvalidRequest(f"{name} must be a text of at most {most} characters.")
         return check_text(value, name)
+
+    def optional_choice(self, name: str, known: Sequence[str]) -> str | None:
+        value = self.optional_text(name)
+        if value is not None and value not in known:
+            raise InvalidRequest(f"{name} must be {', '.join(known[:-1])} or {known[-1]}.")
+        return value
 
     def optional_flag(self, name: str) -> bool | None:
         value = self._document.get(name)

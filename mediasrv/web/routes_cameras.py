@@ -15,7 +15,7 @@ from mediasrv.media.access_unit import StreamRef, is_camera_id
 from mediasrv.onvif import parse_targets
 from mediasrv.reasons import reason
 from mediasrv.security.policy import Permission, permissions_at
-from mediasrv.settings import TRANSPORTS, parse_fingerprint
+from mediasrv.settings import GRID_STREAMS, RECORD_STREAMS, TRANSPORTS, parse_fingerprint
 from mediasrv.web.camera_json import camera_json, profile_json, retention_json
 from mediasrv.web.camera_places import CameraPlaces
 from mediasrv.web.fields import Fields, format_time, query_span, query_stream, read_fields
@@ -23,9 +23,9 @@ from mediasrv.web.routing import ANY_ACCOUNT, Access, Route, Scope
 from mediasrv.web.services import Services, TimelineView
 from mediasrv.web.viewers import Viewers
 
-_WAY: Final = frozenset({"transport", "tls_fingerprint"})
-_NEW: Final = _WAY | {"id", "name", "address", "sub_address", "username", "password", "place", "record"}
-_CHANGES: Final = _WAY | {"name", "enabled", "record", "username", "password"}
+_ADVANCED: Final = frozenset({"transport", "tls_fingerprint", "record_stream", "grid_stream"})
+_NEW: Final = _ADVANCED | {"id", "name", "address", "sub_address", "username", "password", "place", "record"}
+_CHANGES: Final = _ADVANCED | {"name", "enabled", "record", "username", "password"}
 _RETENTION: Final = frozenset({"max_age_days", "max_size_bytes"})
 _MOST_DAYS: Final = 36_500
 _MOST_BYTES: Final = 10**18
@@ -140,6 +140,8 @@ class _Handlers:
             record=True if record is None else record,
             transport=_read_transport(fields) or "",
             tls_fingerprint=_read_fingerprint(fields) or "",
+            record_stream=fields.optional_choice("record_stream", RECORD_STREAMS) or "main",
+            grid_stream=fields.optional_choice("grid_stream", GRID_STREAMS) or "",
         )
 
     def _answer(self, view: CameraView, access: Access, status: int = 200) -> web.Response:
@@ -191,6 +193,8 @@ def _read_changes(fields: Fields) -> CameraChanges:
         password=fields.optional_text("password", 200),
         transport=_read_transport(fields),
         tls_fingerprint=_read_fingerprint(fields),
+        record_stream=fields.optional_choice("record_stream", RECORD_STREAMS),
+        grid_stream=fields.optional_choice("grid_stream", GRID_STREAMS),
     )
 
 

@@ -75,7 +75,9 @@ def test_a_camera_is_added_by_onvif_address_explained_and_removed(server: Stack)
         assert profile["explanation"]
         assert profile["explanation_vi"]
         assert address.password not in json.dumps(camera)
-        wait_for(lambda: server.client.cameras()["twin"]["streams"]["main"]["state"] == "live", 15)
+        assert camera["streams"]["main"]["state"] == "idle", "nobody watches, and nothing is recorded"
+        server.client.fetch("/hls/twin/index.m3u8")
+        assert server.client.cameras()["twin"]["streams"]["main"]["state"] == "live"
     finally:
         server.client.call("DELETE", "/api/v1/cameras/twin")
     assert "twin" not in server.client.cameras()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mediasrv.catalogue import tables
 from mediasrv.clock import SECOND_US, to_us
-from mediasrv.media.access_unit import TrackKind
+from mediasrv.media.access_unit import StreamName, StreamRef, TrackKind
 from mediasrv.recorder import RecordingMode
 from mediasrv.settings import StorageSettings
 from tests.integration.recording import REF, Recording, new_session, now_us, tables_of
@@ -146,3 +146,29 @@ async def test_a_restart_recovers_what_was_durable_and_says_that_the_server_was_
         sessions = await tables_of(running.catalogue, tables.session)
         assert [row["end_reason"] for row in sessions] == ["server_down", "camera_lost"]
         assert to_us(sessions[0]["ended_at"]) == durable_us  # type: ignore[arg-type]
+
+
+async def test_a_stream_that_a_new_policy_records_no_longer_is_explained_across_restarts(
+    tmp_path: Path, storage: StorageSettings
+) -> None:
+    """Recorded, cut off, and not recorded any more after the restart: the server is down until then, not for ever."""
+    home, session = Recording(tmp_path, storage), new_session("a" * 16, now_us() - 60 * SECOND_US)
+    async with home.opened(flush=False) as running:
+        running.recorder.start(REF, 1)
+        await running.feed(session, video_units(session, 6.0), end=None)
+        await running.spool.flush()
+        await running.recorder._facts.drained()
+    async with home.opened() as running:
+        running.recorder.stop(REF, "other_stream_recorded")
+        running.recorder.stop(REF, "other_stream_recorded")
+        down, other = (await running.gaps())[-2:]
+        assert (down[2], other[2], other[1]) == ("server_down", "other_stream_recorded", None)
+        assert down[1] == other[0]
+        assert running.recorder.state(REF).state is RecordingMode.OFF
+        running.recorder.stop(StreamRef("gate-1", StreamName.SUB), "other_stream_recorded")
+        gaps = await running.gaps()
+    async with home.opened() as running:
+        running.recorder.stop(REF, "other_stream_recorded")
+        assert await running.gaps() == gaps, "nobody wanted footage while the server was down"
+        running.recorder.stop(REF, "not_recording")
+        assert [gap[2] for gap in (await running.gaps())[-2:]] == ["other_stream_recorded", "not_recording"]

@@ -36,10 +36,12 @@ class TimeLine:
             assert abs(later_start - earlier_end) <= tolerance, (earlier_end, later_start)
 
 
-def time_line(client: ApiClient, camera_id: str, start: datetime | None = None) -> TimeLine:
+def time_line(client: ApiClient, camera_id: str, start: datetime | None = None, stream: str = "main") -> TimeLine:
     """From `start` (ten minutes ago) to now. Each gap has a sentence in both languages."""
     now = datetime.now(UTC)
-    query = urlencode({"start": (start or now - timedelta(minutes=10)).isoformat(), "end": now.isoformat()})
+    query = urlencode(
+        {"start": (start or now - timedelta(minutes=10)).isoformat(), "end": now.isoformat(), "stream": stream}
+    )
     found = client.get(f"/api/v1/cameras/{camera_id}/timeline?{query}")
     assert all(gap["sentence"] and gap["sentence_vi"] for gap in found["gaps"])
     coverage = [(_when(one["start"]), _when(one["end"])) for one in found["coverage"]]

@@ -124,6 +124,10 @@ def test_a_camera_needs_only_an_id_and_an_address(tmp_path: Path) -> None:
         ('camera = "a"\n', "tables only"),
         ("[server]\n", "tables only"),
         ("[[camera]\n", "not valid TOML"),
+        ('[[camera]]\nid = "a"\naddress = "b"\nrecord_stream = "third"\n', "main, sub or both"),
+        ('[[camera]]\nid = "a"\naddress = "b"\ngrid_stream = "both"\n', "main or sub"),
+        ('[[camera]]\nid = "a"\naddress = "rtsp://b/1"\nrecord_stream = "both"\n', "no sub_address"),
+        ('[[camera]]\nid = "a"\naddress = "rtsps://b/1"\ngrid_stream = "sub"\n', "no sub_address"),
     ],
 )
 def test_a_cameras_file_that_cannot_be_used_is_refused_by_name(tmp_path: Path, content: str, named: str) -> None:

@@ -57,6 +57,7 @@ def stream(camera: str, width: int, height: int) -> dict[str, Any]:
         "since": "2026-01-01T00:00:00Z",
         "video": {"codec": "H264", "width": width, "height": height},
         "audio": {"codec": "PCMA"},
+        "transport": "tcp",
         "viewers": 2,
         "recording": recording,
     }
@@ -82,6 +83,7 @@ def camera(camera_id: str) -> dict[str, Any]:
     return {
         "id": camera_id, "name": NAMES[camera_id], "kind": "onvif", "address": "192.0.2.10", "place": "site-1",
         "origin": "file" if camera_id == "lobby" else "api", "enabled": camera_id != "store", "record": True, "permissions": ALL,
+        "transport": None, "tls_fingerprint": None, "record_stream": "main", "grid_stream": "sub",
         "streams": {"main": stream(camera_id, 1280, 720), "sub": stream(camera_id, 640, 360)},
         "profile": PROFILE,
         "retention": {"max_age_days": None, "max_size_bytes": None, "effective": {"max_age_days": 30, "max_size_bytes": 0}},

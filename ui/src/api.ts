@@ -15,6 +15,7 @@ import type {
   Retention,
   RetentionPolicy,
   Session,
+  StreamName,
   Timeline,
 } from './types'
 
@@ -137,8 +138,8 @@ export const api = {
   retention: (id: string) => request<Retention>('GET', `${camera(id)}/retention`),
   setRetention: (id: string, policy: RetentionPolicy) =>
     request<Retention>('PUT', `${camera(id)}/retention`, { body: policy }),
-  timeline: (id: string, startMs: number, endMs: number, signal?: AbortSignal) =>
-    request<Timeline>('GET', `${camera(id)}/timeline?${spanQuery(startMs, endMs)}&stream=main`, { signal }),
+  timeline: (id: string, stream: StreamName, startMs: number, endMs: number, signal?: AbortSignal) =>
+    request<Timeline>('GET', `${camera(id)}/timeline?${spanQuery(startMs, endMs)}&stream=${stream}`, { signal }),
   /** The events of a span that were kept after the one with the id `after`, in that order. */
   events: (id: string, startMs: number, endMs: number, after: number, signal?: AbortSignal) =>
     request<EventsPage>(
@@ -174,5 +175,5 @@ export function spanQuery(startMs: number, endMs: number): string {
 
 export const whepUrl = (id: string, stream: string) => `/whep/${encodeURIComponent(id)}?stream=${stream}`
 export const liveHlsUrl = (id: string) => `/hls/${encodeURIComponent(id)}/index.m3u8`
-export const playbackUrl = (id: string, startMs: number, endMs: number) =>
-  `/playback/${encodeURIComponent(id)}/index.m3u8?${spanQuery(startMs, endMs)}&stream=main`
+export const playbackUrl = (id: string, stream: StreamName, startMs: number, endMs: number) =>
+  `/playback/${encodeURIComponent(id)}/index.m3u8?${spanQuery(startMs, endMs)}&stream=${stream}`

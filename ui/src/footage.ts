@@ -3,7 +3,7 @@ import { useEffect, useState } from 'preact/hooks'
 import { api } from './api'
 import { sleep } from './backoff'
 import { type SpanMs, type View, nextCovered } from './timeline'
-import type { Gap, Span, Timeline } from './types'
+import type { Gap, Span, StreamName, Timeline } from './types'
 
 export interface GapMs extends SpanMs {
   cause: string
@@ -41,14 +41,19 @@ export function toFootage(timeline: Timeline): Footage {
 }
 
 /** The first time at or after `atMs` with footage: from `known` where it says, else from the server. */
-export async function locate(camera: string, atMs: number, known: Footage | null): Promise<number | null> {
+export async function locate(
+  camera: string,
+  stream: StreamName,
+  atMs: number,
+  known: Footage | null,
+): Promise<number | null> {
   if (known && atMs >= known.startMs && atMs < known.endMs) {
     const found = nextCovered(known.coverage, atMs)
     if (found !== null) return found
   }
   const endMs = Math.min(Date.now(), atMs + AHEAD_MS)
   if (endMs <= atMs) return null
-  return nextCovered(toFootage(await api.timeline(camera, atMs, endMs)).coverage, atMs)
+  return nextCovered(toFootage(await api.timeline(camera, stream, atMs, endMs)).coverage, atMs)
 }
 
 export interface DayFootage {
@@ -56,32 +61,34 @@ export interface DayFootage {
   error: unknown
 }
 
-/** Footage of one day, asked again while the day goes on. `enabled` false asks nothing. */
-export function useDayFootage(camera: string, day: View, enabled: boolean): DayFootage {
-  const [state, setState] = useState<DayFootage & { dayMs: number }>({ footage: null, error: null, dayMs: 0 })
+/** Footage of one stream and day, asked again while the day goes on. `enabled` false asks nothing. */
+export function useDayFootage(camera: string, stream: StreamName, day: View, enabled: boolean): DayFootage {
+  const [state, setState] = useState<DayFootage & { of: string }>({ footage: null, error: null, of: '' })
+  const asked = `${stream} ${day.startMs}`
   useEffect(() => {
     if (!enabled) return undefined
     const stop = new AbortController()
     const set = (footage: Footage | null, error: unknown) =>
       setState((before) => ({
-        footage: footage ?? (before.dayMs === day.startMs ? before.footage : null),
+        footage: footage ?? (before.of === asked ? before.footage : null),
         error,
-        dayMs: day.startMs,
+        of: asked,
       }))
-    void keepAsking(camera, day, set, stop.signal)
+    void keepAsking(camera, stream, day, set, stop.signal)
     return () => stop.abort()
-  }, [camera, day.startMs, enabled])
-  return state.dayMs === day.startMs ? state : { footage: null, error: null }
+  }, [camera, asked, enabled])
+  return state.of === asked ? state : { footage: null, error: null }
 }
 
 async function keepAsking(
   camera: string,
+  stream: StreamName,
   day: View,
   set: (footage: Footage | null, error: unknown) => void,
   signal: AbortSignal,
 ): Promise<void> {
   while (!signal.aborted) {
-    const failed = await askOnce(camera, day, set, signal)
+    const failed = await askOnce(camera, stream, day, set, signal)
     if (!failed && Date.now() > day.endMs + REFRESH_MS) return
     await sleep(failed ? RETRY_MS : REFRESH_MS, signal).catch(() => undefined)
   }
@@ -89,13 +96,14 @@ async function keepAsking(
 
 async function askOnce(
   camera: string,
+  stream: StreamName,
   day: View,
   set: (footage: Footage | null, error: unknown) => void,
   signal: AbortSignal,
 ): Promise<boolean> {
   try {
     const endMs = Math.max(day.startMs + 1000, Math.min(day.endMs, Date.now()))
-    const timeline = await api.timeline(camera, day.startMs, endMs, signal)
+    const timeline = await api.timeline(camera, stream, day.startMs, endMs, signal)
     if (!signal.aborted) set(toFootage(timeline), null)
     return false
   } catch (error) {

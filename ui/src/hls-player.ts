@@ -7,6 +7,7 @@ import { connections } from './connections'
 import { onFirstPicture } from './first-picture'
 import type { PlayerState } from './live-player'
 import { type TimedFragment, mediaAt, wallAt } from './media-clock'
+import type { StreamName } from './types'
 
 /** hls.js's names for a codec that this browser has no decoder for, such as H.265. */
 const UNDECODABLE: ReadonlySet<string> = new Set([
@@ -122,6 +123,7 @@ export class RecordedSpan {
   constructor(
     private readonly video: HTMLVideoElement,
     private readonly camera: string,
+    private readonly stream: StreamName,
     readonly startMs: number,
     readonly endMs: number,
     private readonly events: RecordedEvents,
@@ -144,7 +146,7 @@ export class RecordedSpan {
       if (position !== null) whenSeekable(this.video, () => this.#closed || (this.video.currentTime = position))
       void this.video.play().catch(() => undefined)
     })
-    hls.loadSource(playbackUrl(this.camera, this.startMs, this.endMs))
+    hls.loadSource(playbackUrl(this.camera, this.stream, this.startMs, this.endMs))
     hls.attachMedia(this.video)
   }
 

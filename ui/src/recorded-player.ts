@@ -1,5 +1,6 @@
 /** Plays recorded footage from any time on: finds it, loads span after span, tells the wall time of the picture. */
 import { RecordedSpan } from './hls-player'
+import type { StreamName } from './types'
 
 /** Well below what the server allows in one playlist; long enough that spans change rarely. */
 const SPAN_MS = 30 * 60 * 1000
@@ -16,6 +17,7 @@ export type RecordedState =
 
 export interface RecordedOptions {
   camera: string
+  stream: StreamName
   /** The first time at or after this with footage, or null. */
   locate: (atMs: number) => Promise<number | null>
   onState: (state: RecordedState) => void
@@ -81,7 +83,8 @@ export class RecordedPlayer {
     const nowMs = Date.now()
     const endMs = Math.min(startMs + SPAN_MS, nowMs)
     this.#capped = endMs === nowMs
-    this.#span = new RecordedSpan(this.video, this.options.camera, startMs, endMs, {
+    const { camera, stream } = this.options
+    this.#span = new RecordedSpan(this.video, camera, stream, startMs, endMs, {
       onPlaying: () => attempt === this.#attempt && this.options.onState({ kind: 'playing' }),
       onError: (error) => attempt === this.#attempt && this.options.onState({ kind: 'failed', error }),
     })

@@ -49,6 +49,8 @@ const KINDS: Readonly<Record<string, CauseKind>> = {
   catalogue_behind: 'server',
   replaced: 'server',
   not_recording: 'decision',
+  other_stream_recorded: 'decision',
+  settings_changed: 'decision',
   retention: 'decision',
   camera_removed: 'decision',
   camera_disabled: 'decision',

@@ -1,6 +1,9 @@
 /** What the HTTP API speaks (docs/api.md). Times are ISO 8601 UTC strings. */
 
 export type StreamName = 'main' | 'sub'
+export type RecordStream = StreamName | 'both'
+/** How media may come from a camera; empty for the system's default. */
+export type CameraTransport = '' | 'auto' | 'tcp' | 'udp'
 export type StreamState = 'live' | 'connecting' | 'retrying' | 'idle' | 'off'
 export type RecordingState = 'recording' | 'waiting' | 'failed' | 'off'
 export type Permission =
@@ -33,6 +36,8 @@ export interface Stream {
   since: string | null
   video: { codec: string; width: number; height: number } | null
   audio: { codec: string } | null
+  /** How its media comes from the camera now: tcp, udp or tls. */
+  transport: string | null
   viewers: number
   recording: RecordingStatus | null
 }
@@ -99,6 +104,10 @@ export interface Camera {
   origin: string
   enabled: boolean
   record: boolean
+  transport: CameraTransport | null
+  tls_fingerprint: string | null
+  record_stream: RecordStream
+  grid_stream: StreamName
   permissions: Permission[]
   streams: { main: Stream; sub?: Stream | null }
   profile: Profile | null
@@ -115,11 +124,18 @@ export interface NewCamera {
   password?: string
   place?: string
   record?: boolean
+  transport?: CameraTransport
+  tls_fingerprint?: string
+  record_stream?: RecordStream
+  grid_stream?: StreamName
 }
 
-export type CameraChanges = Partial<Pick<Camera, 'name' | 'enabled' | 'record'>> & {
+export type CameraChanges = Partial<Pick<Camera, 'name' | 'enabled' | 'record' | 'record_stream' | 'grid_stream'>> & {
   username?: string
   password?: string
+  /** Empty texts take a setting away. */
+  transport?: CameraTransport
+  tls_fingerprint?: string
 }
 
 export interface Device {

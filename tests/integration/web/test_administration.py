@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from tests.integration.web.site import Site
-from tests.unit.web.fakes import PASSWORD
+from tests.unit.web.fakes import NORTH, PASSWORD
 
 
 async def test_the_first_administrator_comes_in_by_the_link(site: Site) -> None:
@@ -73,6 +73,22 @@ async def test_cameras_of_the_file_are_changed_there(site: Site) -> None:
         options = {"json": {"name": "x"}} if method == "PATCH" else {}
         answer = await site.problem(method, "/api/v1/cameras/filed", token, **options)
         assert answer == (409, "camera_from_file")
+
+
+async def test_streams_are_chosen_by_name_and_any_other_is_refused(site: Site) -> None:
+    token = await site.world.account("lan", "operator")
+    body = {"address": "192.0.2.1"}
+    probe, one = "/api/v1/cameras/probe", f"/api/v1/cameras/{NORTH}"
+    assert (await site.call("POST", probe, token, json=body))[0] == 200
+    chosen = {"record_stream": "both", "grid_stream": "main"}
+    assert (await site.call("POST", probe, token, json=body | chosen))[0] == 200
+    wishes = [(wish.record_stream, wish.grid_stream) for wish in site.world.cameras.wishes]
+    assert wishes == [("main", ""), ("both", "main")]
+    status, camera = await site.call("PATCH", one, token, json=chosen)
+    assert (status, camera["record_stream"], camera["grid_stream"]) == (200, "both", "main")
+    for wrong in ({"record_stream": "third"}, {"record_stream": ""}, {"grid_stream": "both"}, {"grid_stream": 1}):
+        assert await site.problem("PATCH", one, token, json=wrong) == (400, "request_invalid")
+        assert await site.problem("POST", probe, token, json=body | wrong) == (400, "request_invalid")
 
 
 async def test_an_operator_of_a_site_adds_cameras_there_only(site: Site) -> None:

@@ -38,6 +38,8 @@ def row(camera_id: str = "gate-1", **values: Any) -> dict[str, Any]:
         "origin": "api",
         "enabled": True,
         "record": True,
+        "record_stream": "main",
+        "grid_stream": "sub",
         "created_us": NOW,
     }
     return made | values

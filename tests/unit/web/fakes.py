@@ -76,6 +76,8 @@ def row(camera_id: str, place_id: str, origin: str = "api") -> dict[str, Any]:
         "origin": origin,
         "enabled": True,
         "record": True,
+        "record_stream": "main",
+        "grid_stream": "sub",
         "max_age_days": None,
         "max_size_bytes": None,
         "profile": None,
@@ -96,7 +98,7 @@ PROFILE = Profile(
 
 
 def view(camera_id: str, place_id: str, origin: str = "api") -> CameraView:
-    stream = StreamView("live", None, START_US, None, None, 0, RecordingView("recording", None, START_US, None))
+    stream = StreamView("live", None, START_US, None, None, 0, RecordingView("recording", None, START_US, None), "udp")
     off = StreamView("off", reason("camera_lost"), 0, None, None, 0, RecordingView("off", None, None, None))
     streams = {StreamName.MAIN: stream, StreamName.SUB: off}
     return CameraView(
@@ -153,7 +155,8 @@ class FakeCameras:
 
     async def change(self, camera_id: str, changes: CameraChanges, by: Actor) -> CameraView:
         given = {name: value for name, value in dataclasses.asdict(changes).items() if value is not None}
-        shown = {name: value for name, value in given.items() if name in ("name", "enabled", "record")}
+        known = ("name", "enabled", "record", "record_stream", "grid_stream")
+        shown = {name: value for name, value in given.items() if name in known}
         self.views[camera_id] = dataclasses.replace(self.get(camera_id), **shown)
         await self.access_log.append(by.event("camera.changed", camera_id))
         return self.views[camera_id]

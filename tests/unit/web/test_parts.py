@@ -214,10 +214,21 @@ def test_camera_json_is_the_documented_shape() -> None:
     )
     assert set(shown) == {
         *("id", "name", "kind", "address", "place", "origin", "enabled", "record", "transport"),
-        *("tls_fingerprint", "permissions", "streams", "profile", "device", "retention"),
+        *(
+            "tls_fingerprint",
+            "record_stream",
+            "grid_stream",
+            "permissions",
+            "streams",
+            "profile",
+            "device",
+            "retention",
+        ),
     }
     assert shown["permissions"] == ["live.view"]
+    assert (shown["record_stream"], shown["grid_stream"]) == ("main", "main")
     assert shown["streams"]["main"]["viewers"] == 3
+    assert (shown["streams"]["main"]["transport"], shown["streams"]["sub"]["transport"]) == ("udp", None)
     assert shown["streams"]["sub"]["reason"]["sentence_vi"] == "Mất kết nối với camera."
     assert shown["retention"]["effective"] == {"max_age_days": 30.0, "max_size_bytes": 0}
     json.dumps(shown)

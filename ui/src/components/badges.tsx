@@ -1,6 +1,7 @@
 /** State of a stream and of its recording, in colour, shape and words. */
 import { useTexts } from '../i18n'
 import type { MessageKey } from '../i18n-table'
+import { leadingStream } from '../streams'
 import type { Camera, Reason, RecordingStatus, Stream, StreamState } from '../types'
 
 export function StateBadge({ state }: { state: StreamState }) {
@@ -59,7 +60,7 @@ export function recordingReason({ reason, recording }: Stream): Reason | null {
   return recording?.reason && recording.reason.code !== reason?.code ? recording.reason : null
 }
 
-/** The state a person cares about: that of the main stream, or off. */
+/** The state a person cares about: that of the stream that is recorded, or off. */
 export function cameraState(camera: Camera): StreamState {
-  return camera.enabled ? camera.streams.main.state : 'off'
+  return camera.enabled ? leadingStream(camera).state : 'off'
 }

@@ -5,7 +5,8 @@ import { connections } from '../connections'
 import { codecTitle, formatBitrate, formatDuration, formatMoment, formatNumber } from '../format'
 import { type HlsFacts, readHlsFacts } from '../hls-player'
 import { useTexts } from '../i18n'
-import type { Camera, RecordingStatus, Stream } from '../types'
+import { hasSub, leadingStream } from '../streams'
+import type { Camera, RecordingStatus, Stream, StreamName } from '../types'
 import { type LiveFacts, StatsReader } from '../video-stats'
 import { RecordingBadge, recordingReason, StateBadge, StreamReason } from './badges'
 import { Explanation, Services, Warnings } from './profile'
@@ -47,17 +48,20 @@ export function useFigures(camera: string, transport: Transport, video: HTMLVide
 interface FactsProps {
   camera: Camera
   transport: Transport
+  /** Whose footage is played. */
+  footageOf: StreamName
   figures: Figures
 }
 
-export function Facts({ camera, transport, figures }: FactsProps) {
+export function Facts({ camera, transport, footageOf, figures }: FactsProps) {
   const { t } = useTexts()
-  const stream = camera.streams.main
+  const stream = (transport === 'recorded' ? camera.streams[footageOf] : null) ?? camera.streams.main
+  const recorded = leadingStream(camera)
   return (
     <aside class="panel facts" aria-label={t('facts.title')} data-testid="facts">
       <div class="facts-state">
         <StateBadge state={camera.enabled ? stream.state : 'off'} />
-        <RecordingBadge recording={stream.recording} />
+        <RecordingBadge recording={recorded.recording} />
       </div>
       <StreamReason stream={stream} />
       <Warnings camera={camera} />
@@ -66,9 +70,10 @@ export function Facts({ camera, transport, figures }: FactsProps) {
         {transport === 'webrtc' && <ConnectionFacts figures={figures} />}
         {transport === 'hls' && <BehindLive figures={figures} />}
       </FactGroup>
-      {stream.recording && stream.recording.state !== 'off' && (
+      {recorded.recording && recorded.recording.state !== 'off' && (
         <FactGroup title={t('facts.recording')}>
-          <RecordingFacts stream={stream} recording={stream.recording} />
+          {hasSub(camera) && <Fact name={t('advanced.recordStream')}>{t(`streams.${camera.record_stream}`)}</Fact>}
+          <RecordingFacts stream={recorded} recording={recorded.recording} />
         </FactGroup>
       )}
       <FactGroup title={t('facts.camera')}>
@@ -116,6 +121,9 @@ function PictureFacts({ stream, figures }: { stream: Stream; figures: Figures })
       </Fact>
       <Fact name={t('facts.codec')}>{codecTitle(stream.video?.codec ?? live?.codec ?? DASH)}</Fact>
       <Fact name={t('facts.audio')}>{stream.audio ? codecTitle(stream.audio.codec) : t('app.none')}</Fact>
+      <Fact name={t('facts.transport')} testId="camera-transport">
+        {stream.transport?.toUpperCase() ?? DASH}
+      </Fact>
       <Fact name={t('facts.viewers')}>{stream.viewers}</Fact>
       <Fact name={t('facts.firstPicture')} testId="first-picture">
         {firstPictureMs === null ? DASH : `${formatNumber(firstPictureMs, locale)} ms`}

@@ -96,6 +96,44 @@ export function PasswordField(props: Omit<FieldProps, 'type'>) {
   )
 }
 
+interface SelectProps<T extends string> {
+  label: string
+  name: string
+  value: T
+  options: readonly (readonly [value: T, label: string])[]
+  onChange: (value: T) => void
+  hint?: string
+  disabled?: boolean
+}
+
+export function Select<T extends string>(props: SelectProps<T>) {
+  const id = useId()
+  return (
+    <div class="field">
+      <label for={id}>{props.label}</label>
+      <select
+        id={id}
+        name={props.name}
+        value={props.value}
+        disabled={props.disabled}
+        aria-describedby={props.hint ? `${id}-hint` : undefined}
+        onChange={(event) => props.onChange(event.currentTarget.value as T)}
+      >
+        {props.options.map(([value, label]) => (
+          <option key={value} value={value}>
+            {label}
+          </option>
+        ))}
+      </select>
+      {props.hint && (
+        <p class="field-hint" id={`${id}-hint`}>
+          {props.hint}
+        </p>
+      )}
+    </div>
+  )
+}
+
 export function Checkbox(props: { label: string; name: string; checked: boolean; onChange: (on: boolean) => void }) {
   return (
     <label class="checkbox">

@@ -21,7 +21,7 @@ export function LiveHlsVideo(props: CommonProps & { onState: (state: PlayerState
   return <Picture {...props} element={video} />
 }
 
-/** `at` is a new object for each wish to go somewhere, also to where one was before. */
+/** `at` is a new object for each wish to go somewhere, also to where one was before. One of another stream has another key. */
 export function RecordedVideo(
   props: CommonProps & Omit<RecordedOptions, 'camera' | 'onHold'> & { at: { ms: number }; rate: number },
 ) {
@@ -34,6 +34,7 @@ export function RecordedVideo(
     if (!video.current) return undefined
     const opened = new RecordedPlayer(video.current, {
       camera: props.camera,
+      stream: props.stream,
       locate: (atMs) => latest.current.locate(atMs),
       onState: (state) => latest.current.onState(state),
       onClock: (wallMs) => latest.current.onClock(wallMs),

@@ -25,7 +25,7 @@ function StreamLine({ label, stream }: { label: string; stream: MediaProfile }) 
   return (
     <div class="pick">
       <span class="pick-label">{label}</span>
-      <span title={stream.name || undefined}>{parts.filter(Boolean).join(' · ')}</span>
+      <span title={stream.name || undefined}>{parts.filter(Boolean).join(' · ') || stream.url}</span>
     </div>
   )
 }

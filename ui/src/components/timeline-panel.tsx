@@ -5,6 +5,7 @@ import type { DayFootage, Footage } from '../footage'
 import { formatDate, formatDuration, formatPercent } from '../format'
 import { useTexts } from '../i18n'
 import { type View, addDays, coveredMs, dayOf, follow, initialView, merge, recentView, zoom } from '../timeline'
+import type { StreamName } from '../types'
 import { Notice } from './feedback'
 import { Icon, type IconName } from './icon'
 import { Legend, TimelineView } from './timeline-view'
@@ -26,6 +27,9 @@ interface TimelinePanelProps {
   playheadMs: number
   live: boolean
   onSeek: (ms: number) => void
+  /** Whose footage this is; null where the camera has one stream only. */
+  stream: StreamName | null
+  onStream: (stream: StreamName) => void
 }
 
 export function TimelinePanel(props: TimelinePanelProps) {
@@ -39,6 +43,7 @@ export function TimelinePanel(props: TimelinePanelProps) {
         <DayPicker {...props} />
         {props.canSeek ? <Coverage {...props} /> : <p class="coverage fine">{t('timeline.noRight')}</p>}
         <div class="button-group">
+          <StreamChoice {...props} />
           <IconButton icon="minus" label={t('timeline.zoomOut')} onClick={() => zoomBy(2)} />
           <IconButton icon="plus" label={t('timeline.zoomIn')} onClick={() => zoomBy(0.5)} />
           <button type="button" class="button" onClick={() => setView(props.day)}>
@@ -58,6 +63,27 @@ export function TimelinePanel(props: TimelinePanelProps) {
         <p class="fine hint">{t(props.canSeek ? 'timeline.hint' : 'timeline.hintStill')}</p>
       </div>
     </section>
+  )
+}
+
+function StreamChoice({ stream, onStream }: TimelinePanelProps) {
+  const { t } = useTexts()
+  if (stream === null) return null
+  return (
+    <div class="segmented" role="group" aria-label={t('timeline.stream')}>
+      {(['main', 'sub'] as const).map((choice) => (
+        <button
+          key={choice}
+          type="button"
+          title={t(`streams.${choice}`)}
+          aria-pressed={stream === choice}
+          data-testid={`footage-${choice}`}
+          onClick={() => onStream(choice)}
+        >
+          {t(`cameras.${choice}`)}
+        </button>
+      ))}
+    </div>
   )
 }
 

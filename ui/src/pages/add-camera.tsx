@@ -1,16 +1,17 @@
 /** The dialog that adds a camera: discover, check, add. */
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { api, ApiError } from '../api'
-import { CameraLogin, RecordBox } from '../components/camera-fields'
+import { type Advanced, AdvancedFields, CameraLogin, DEFAULTS, PinOffer, RecordBox } from '../components/camera-fields'
 import { Dialog } from '../components/dialog'
 import { Notice } from '../components/feedback'
 import { Field } from '../components/fields'
 import { Icon } from '../components/icon'
 import { Explanation, PickedStreams } from '../components/profile'
+import { fingerprintIn, parseFingerprint, withoutFingerprint } from '../fingerprint'
 import { useTexts } from '../i18n'
 import type { Device, NewCamera, Profile } from '../types'
 
-interface Form {
+interface Form extends Advanced {
   name: string
   address: string
   subAddress: string
@@ -19,7 +20,7 @@ interface Form {
   record: boolean
 }
 
-const EMPTY: Form = { name: '', address: '', subAddress: '', username: '', password: '', record: true }
+const EMPTY: Form = { ...DEFAULTS, name: '', address: '', subAddress: '', username: '', password: '', record: true }
 
 type Step =
   | { kind: 'asking' }
@@ -28,12 +29,23 @@ type Step =
   | { kind: 'adding' }
   | { kind: 'failed'; error: unknown }
 
-/** Empty fields are left out: the server then knows that nothing was said. */
+const isPlain = ({ address }: Form) => /^rtsps?:\/\//.test(address.trim())
+const isTls = ({ address }: Form) => address.trim().startsWith('rtsps://')
+/** An ONVIF camera tells by itself. */
+const mayHaveSub = (form: Form) => !isPlain(form) || form.subAddress.trim() !== ''
+
+/** Empty fields, and what is as it would be anyway, are left out: the server then knows that nothing was said. */
 export function toNewCamera(form: Form): NewCamera {
   const body: NewCamera = { name: form.name.trim(), address: form.address.trim(), record: form.record }
-  if (form.subAddress.trim()) body.sub_address = form.subAddress.trim()
+  if (isPlain(form) && form.subAddress.trim()) body.sub_address = form.subAddress.trim()
   if (form.username) body.username = form.username
   if (form.password) body.password = form.password
+  if (isTls(form)) body.tls_fingerprint = parseFingerprint(form.fingerprint) ?? ''
+  else if (form.transport) body.transport = form.transport
+  if (mayHaveSub(form)) {
+    if (form.recordStream !== DEFAULTS.recordStream) body.record_stream = form.recordStream
+    if (form.gridStream !== DEFAULTS.gridStream) body.grid_stream = form.gridStream
+  }
   return body
 }
 
@@ -50,21 +62,26 @@ export function AddCamera({ onClose }: { onClose: () => void }) {
     // what was checked is no longer what would be added
     if (!('name' in changes) && !('record' in changes)) setStep({ kind: 'asking' })
   }
-  const complete = form.name.trim() !== '' && form.address.trim() !== ''
+  const addressed = form.address.trim() !== '' && (!isTls(form) || parseFingerprint(form.fingerprint) !== null)
+  const complete = form.name.trim() !== '' && addressed
   const busy = step.kind === 'checking' || step.kind === 'adding'
 
-  const check = async () => {
+  const check = async (asWished = form) => {
     setAsked('check')
-    if (form.address.trim() === '') return
+    if (!addressed) return
     setStep({ kind: 'checking' })
     try {
-      const body = toNewCamera(form)
+      const body = toNewCamera(asWished)
       const profile = await api.probeCamera({ ...body, name: body.name || body.address }, abort.current.signal)
       setStep({ kind: 'checked', profile })
       setForm((before) => ({ ...before, name: before.name || `${profile.manufacturer} ${profile.model}`.trim() }))
     } catch (error) {
       if (!abort.current.signal.aborted) setStep({ kind: 'failed', error })
     }
+  }
+  const pin = (fingerprint: string) => {
+    setForm({ ...form, fingerprint })
+    void check({ ...form, fingerprint })
   }
   const add = async (event: Event) => {
     event.preventDefault()
@@ -92,7 +109,7 @@ export function AddCamera({ onClose }: { onClose: () => void }) {
           error={asked !== 'nothing' && form.address.trim() === '' ? t('add.addressMissing') : null}
           autoFocus
         />
-        {form.address.startsWith('rtsp://') && (
+        {isPlain(form) && (
           <Field
             label={t('add.subAddress')}
             name="sub_address"
@@ -109,7 +126,9 @@ export function AddCamera({ onClose }: { onClose: () => void }) {
           error={asked === 'add' && form.name.trim() === '' ? t('add.nameMissing') : null}
         />
         <RecordBox record={form.record} onChange={change} />
+        <AdvancedFields {...form} tls={isTls(form)} hasSub={mayHaveSub(form)} open={false} onChange={change} />
         <Outcome step={step} />
+        <Untrusted step={step} pinned={parseFingerprint(form.fingerprint) ?? ''} onPin={pin} />
         <div class="dialog-actions">
           <button type="button" class="button" data-testid="check" disabled={busy} onClick={() => void check()}>
             {t(step.kind === 'checking' ? 'add.checking' : 'add.check')}
@@ -138,9 +157,18 @@ function Outcome({ step }: { step: Step }) {
   return (
     <Notice kind="bad" code={code} testId="add-failed">
       <strong>{t('add.checkFailed')}</strong>
-      <p>{explain(step.error)}</p>
+      <p>{withoutFingerprint(explain(step.error))}</p>
     </Notice>
   )
+}
+
+/** Offers to pin the certificate that an rtsps:// camera has shown, where that is why it cannot be used. */
+function Untrusted({ step, pinned, onPin }: { step: Step; pinned: string; onPin: (fingerprint: string) => void }) {
+  const { t } = useTexts()
+  if (step.kind !== 'failed' || !(step.error instanceof ApiError) || step.error.code !== 'tls_untrusted') return null
+  const fingerprint = fingerprintIn(step.error.detail)
+  if (fingerprint === null) return null
+  return <PinOffer fingerprint={fingerprint} pinned={pinned} label={t('pin.andCheck')} onPin={onPin} />
 }
 
 function Checked({ profile }: { profile: Profile }) {

@@ -20,8 +20,9 @@ import { usePolled } from '../poller'
 import type { RecordedState } from '../recorded-player'
 import { href } from '../router'
 import { cameras } from '../stores'
+import { footageStream, hasSub } from '../streams'
 import { type View, dayOf, spanAt } from '../timeline'
-import type { Camera, EventKind } from '../types'
+import type { Camera, EventKind, StreamName } from '../types'
 
 const NOTE_MS = 6000
 const SETTLE_MS = 400
@@ -56,7 +57,8 @@ function Viewer({ camera, linkedMs }: { camera: Camera; linkedMs: number | null 
   const canFootage = camera.permissions.includes('footage.view')
   const canLive = camera.permissions.includes('live.view')
   const settled = useSettled(video)
-  const data = useDayFootage(camera.id, day, canFootage && settled)
+  const [footageOf, setFootageOf] = useState(() => footageStream(camera))
+  const data = useDayFootage(camera.id, footageOf, day, canFootage && settled)
   const canEvents = camera.permissions.includes('event.view')
   const events = useDayEvents(camera.id, day, canEvents && settled)
   const [kinds, setKinds] = useState<ReadonlySet<EventKind>>(new Set(EVENT_KINDS))
@@ -77,6 +79,10 @@ function Viewer({ camera, linkedMs }: { camera: Camera; linkedMs: number | null 
     setDay((shown) => (ms >= shown.startMs && ms < shown.endMs ? shown : dayOf(ms)))
     history.replaceState(null, '', href.camera(camera.id, ms))
   }
+  const chooseFootage = (stream: StreamName) => {
+    setFootageOf(stream)
+    if (source?.kind === 'recorded') goTo(pictureMs ?? source.at.ms)
+  }
   const onClock = (ms: number) => {
     setPictureMs(ms)
     // playback that runs past midnight takes the timeline along; a day chosen by hand stays
@@ -96,6 +102,7 @@ function Viewer({ camera, linkedMs }: { camera: Camera; linkedMs: number | null 
         camera={camera}
         source={source}
         footage={data.footage}
+        footageOf={footageOf}
         video={video}
         setVideo={setVideo}
         clockMs={clockMs}
@@ -107,7 +114,7 @@ function Viewer({ camera, linkedMs }: { camera: Camera; linkedMs: number | null 
       />
       <div class="side">
         {settled && mayMove(camera) && <PtzPanel camera={camera} isLive={source?.kind !== 'recorded'} />}
-        {settled ? <Facts camera={camera} transport={transport} figures={figures} /> : <aside class="panel facts" />}
+        {settled ? <Facts camera={camera} transport={transport} footageOf={footageOf} figures={figures} /> : <aside class="panel facts" />}
       </div>
       {!settled ? (
         <section class="panel timeline-panel" />
@@ -122,6 +129,8 @@ function Viewer({ camera, linkedMs }: { camera: Camera; linkedMs: number | null 
           playheadMs={source?.kind === 'recorded' ? (pictureMs ?? source.at.ms) : nowMs}
           live={source?.kind !== 'recorded'}
           onSeek={goTo}
+          stream={canFootage && hasSub(camera) ? footageOf : null}
+          onStream={chooseFootage}
         />
       ) : (
         <section class="panel timeline-panel">
@@ -172,6 +181,7 @@ interface ScreenProps {
   camera: Camera
   source: Source | null
   footage: Footage | null
+  footageOf: StreamName
   video: HTMLVideoElement | null
   setVideo: (video: HTMLVideoElement | null) => void
   clockMs: number | null
@@ -186,6 +196,11 @@ interface ScreenProps {
 function Screen(props: ScreenProps) {
   const { camera, source, video } = props
   const [live, setLive] = useState<PlayerState>({ kind: 'connecting' })
+  // a stream that was pulled on demand is live from now on, whatever the last reading said
+  const onLive = (state: PlayerState) => {
+    setLive(state)
+    if (state.kind === 'playing' && camera.streams.main.state === 'idle') cameras.refresh()
+  }
   const [recorded, setRecorded] = useState<RecordedState>({ kind: 'loading' })
   const [muted, setMuted] = useState(true)
   const [rate, setRate] = useState(1)
@@ -215,17 +230,18 @@ function Screen(props: ScreenProps) {
             stream={camera.streams.main}
             audio
             queued={false}
-            onState={setLive}
+            onState={onLive}
           />
         )}
-        {source?.kind === 'hls' && <LiveHlsVideo {...common} key="hls" onState={setLive} />}
+        {source?.kind === 'hls' && <LiveHlsVideo {...common} key="hls" onState={onLive} />}
         {source?.kind === 'recorded' && (
           <RecordedVideo
             {...common}
-            key="recorded"
+            key={`recorded ${props.footageOf}`}
+            stream={props.footageOf}
             at={source.at}
             rate={rate}
-            locate={(ms) => locate(camera.id, ms, props.footage)}
+            locate={(ms) => locate(camera.id, props.footageOf, ms, props.footage)}
             onState={setRecorded}
             onClock={props.onClock}
             onCaughtUp={() => (props.canLive ? props.goLive('webrtc') : setRecorded({ kind: 'nothing' }))}

@@ -10,6 +10,7 @@ import { useTexts } from '../i18n'
 import { usePolled } from '../poller'
 import { href } from '../router'
 import { cameras } from '../stores'
+import { leadingStream } from '../streams'
 import { useSubmit } from '../submit'
 import type { Camera } from '../types'
 import { AddCamera } from './add-camera'
@@ -82,8 +83,8 @@ function CameraTable({ list, onOpen }: { list: Camera[]; onOpen: (open: Open) =>
 
 function CameraRow({ camera, onOpen }: { camera: Camera; onOpen: (open: Open) => void }) {
   const { t, sentence } = useTexts()
-  const main = camera.streams.main
-  const why = recordingReason(main)
+  const stream = leadingStream(camera)
+  const why = recordingReason(stream)
   const manages = camera.permissions.includes('camera.manage')
   return (
     <tr data-camera={camera.id}>
@@ -102,11 +103,14 @@ function CameraRow({ camera, onOpen }: { camera: Camera; onOpen: (open: Open) =>
       <td>
         <StateBadge state={cameraState(camera)} />
         <div class="fine">
-          <StreamReason stream={main} />
+          <StreamReason stream={stream} />
         </div>
       </td>
       <td>
-        <RecordingBadge recording={main.recording} />
+        <RecordingBadge recording={stream.recording} />
+        {camera.record && camera.record_stream !== 'main' && (
+          <div class="fine">{t(`streams.${camera.record_stream}`)}</div>
+        )}
         {why && <div class="fine">{sentence(why)}</div>}
       </td>
       <td>

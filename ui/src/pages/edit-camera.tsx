@@ -1,18 +1,20 @@
 /** The dialog that changes a camera and its retention. */
 import { useState } from 'preact/hooks'
 import { api } from '../api'
-import { CameraLogin, RecordBox } from '../components/camera-fields'
+import { type Advanced, AdvancedFields, CameraLogin, DEFAULTS, PinOffer, RecordBox } from '../components/camera-fields'
 import { Dialog } from '../components/dialog'
 import { Notice } from '../components/feedback'
 import { Checkbox, Field } from '../components/fields'
+import { fingerprintIn, parseFingerprint } from '../fingerprint'
 import { formatBytes, formatNumber } from '../format'
 import { useTexts } from '../i18n'
+import { hasSub } from '../streams'
 import { useSubmit } from '../submit'
 import type { Camera, CameraChanges, RetentionPolicy } from '../types'
 
 const GIGABYTE = 1e9
 
-interface Form {
+interface Form extends Advanced {
   name: string
   enabled: boolean
   record: boolean
@@ -33,7 +35,7 @@ export function EditCamera({ camera, onClose }: { camera: Camera; onClose: () =>
     event.preventDefault()
     const policy = toPolicy(form)
     setInvalid(policy === null)
-    if (policy === null) return
+    if (policy === null || parseFingerprint(form.fingerprint) === null) return
     submit(async () => {
       const changes = toChanges(camera, form)
       if (Object.keys(changes).length > 0) await api.changeCamera(camera.id, changes)
@@ -49,7 +51,7 @@ export function EditCamera({ camera, onClose }: { camera: Camera; onClose: () =>
         {camera.origin === 'file' ? (
           <Notice kind="info">{t('edit.fromFile')}</Notice>
         ) : (
-          <CameraFields form={form} change={change} />
+          <CameraFields camera={camera} form={form} change={change} />
         )}
         <Retention camera={camera} form={form} change={change} />
         {problem && <Notice kind="bad">{problem}</Notice>}
@@ -67,11 +69,12 @@ export function EditCamera({ camera, onClose }: { camera: Camera; onClose: () =>
 }
 
 interface FieldsProps {
+  camera: Camera
   form: Form
   change: (changes: Partial<Form>) => void
 }
 
-function CameraFields({ form, change }: FieldsProps) {
+function CameraFields({ camera, form, change }: FieldsProps) {
   const { t } = useTexts()
   return (
     <>
@@ -91,15 +94,32 @@ function CameraFields({ form, change }: FieldsProps) {
         passwordLabel={t('edit.newPassword')}
         hint={t('edit.keepPassword')}
       />
+      <AdvancedFields
+        {...form}
+        tls={isTls(camera)}
+        hasSub={hasSub(camera)}
+        open={differsFromDefault(camera)}
+        onChange={change}
+      />
+      <Untrusted camera={camera} form={form} change={change} />
     </>
   )
 }
 
-interface RetentionProps extends FieldsProps {
-  camera: Camera
+/** Offers to pin the certificate that an rtsps:// camera has shown, where that is why it gives no picture. */
+function Untrusted({ camera, form, change }: FieldsProps) {
+  const { t } = useTexts()
+  const reasons = [camera.streams.main.reason, camera.streams.sub?.reason]
+  const untrusted = reasons.find((reason) => reason?.code === 'tls_untrusted')
+  const shown = untrusted ? fingerprintIn(untrusted.sentence) : null
+  if (shown === null) return null
+  const pinned = parseFingerprint(form.fingerprint) ?? ''
+  return (
+    <PinOffer fingerprint={shown} pinned={pinned} label={t('pin.this')} onPin={(fingerprint) => change({ fingerprint })} />
+  )
 }
 
-function Retention({ camera, form, change }: RetentionProps) {
+function Retention({ camera, form, change }: FieldsProps) {
   const { t, locale } = useTexts()
   const effective = camera.retention?.effective
   const age = effective ? t('edit.days', { count: formatNumber(effective.max_age_days, locale, 2) }) : ''
@@ -139,9 +159,27 @@ function toForm(camera: Camera): Form {
     record: camera.record,
     username: '',
     password: '',
+    ...toAdvanced(camera),
     maxAge: age === null ? '' : String(age),
     maxSize: size === null ? '' : String(size / GIGABYTE),
   }
+}
+
+function toAdvanced(camera: Camera): Advanced {
+  return {
+    transport: camera.transport ?? '',
+    fingerprint: camera.tls_fingerprint ?? '',
+    recordStream: camera.record_stream,
+    gridStream: camera.grid_stream,
+  }
+}
+
+const isTls = (camera: Camera) => camera.address.startsWith('rtsps://')
+
+function differsFromDefault(camera: Camera): boolean {
+  const { transport, fingerprint, recordStream, gridStream } = toAdvanced(camera)
+  const gridDefault = hasSub(camera) ? DEFAULTS.gridStream : 'main'
+  return transport !== '' || fingerprint !== '' || recordStream !== DEFAULTS.recordStream || gridStream !== gridDefault
 }
 
 /** The policy of the form, null in a member for the default; null where a number makes no sense. */
@@ -166,6 +204,17 @@ function toChanges(camera: Camera, form: Form): CameraChanges {
   if (form.record !== camera.record) changes.record = form.record
   if (form.username) changes.username = form.username
   if (form.password) changes.password = form.password
+  return { ...changes, ...toAdvancedChanges(camera, form) }
+}
+
+function toAdvancedChanges(camera: Camera, form: Form): CameraChanges {
+  const before = toAdvanced(camera)
+  const changes: CameraChanges = {}
+  const fingerprint = parseFingerprint(form.fingerprint)
+  if (form.transport !== before.transport) changes.transport = form.transport
+  if (fingerprint !== null && fingerprint !== before.fingerprint) changes.tls_fingerprint = fingerprint
+  if (form.recordStream !== before.recordStream) changes.record_stream = form.recordStream
+  if (form.gridStream !== before.gridStream) changes.grid_stream = form.gridStream
   return changes
 }
 

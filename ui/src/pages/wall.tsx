@@ -13,7 +13,7 @@ import { usePolled } from '../poller'
 import { href } from '../router'
 import { may, useSession } from '../session'
 import { cameras } from '../stores'
-import { tileStream } from '../tile-stream'
+import { leadingStream, recordedStreams, tileStream } from '../streams'
 import type { Camera } from '../types'
 import { joinAhead, prepareJoin } from '../whep'
 
@@ -93,14 +93,14 @@ function matches(camera: Camera, search: string): boolean {
 
 function hasProblem(camera: Camera): boolean {
   const state = cameraState(camera)
-  const recording = camera.streams.main.recording?.state
-  return state === 'retrying' || state === 'connecting' || recording === 'failed'
+  const recordingFails = recordedStreams(camera).some((stream) => stream.recording?.state === 'failed')
+  return state === 'retrying' || state === 'connecting' || recordingFails
 }
 
 function Summary({ list }: { list: Camera[] }) {
   const { t } = useTexts()
   const live = list.filter((camera) => ['live', 'idle'].includes(cameraState(camera))).length
-  const recording = list.filter((camera) => camera.streams.main.recording?.state === 'recording').length
+  const recording = list.filter((camera) => leadingStream(camera).recording?.state === 'recording').length
   return (
     <p class="summary" role="status" data-testid="summary">
       <span class="badge state-live">
@@ -194,7 +194,7 @@ function Tile({ camera }: { camera: Camera }) {
         <TileOverlay camera={camera} player={player} reachable={reachable} permitted={permitted} />
         <span class="tile-head">
           <span class="tile-name">{camera.name}</span>
-          {camera.enabled && <RecordingBadge recording={camera.streams.main.recording} short />}
+          {camera.enabled && <RecordingBadge recording={leadingStream(camera).recording} short />}
           <StateBadge state={camera.enabled ? shownState(stream.state, player) : 'off'} />
         </span>
       </a>

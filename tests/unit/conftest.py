@@ -1,0 +1,23 @@
+"""Fixtures of more than one file of unit tests."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from mediasrv.catalogue.migrate import upgrade
+from tests.unit.camera_world import World, supervised, until
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    url = f"sqlite:///{tmp_path}/catalogue.db"
+    await asyncio.to_thread(upgrade, url)
+    world = World(url)
+    async with supervised(world.cameras):
+        await until(lambda: world.cameras._group)
+        yield world
+    world.catalogue.close()

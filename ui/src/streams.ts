@@ -1,0 +1,36 @@
+/** Which of a camera's streams stands for it where. Pure. */
+import type { Camera, Stream, StreamName } from './types'
+
+/** The stream for a tile: the one that was chosen, or the other where that one is not there or fails. */
+export function tileStream(camera: Camera): StreamName {
+  const { sub } = camera.streams
+  if (!sub || sub.state === 'off' || !hasSub(camera)) return 'main'
+  const wished = camera.grid_stream
+  const other = wished === 'sub' ? 'main' : 'sub'
+  return fails(camera.streams[wished]) && camera.streams[other]?.state === 'live' ? other : wished
+}
+
+/** Whose footage is looked at first: the stream that is recorded. */
+export function footageStream(camera: Camera): StreamName {
+  return camera.record_stream === 'sub' ? 'sub' : 'main'
+}
+
+/** The stream that a camera is judged by: without it there is nothing to record, or to see. */
+export function leadingStream(camera: Camera): Stream {
+  return camera.streams[footageStream(camera)] ?? camera.streams.main
+}
+
+/** Those whose recording a person has asked for. */
+export function recordedStreams(camera: Camera): Stream[] {
+  const names = camera.record_stream === 'both' ? (['main', 'sub'] as const) : [camera.record_stream]
+  return names.flatMap((name) => camera.streams[name] ?? [])
+}
+
+/** As far as is known: a camera that was not read yet may have one. */
+export function hasSub({ profile, streams }: Camera): boolean {
+  return profile ? profile.sub !== null : (streams.sub ?? { state: 'off' }).state !== 'off'
+}
+
+function fails(stream: Stream | null | undefined): boolean {
+  return stream?.state === 'retrying' || (stream?.state === 'idle' && stream.reason !== null)
+}
