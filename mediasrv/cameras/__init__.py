@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import functools
 import logging
 import secrets
 from collections.abc import Sequence
@@ -313,7 +312,15 @@ class Cameras:
         pick = profile.pick(mountpoint.ref.stream)
         if pick is None:
             raise CameraError("The camera offers no substream.", code="no_profile")
-        new_session = functools.partial(self._new_session, camera, mountpoint.ref)
+        has_begun = False
+
+        def new_session() -> Session:
+            nonlocal has_begun
+            if not has_begun:
+                self._drivers.devices.retry(camera.camera_id)
+            has_begun = True
+            return self._new_session(camera, mountpoint.ref)
+
         return self._drivers.pull(pick.url, login, _way(camera), mountpoint, new_session)
 
     async def _profile(self, camera: _Camera, login: Login) -> Profile:
