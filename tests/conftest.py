@@ -15,6 +15,7 @@ LONGEST = (
     "test_kill.py",
     "test_storage_outage.py",
     "test_bad_cameras.py",
+    "test_every_fault.py",
     "test_recorder_kill.py",
     "test_camera_farm.py",
 )
