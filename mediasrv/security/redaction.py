@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 import re
 from typing import Final
@@ -16,11 +17,25 @@ _RULES: Final = (
 )
 
 
+_TELLING: Final = 4
+"""So many characters of a secret are too many."""
+
+
 def redact(text: str) -> str:
     """`text` with everything that looks like a secret replaced by `***`."""
     for pattern, replacement in _RULES:
         text = pattern.sub(replacement, text)
     return text
+
+
+def tells(words: str, username: str, password: str) -> bool:
+    """Whether these words of a camera hold the login that it was given, or the beginning of it where they were cut."""
+    basic = base64.b64encode(f"{username}:{password}".encode()).decode()
+    return any(_holds(words, secret) for secret in (password, basic)) if password else False
+
+
+def _holds(words: str, secret: str) -> bool:
+    return secret in words or any(words.endswith(secret[:size]) for size in range(_TELLING, len(secret)))
 
 
 class RedactingFormatter(logging.Formatter):

@@ -9,7 +9,7 @@ from mediasrv.errors import CameraError, InvalidRequest
 from mediasrv.security.credentials import CredentialVault
 from mediasrv.security.login_limit import LoginLimit
 from mediasrv.security.passwords import LONGEST, Passwords, check_password
-from mediasrv.security.redaction import RedactingFormatter, redact
+from mediasrv.security.redaction import RedactingFormatter, redact, tells
 from mediasrv.security.sessions import new_token
 from tests.unit.web.fakes import CHEAP
 
@@ -67,6 +67,19 @@ def test_secrets_are_taken_out_of_lines(line: str) -> None:
     secret = new_token()
     assert secret not in redact(line.format(secret=secret))
     assert "***" in redact(line.format(secret=secret))
+
+
+@pytest.mark.parametrize(
+    "words", ["400 Not hunter2-secret", "Bad Basic YWRtaW46aHVudGVyMi1zZWNyZXQ=", "cut: hunter", "cut: Basic YWRtaW46"]
+)
+def test_words_that_tell_the_login_are_known(words: str) -> None:
+    assert tells(words, "admin", "hunter2-secret")
+
+
+@pytest.mark.parametrize("words", ["", "454 Session Not Found", "the hun", "admin"])
+def test_other_words_do_not_tell_it(words: str) -> None:
+    assert not tells(words, "admin", "hunter2-secret")
+    assert not tells(words, "", "")
 
 
 def test_redaction_leaves_other_text_alone() -> None:
