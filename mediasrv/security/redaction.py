@@ -8,7 +8,14 @@ import re
 from typing import Final
 
 _RULES: Final = (
-    (re.compile(r"([?&](?:token|password|access_token)=)[^&\s\"'#]+", re.IGNORECASE), r"\1***"),
+    (re.compile(r"([?&](?:token|password|passwd|pass|pwd|access_token)=)[^&\s\"'#]+", re.IGNORECASE), r"\1***"),
+    # As some cameras want it in the path: /user=admin_password=secret_channel=1_stream=0.sdp
+    (
+        re.compile(
+            r"(/user=[^&/\s\"'?#]*?[_&]pass(?:word|wd)?=)[^\s\"'?#]+?(?=[_&]channel=|[\s\"'?#]|$)", re.IGNORECASE
+        ),
+        r"\1***",
+    ),
     (re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^/\s@\"']+@", re.IGNORECASE), r"\1***@"),
     (re.compile(r"\b(Bearer|Basic|Digest) +[^\s\"'].*", re.IGNORECASE), r"\1 ***"),
     (re.compile(r"(mediasrv_session=)[^;\s\"']+"), r"\1***"),

@@ -41,6 +41,10 @@ def new_secret(name: str) -> str:
     return f"{name}+&{secrets.token_hex(8)}"
 
 
+def new_word() -> str:
+    return secrets.token_hex(8)
+
+
 @dataclass(frozen=True)
 class Known:
     """A login that is known to the server. User names are as unique as passwords."""
@@ -145,10 +149,10 @@ class Scene:
     told: Told = field(default_factory=Told)
     logins: dict[str, Known] = field(default_factory=dict)
     words: dict[str, str] = field(default_factory=dict)
+    in_addresses: dict[str, str] = field(default_factory=lambda: {"query": new_word(), "path": new_word()})
+    """Passwords that some cameras want within the address: the catalogue holds that (docs/limits.md)."""
     realms: tuple[str, ...] = ()
-    patterns: dict[str, str] = field(default_factory=dict)
     processes: dict[str, bytes] = field(default_factory=dict)
-    files: list[tuple[bytes, Path]] = field(default_factory=list)
 
     def login(self, name: str) -> Known:
         return self.logins.setdefault(name, Known(new_secret(f"user-{name}"), new_secret(f"pass-{name}")))
@@ -159,8 +163,8 @@ class Scene:
             for name, login in self.logins.items()
             for way, needle in login.written((*self.realms, "camera", "x", "mediasrv"))
         }
-        found |= {f"{name}, {way}": needle for name, word in self.words.items() for way, needle in encodings(word)}
-        return found | self.patterns
+        words = self.words.items()
+        return found | {f"{name}, {way}": needle for name, word in words for way, needle in encodings(word)}
 
 
 @pytest.fixture(scope="module")
@@ -221,6 +225,10 @@ def server_files(scene: Scene, directory: Path, s3: SeaweedServer, farm: CameraF
     cameras = [
         CameraAddress("file-1", address["cam-1"], "", right.username, right.password),
         CameraAddress("file-2", address["cam-4"], "", wrong.username, wrong.password),
+        CameraAddress("file-3", f"rtsp://192.0.2.1/live?user=x&password={scene.in_addresses['query']}&channel=1"),
+        CameraAddress(
+            "file-4", f"rtsp://192.0.2.1/user=x_password={scene.in_addresses['path']}_channel=1_stream=0.sdp"
+        ),
     ]
     overrides: dict[str, dict[str, Any]] = {
         "storage": {"bucket": "no-credentials-footage", "key_bucket": "no-credentials-keys"},
@@ -282,6 +290,8 @@ def add_cameras(scene: Scene, client: Client, farm: CameraFarm, echo: str, fake:
     assert add("no", echo, scene.login("echo-rtsp"))[0] == 422
     assert add("no", urls["cam-1"], stray)[0] == 422
     client.call("POST", "/api/v1/cameras", {"id": "no", "address": urls["cam-1"], "pass": stray.password})
+    stray_query = f"{urls['cam-1']}?user=x&password={scene.in_addresses['query']}"
+    assert add("no", stray_query, stray)[0] == 422
     client.call("POST", "/api/v1/cameras", {"id": 1, "address": [stray.password], "password": 5})
 
 
@@ -379,6 +389,19 @@ def processes_below(pid: int) -> dict[str, bytes]:
 def test_nothing_that_was_said_or_written_holds_credentials(scene: Scene) -> None:
     assert b"DEBUG" in scene.told.texts["the log"]
     assert scene.told.find(scene.needles()) == set()
+
+
+def test_nobody_is_told_a_password_that_stands_in_an_address(scene: Scene) -> None:
+    told = {where: text for where, text in scene.told.texts.items() if "catalogue.db" not in where}
+    assert any(b"password=***" in text for text in told.values())
+    assert Told(told).find(scene.in_addresses) == set()
+
+
+def test_nobody_is_told_the_user_name_of_a_camera(scene: Scene) -> None:
+    """The catalogue holds those of the cameras file, which stand there in plain."""
+    told = {where: text for where, text in scene.told.texts.items() if "catalogue.db" not in where}
+    names = {name: login.username for name, login in scene.logins.items() if login.username != "lan"}
+    assert Told(told).find(names) == set()
 
 
 def test_neither_command_lines_nor_children_hold_any(scene: Scene) -> None:
