@@ -85,8 +85,9 @@ class OnvifCamera:
 
     def retry(self) -> None:
         """The camera is there and takes our login, as its stream has shown: what failed is tried again at once."""
-        self._clock_again.set()
         self._events_again.set()
+        if self._session is None or self._session.is_in_trouble:
+            self._clock_again.set()
 
     def services(self) -> Mapping[Service, ServiceState]:
         """How each service is doing; of a camera that is not reached, why."""
@@ -153,9 +154,14 @@ class OnvifCamera:
             try:
                 session = await self._opened()
                 await self._read_clock(session)
-                backoff.reset()
                 pause_s = settings.clock_interval_s * random.uniform(0.9, 1.1)  # noqa: S311 - jitter
-                await asyncio.sleep(pause_s)
+                if session.is_in_trouble:
+                    pause_s = min(pause_s, backoff.next_s())
+                else:
+                    backoff.reset()
+                await _wait_for(self._clock_again, pause_s)
+                if session.is_in_trouble:
+                    self._forget(session)
             except CameraError as error:
                 self._forget(session)
                 self.clock_state = ClockState(code=error.code)
@@ -245,10 +251,10 @@ async def _wait_for(event: asyncio.Event, most_s: float) -> None:
 
 def _is_outdated(session: DeviceSession | None, error: CameraError, failures: int) -> bool:
     """Whether the camera is to be read anew after this error of its events: it may have restarted with another clock.
-    That a service fails, or is missing, means that less often, unless the camera was in trouble when it was read.
+    That a service fails, or is missing, means that less often, unless the camera is in trouble anyway.
     """
     if error.code == "service_missing":
-        return session is not None and session.states[Service.DEVICE].state == "failed"
+        return session is not None and session.is_in_trouble
     return error.code != "onvif_failed" or failures % 4 == 0
 
 
