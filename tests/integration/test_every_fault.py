@@ -27,12 +27,14 @@ from tests.integration.watched import Watched
 pytestmark = pytest.mark.timeout(180)  # the first test waits for all of them
 
 GOOD = [f"cam-{number}" for number in range(1, 31)]
+WITH_SOUND = GOOD[:5]
 RATE = 10
 FARM = {"width": 768, "height": 432, "rate": RATE, "bitrate": 300, "gop": 1, "audio": "none", "session_timeout": 6}
+SOUNDS_A_SECOND = 50
 SHOWN_S = 30.0
 BACK_S = 10.0
 UNIT_S = 1 / RATE
-JITTER_S = 0.1
+JITTER_S = 0.25
 """By so much the arrival of pictures may waver on a busy machine, and so the durations that are made from it."""
 
 
@@ -379,6 +381,7 @@ class Outcome:
     ordered: set[str] = field(default_factory=set)
     back_s: dict[str, list[float]] = field(default_factory=dict)
     good_live_s: float = 0.0
+    good_sounds: dict[str, list[int]] = field(default_factory=dict)
     good: dict[str, Account] = field(default_factory=dict)
     good_ends: dict[str, list[str]] = field(default_factory=dict)
     good_sessions: dict[str, int] = field(default_factory=dict)
@@ -412,7 +415,11 @@ async def play_all(directory: Path) -> Outcome:
                 group.create_task(kept(outcome, name, scenario.play(bad)))
         for camera_id in GOOD:
             good = Bad(camera_id, farm, node, watched[camera_id], outcome.ordered)
+            sounds_sent = (await good.sent())["sessions"][-1]["audio_last"] or 0
             outcome.good[camera_id] = await good.account()
+            outcome.good_sounds[camera_id] = sounds = good.watched.sounds
+            if camera_id in WITH_SOUND:
+                await good.until(lambda heard=sounds, last=sounds_sent: heard and heard[-1] >= last, 5)  # type: ignore[misc]
             outcome.good_ends[camera_id] = list(good.watched.ends)
             outcome.good_sessions[camera_id] = (await good.sent())["sessions_total"]
     return outcome
@@ -425,6 +432,7 @@ def bad_ids() -> list[str]:
 def farm_of(scenarios: Sequence[Scenario]) -> FarmProcess:
     pairs = list(zip(bad_ids(), scenarios, strict=True))
     options = [f"{camera_id}:{one.options}" for camera_id, one in pairs if one.options]
+    options += [f"{camera_id}:audio=pcma" for camera_id in WITH_SOUND]
     before = [f"{camera_id}:{one.before}" for camera_id, one in pairs if one.before]
     return FarmProcess(cameras=len(GOOD) + len(pairs), set=options, fault=before, **FARM)
 
@@ -452,6 +460,10 @@ def test_thirty_good_cameras_beside_them_lose_nothing(outcome: Outcome) -> None:
     assert min(one.kept for one in outcome.good.values()) > 20 * RATE
     assert {camera_id: ends for camera_id, ends in outcome.good_ends.items() if ends} == {}
     assert set(outcome.good_sessions.values()) == {1}
+    for camera_id in WITH_SOUND:
+        sounds = outcome.good_sounds[camera_id]
+        assert sounds == list(range(sounds[0], sounds[0] + len(sounds)))
+        assert len(sounds) > 20 * SOUNDS_A_SECOND
 
 
 def test_bad_cameras_do_not_delay_the_start_of_good_ones(outcome: Outcome) -> None:

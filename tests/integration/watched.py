@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from load_tests.camera_farm.counters import Counter, read_counters
+from load_tests.camera_farm.counters import Counter, read_audio_counter, read_counters
 from load_tests.readback import PlayedUnit
 from mediasrv.media.access_unit import Part, Session, TrackKind, VideoFormat
 from mediasrv.media.fmp4 import read_samples
@@ -12,9 +12,11 @@ from mediasrv.media.fmp4 import read_samples
 
 @dataclass
 class Watched:
-    """`units` are the pictures in order, `ends` the reasons for which sessions ended, `sizes` the widths in order."""
+    """`units` are the pictures in order, `sounds` the counters of G.711 frames, `ends` the reasons for which sessions
+    ended, `widths` those of the pictures."""
 
     units: list[PlayedUnit] = field(default_factory=list)
+    sounds: list[int] = field(default_factory=list)
     ends: list[str] = field(default_factory=list)
     widths: list[int] = field(default_factory=list)
     longest_unit_s: float = 0.0
@@ -33,6 +35,9 @@ class Watched:
         return next((unit.counter.counter for unit in reversed(self.units) if unit.counter), -1)
 
     def on_part(self, part: Part) -> None:
+        if part.format.kind is TrackKind.AUDIO:
+            found = [read_audio_counter(sample.payload) for sample in read_samples(part.fragment)]
+            self.sounds += [counter for _, counter in filter(None, found)]
         if part.format.kind is not TrackKind.VIDEO:
             return
         assert isinstance(part.format, VideoFormat)
