@@ -45,7 +45,7 @@ READ = timedelta(seconds=0.05)
 GARBAGE = Fault(greeting=bytes(range(256)) * 40)
 NO_SETS = Fault(described_sets=False, carried_sets=False)
 OFF = Fault(close_on="OPTIONS")
-H265 = Fault(sdp=b"v=0\r\nm=video 0 RTP/AVP 98\r\na=rtpmap:98 H265/90000\r\na=control:v\r\n")
+VP9 = Fault(sdp=b"v=0\r\nm=video 0 RTP/AVP 98\r\na=rtpmap:98 VP9/90000\r\na=control:v\r\n")
 
 
 @pytest.fixture(scope="module")
@@ -133,8 +133,8 @@ def tried(stack: Stack, beside: Beside, camera_id: str) -> Iterator[Tried]:
         ("stops", Fault(stop_after=2 * GOP), "stalled", 0),
         ("breaks", Fault(close_after=2 * GOP), "camera_lost", 3),
         ("no-sps", NO_SETS, "no_parameter_sets", 0),
-        ("h265", H265, "codec_unsupported", 0),
-        ("refuses", Fault(status={"PLAY": "503 Service Unavailable"}), "rtsp_refused", 0),
+        ("vp9", VP9, "codec_unsupported", 0),
+        ("refuses", Fault(status={"PLAY": "503 Service Unavailable"}), "camera_busy", 0),
     ],
 )
 def test_a_trouble_is_named_while_it_lasts_and_costs_nothing_that_was_sent_before_or_after(
@@ -218,7 +218,7 @@ def shown_widths(bad: Tried) -> list[tuple[int, set[int]]]:
         (GARBAGE, "protocol_broken"),
         (Fault(stop_after=0), "stalled"),
         (NO_SETS, "no_parameter_sets"),
-        (H265, "codec_unsupported"),
+        (VP9, "codec_unsupported"),
     ],
 )
 def test_a_camera_in_trouble_is_not_added_and_the_answer_says_why(
