@@ -287,6 +287,7 @@ class _DeviceControl:
 
     def __init__(self, fleet: onvif.OnvifFleet) -> None:
         self.stop = fleet.stop
+        self.retry = fleet.retry
         self._fleet = fleet
 
     def start(self, camera_id: str, address: str, login: Callable[[], Login]) -> None:

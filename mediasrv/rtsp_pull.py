@@ -27,6 +27,8 @@ from mediasrv.pulling.refusals import Redirected, SilentTransport, TransportRefu
 from mediasrv.pulling.report import PullReport
 from mediasrv.pulling.session import PullContext, PullSession
 from mediasrv.pulling.tls import TlsTrust
+from mediasrv.reasons import reason
+from mediasrv.security.redaction import tells
 from mediasrv.settings import PullSettings
 from mediasrv.wire.rtsp_auth import Authenticator
 from mediasrv.wire.rtsp_headers import resolve_control
@@ -88,6 +90,10 @@ class RtspPull:
             except Redirected as redirected:
                 target = follow(target, redirected)
                 log.info("%s: redirected to %s", self._context.mountpoint.ref, target.host)
+            except CameraError as error:
+                if not tells(error.sentence.rstrip("."), self._source.username, self._source.password):
+                    raise
+                raise CameraError(reason(error.code).sentence, code=error.code) from None  # not in its words
         raise CameraError(
             f"The camera redirects more than {self._settings.most_redirects} times.", code="redirect_refused"
         )

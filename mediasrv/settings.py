@@ -116,7 +116,7 @@ class PullSettings:
 
     allowed_networks: tuple[str, ...] = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
     connect_timeout_s: float = 5.0
-    response_timeout_s: float = 10.0
+    response_timeout_s: float = 6.0
     stall_timeout_s: float = 10.0
     transport: str = "auto"
     first_packet_s: float = 5.0
@@ -150,7 +150,7 @@ class OnvifSettings:
     `default_passwords` is `off`, `warn` or `refuse`.
     """
 
-    timeout_s: float = 8.0
+    timeout_s: float = 6.0
     discovery_s: float = 3.0
     discovery_targets: tuple[str, ...] = ("239.255.255.250:3702",)
     discovery_interfaces: tuple[str, ...] = ()

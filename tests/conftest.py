@@ -15,6 +15,9 @@ LONGEST = (
     "test_kill.py",
     "test_storage_outage.py",
     "test_bad_cameras.py",
+    "test_every_fault.py",
+    "test_forbidden_addresses.py",
+    "test_no_credentials.py",
     "test_recorder_kill.py",
     "test_camera_farm.py",
 )

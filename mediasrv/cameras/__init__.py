@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import functools
 import logging
 import secrets
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, Final
 
 from sqlalchemy import Connection
@@ -34,6 +33,7 @@ from mediasrv.reasons import reason
 from mediasrv.security.access_log import AccessLog, append_events
 from mediasrv.security.accounts import Actor
 from mediasrv.security.credentials import CredentialVault
+from mediasrv.security.redaction import redact
 from mediasrv.settings import CameraEntry, PullSettings
 
 log = logging.getLogger(__name__)
@@ -185,7 +185,7 @@ class Cameras:
             if camera_id in self._cameras:
                 raise Conflict(f"There is a camera {camera_id} already.", code="camera_exists")
             row = self._new_row(wish, camera_id, profile)
-            event = by.event("camera.added", camera_id, address=wish.address, place=wish.place_id)
+            event = by.event("camera.added", camera_id, address=redact(wish.address), place=wish.place_id)
             await self._access_log.write(event, rows.insert_camera, row)
             camera = self._cameras[camera_id] = _Camera(row)
             await self._start(camera)
@@ -369,7 +369,15 @@ class Cameras:
         pick = profile.pick(mountpoint.ref.stream)
         if pick is None:
             raise CameraError(reason("no_substream").sentence, code="no_substream")
-        new_session = functools.partial(self._new_session, camera, mountpoint.ref)
+        has_begun = False
+
+        def new_session() -> Session:
+            nonlocal has_begun
+            if not has_begun:
+                self._drivers.devices.retry(camera.camera_id)
+            has_begun = True
+            return self._new_session(camera, mountpoint.ref)
+
         return self._drivers.pull(pick.url, login, _way(camera), mountpoint, new_session)
 
     async def _profile(self, camera: _Camera, login: Login) -> Profile:
@@ -461,9 +469,12 @@ def _sync_file(
     connection: Connection, entries: Sequence[CameraEntry], cell: str, default_place: str, now_us: int
 ) -> None:
     changes = rows.sync_file_cameras(connection, entries, cell, default_place, now_us)
-    append_events(
-        connection, [_THE_FILE.event(change.action, change.camera_id, **change.detail) for change in changes], now_us
-    )
+    events = [_THE_FILE.event(one.action, one.camera_id, **_shown(one.detail)) for one in changes]
+    append_events(connection, events, now_us)
+
+
+def _shown(detail: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: redact(value) if name == "address" else value for name, value in detail.items()}
 
 
 def _unavailable(supervisor: StreamSupervisor) -> Unavailable:

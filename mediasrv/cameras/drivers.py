@@ -63,11 +63,14 @@ class RecordingControl(Protocol):
 
 
 class DeviceControl(Protocol):
-    """What looks after a camera beside its streams: clock, events, PTZ. `login` may raise CameraError."""
+    """What looks after a camera beside its streams: clock, events, PTZ. `login` may raise CameraError; `retry` says
+    that the camera is there and takes the login: what has failed need not wait longer."""
 
     def start(self, camera_id: str, address: str, login: Callable[[], Login]) -> None: ...
 
     def stop(self, camera_id: str) -> None: ...
+
+    def retry(self, camera_id: str) -> None: ...
 
     def view(self, camera_id: str) -> DeviceView | None: ...
 

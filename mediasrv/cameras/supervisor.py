@@ -95,27 +95,30 @@ class StreamSupervisor:
                 if self._clock.monotonic() - began > SETTLED_S:
                     self._backoff.reset()
                     self._passwords_refused = 0
-                await self._retry_later(error)
+                await self._retry_later(error, began)
             except Exception:
                 # One camera's surprise must not end the others' supervision.
                 log.exception("%s: the pull failed unexpectedly", self.mountpoint.ref)
-                await self._retry_later(CameraError("The server failed while pulling this camera; see its log."))
+                surprise = CameraError("The server failed while pulling this camera; see its log.")
+                await self._retry_later(surprise, began)
 
-    async def _retry_later(self, error: CameraError) -> None:
+    async def _retry_later(self, error: CameraError, began: float) -> None:
         self.failures += 1
         self._enter("retrying", reason(error.code, error.sentence))
         self._failed(self.mountpoint.ref, error)
         if error.code == UNREACHED:
             self._host.failed()
-        await asyncio.sleep(self._pause_s(error))
+        await asyncio.sleep(self._pause_s(error, self._clock.monotonic() - began))
 
-    def _pause_s(self, error: CameraError) -> float:
+    def _pause_s(self, error: CameraError, lasted_s: float) -> float:
+        """The back-off counts from the beginning of an attempt: one that waited in vain for an answer has waited."""
         if error.code == "credentials_wrong":
             self._passwords_refused += 1
             if self._passwords_refused >= PASSWORD_TRIES:
                 most_s = self._settings.backoff_password_s
                 return random.uniform(most_s / 2, most_s)  # noqa: S311 - jitter
-        return self._backoff.next_s()
+        least_s = self._settings.backoff_first_s * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
+        return max(least_s, self._backoff.next_s() - lasted_s)
 
     def _enter(self, phase: str, why: Reason | None = None) -> None:
         if (phase, why) != (self._phase, self.reason):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Callable, Mapping
@@ -71,6 +72,7 @@ class OnvifCamera:
         self._around = around
         self._session: DeviceSession | None = None
         self._opening = asyncio.Lock()
+        self._clock_again, self._events_again = asyncio.Event(), asyncio.Event()
         self._trouble = UNKNOWN
         self._events = UNKNOWN if around.settings.events else ServiceState("off")
         self._ability: PtzAbility | None = None
@@ -80,6 +82,12 @@ class OnvifCamera:
             group.create_task(self._track_clock(), name=f"clock of {self.camera_id}")
             if self._around.settings.events:
                 group.create_task(self._follow_events(), name=f"events of {self.camera_id}")
+
+    def retry(self) -> None:
+        """The camera is there and takes our login, as its stream has shown: what failed is tried again at once."""
+        self._events_again.set()
+        if self._session is None or self._session.is_in_trouble:
+            self._clock_again.set()
 
     def services(self) -> Mapping[Service, ServiceState]:
         """How each service is doing; of a camera that is not reached, why."""
@@ -142,19 +150,25 @@ class OnvifCamera:
         backoff, settings = Backoff(*_CLOCK_RETRIES_S), self._around.settings
         while True:
             session = None
+            self._clock_again.clear()
             try:
                 session = await self._opened()
                 await self._read_clock(session)
-                backoff.reset()
                 pause_s = settings.clock_interval_s * random.uniform(0.9, 1.1)  # noqa: S311 - jitter
+                if session.is_in_trouble:
+                    pause_s = min(pause_s, backoff.next_s())
+                else:
+                    backoff.reset()
+                await _wait_for(self._clock_again, pause_s)
+                if session.is_in_trouble:
+                    self._forget(session)
             except CameraError as error:
                 self._forget(session)
                 self.clock_state = ClockState(code=error.code)
-                pause_s = backoff.next_s()
+                await _wait_for(self._clock_again, backoff.next_s())
             except Exception:
                 log.exception("%s: the camera's clock could not be read", self.camera_id)
-                pause_s = backoff.next_s()
-            await asyncio.sleep(pause_s)
+                await _wait_for(self._clock_again, backoff.next_s())
 
     async def _read_clock(self, session: DeviceSession) -> None:
         offset = await session.read_clock(READINGS)
@@ -200,6 +214,7 @@ class OnvifCamera:
         failures = refusals = 0
         while True:
             began, session = around.clock.monotonic(), None
+            self._events_again.clear()
             try:
                 session = await self._opened()
                 await pull_point.follow(session, self._subscribed)
@@ -207,8 +222,7 @@ class OnvifCamera:
                 failures += 1
                 refusals = refusals + 1 if error.code in _REFUSED else 0
                 self._events_failed(error)
-                # The camera may have restarted with another clock; that a service fails means that less often.
-                if error.code != "service_missing" and (error.code != "onvif_failed" or failures % 4 == 0):
+                if _is_outdated(session, error, failures):
                     self._forget(session)
             except Exception:
                 log.exception("%s: the camera's events failed unexpectedly", self.camera_id)
@@ -216,7 +230,8 @@ class OnvifCamera:
             if around.clock.monotonic() - began > SETTLED_S:
                 backoff.reset()
             # Once, the camera may have restarted with another clock; from then on it counts failed logins.
-            await asyncio.sleep(backoff.next_s() if refusals < 2 else random.uniform(*_REFUSED_S))  # noqa: S311
+            pause_s = backoff.next_s() if refusals < 2 else random.uniform(*_REFUSED_S)  # noqa: S311 - jitter
+            await _wait_for(self._events_again, pause_s)
 
     def _subscribed(self) -> None:
         self._events = ServiceState("ok")
@@ -226,6 +241,21 @@ class OnvifCamera:
             log.info("%s: no events: %s", self.camera_id, error.sentence)
         state = "missing" if error.code == "service_missing" else "failed"
         self._events = ServiceState(state, error.code, error.sentence)
+
+
+async def _wait_for(event: asyncio.Event, most_s: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(most_s):
+            await event.wait()
+
+
+def _is_outdated(session: DeviceSession | None, error: CameraError, failures: int) -> bool:
+    """Whether the camera is to be read anew after this error of its events: it may have restarted with another clock.
+    That a service fails, or is missing, means that less often, unless the camera is in trouble anyway.
+    """
+    if error.code == "service_missing":
+        return session is not None and session.is_in_trouble
+    return error.code != "onvif_failed" or failures % 4 == 0
 
 
 async def _look_around(session: DeviceSession) -> PtzAbility | None:

@@ -65,6 +65,12 @@ class OnvifFleet:
         if task is not None:
             task.cancel()
 
+    def retry(self, camera_id: str) -> None:
+        """The camera is there, and takes our login. One that is not known is no error."""
+        camera = self._cameras.get(camera_id)
+        if camera is not None:
+            camera.retry()
+
     def find(self, camera_id: str) -> OnvifCamera | None:
         return self._cameras.get(camera_id)
 

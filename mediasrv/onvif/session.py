@@ -40,6 +40,7 @@ class DeviceSession:
         self._endpoint = endpoint
         self._clock = clock
         self._reported: dict[Service, str] = {}
+        self._is_guessed = False
         self._urls: dict[Service, str] = {Service.DEVICE: endpoint.url}
         self._connects: dict[tuple[str, int], bool] = {}
 
@@ -81,6 +82,7 @@ class DeviceSession:
             with self.isolate(Service.DEVICE):
                 answer = await self.call(Service.DEVICE, "GetCapabilities", {"Category": "All"})
                 found = parse_capabilities(answer) | found
+        self._is_guessed = not found
         if not found.keys() & {Service.MEDIA, Service.MEDIA2}:
             found[Service.MEDIA] = self._endpoint.url  # where many small cameras have everything
         self._reported = found
@@ -121,6 +123,11 @@ class DeviceSession:
 
     def offers(self, service: Service) -> bool:
         return service in self._reported
+
+    @property
+    def is_in_trouble(self) -> bool:
+        """Whether something did not work when the camera was read, or since: it may be whole when read anew."""
+        return self._is_guessed or any(state.state == "failed" for state in self.states.values())
 
     def failed(self, service: Service, error: CameraError) -> None:
         self.states[service] = ServiceState("failed", error.code, error.sentence)

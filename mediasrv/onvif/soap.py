@@ -22,6 +22,7 @@ from mediasrv.onvif.address import Endpoint
 from mediasrv.onvif.envelope import SoapFault, parse_envelope
 from mediasrv.onvif.requests import Login, Request, build_request
 from mediasrv.onvif.values import Service
+from mediasrv.security.redaction import tells
 from mediasrv.wire.addresses import is_allowed
 
 ANSWER_BYTES: Final = 512 * 1024
@@ -176,6 +177,8 @@ def camera_errors(operation: str, login: Login) -> Iterator[None]:
     except SoapFault as fault:
         if fault.is_refusal:
             raise refused(login) from fault
+        if tells(fault.reason, login.username, login.password):
+            raise _failed(f"The camera answered {operation} with a fault, and with the login in it.") from None
         raise _failed(f"The camera answered {operation} with a fault: {fault.reason}") from fault
     except aiohttp.ClientConnectorDNSError as error:
         raise CameraError("The camera's host name has no address.", code="name_unresolved") from error

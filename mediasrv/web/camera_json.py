@@ -8,8 +8,10 @@ from typing import Any, Final
 
 from mediasrv.cameras.views import CameraView, DeviceView, Profile, RecordingView, StreamView
 from mediasrv.media.access_unit import StreamRef
+from mediasrv.media.profile import MediaProfile
 from mediasrv.reasons import Reason, reason
 from mediasrv.security.policy import Permission
+from mediasrv.security.redaction import redact
 from mediasrv.settings import RetentionSettings
 from mediasrv.web.fields import format_time
 
@@ -34,7 +36,7 @@ def camera_json(
         "id": view.camera_id,
         "name": view.name,
         "kind": view.kind,
-        "address": view.address,
+        "address": redact(view.address),
         "place": view.place_id,
         "origin": view.origin,
         "enabled": view.enabled,
@@ -69,8 +71,15 @@ def retention_json(view: CameraView, defaults: RetentionSettings) -> dict[str, A
 
 def profile_json(profile: Profile, *, warned: bool) -> dict[str, Any]:
     """That a camera can be entered with a factory password is told to nobody but those who can mend it."""
+    shown = {"main": _media_json(profile.main), "sub": profile.sub and _media_json(profile.sub)}
     warnings = [reason_json(reason(code)) for code in profile.warnings] if warned else []
-    return dataclasses.asdict(profile) | {"warnings": warnings}
+    return dataclasses.asdict(profile) | shown | {"warnings": warnings}
+
+
+def _media_json(profile: MediaProfile) -> dict[str, Any]:
+    """Some cameras want the password within the address."""
+    urls = {"url": redact(profile.url), "snapshot_url": redact(profile.snapshot_url)}
+    return dataclasses.asdict(profile) | urls
 
 
 def reason_json(why: Reason | None) -> dict[str, str] | None:

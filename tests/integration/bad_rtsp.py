@@ -54,8 +54,9 @@ class BadCamera:
     session what was sent in it, for `load_tests.readback.account_for`. A keyframe without parameter sets is none.
     """
 
-    def __init__(self, fault: Fault, key: bytes = b"") -> None:
+    def __init__(self, fault: Fault, key: bytes = b"", host: str = "127.0.0.1") -> None:
         self.fault = fault
+        self._host = host
         self.logs: list[dict[str, Any]] = []
         self.methods: list[str] = []
         self.urls: list[str] = []
@@ -77,9 +78,9 @@ class BadCamera:
             writer.close()
 
     async def __aenter__(self) -> BadCamera:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, self._host, 0)
         self.port = self._server.sockets[0].getsockname()[1]
-        self.url = f"rtsp://127.0.0.1:{self.port}/cam?channel=1"
+        self.url = f"rtsp://{self._host}:{self.port}/cam?channel=1"
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -89,12 +89,16 @@ class FakeDevices:
 
     def __init__(self) -> None:
         self.logins: dict[str, Callable[[], Login]] = {}
+        self.retries: list[str] = []
 
     def start(self, camera_id: str, address: str, login: Callable[[], Login]) -> None:
         self.logins[camera_id] = login
 
     def stop(self, camera_id: str) -> None:
         self.logins.pop(camera_id, None)
+
+    def retry(self, camera_id: str) -> None:
+        self.retries.append(camera_id)
 
     def view(self, camera_id: str) -> DeviceView | None:
         known = camera_id in self.logins

@@ -140,6 +140,26 @@ async def test_a_refused_password_is_tried_three_times_and_then_rarely(world: Wo
     assert world.attempts.count(main) == PASSWORD_TRIES
 
 
+async def test_the_pause_counts_from_the_beginning_of_an_attempt(world: World) -> None:
+    """A camera that was waited for in vain is asked again soon; one that refuses at once is not."""
+    settings = PullSettings(backoff_first_s=1.0, backoff_most_s=6.0)
+    supervisor = StreamSupervisor(
+        world.hub.mountpoint(StreamRef("gate", StreamName.MAIN)),
+        world.cameras._connect,  # type: ignore[arg-type]
+        on_demand=False,
+        host=Host(SystemClock(), 1.0, 6.0),
+        failed=lambda ref, error: None,
+        clock=SystemClock(),
+        settings=settings,
+    )
+    busy, silent = CameraError("Busy.", code="camera_busy"), CameraError("Silent.", code="host_unreachable")
+    for _ in range(5):
+        supervisor._pause_s(busy, 0.0)
+    assert all(3.0 <= supervisor._pause_s(busy, 0.0) <= 6.0 for _ in range(20))
+    assert all(1.0 <= supervisor._pause_s(silent, 2.0) <= 4.0 for _ in range(20))
+    assert all(0.5 <= supervisor._pause_s(silent, 6.0) <= 1.0 for _ in range(20))
+
+
 async def test_a_driver_that_fails_unexpectedly_does_not_end_the_other_cameras(world: World) -> None:
     await world.cameras.add(NewCamera("10.0.0.5", camera_id="good"), by=ADMIN)
     await world.cameras.add(NewCamera("10.0.0.6", camera_id="odd"), by=ADMIN)
@@ -308,6 +328,14 @@ async def test_a_camera_that_is_added_while_the_others_start_is_pulled_once(
 
 
 # --- devices and weak passwords ------------------------------------------------------------------
+
+
+async def test_devices_are_tried_again_once_a_pull_has_begun(world: World) -> None:
+    await world.cameras.add(NewCamera("10.0.0.5", camera_id="gate"), by=ADMIN)
+    await until(lambda: stream(world, "gate").state == "live")
+    assert world.devices.retries == ["gate"]
+    world.pullers["rtsp://10.0.0.5/main"].lost.set()
+    await until(lambda: len(world.devices.retries) == 2)
 
 
 async def test_devices_are_looked_after_while_a_camera_is_in_service(world: World) -> None:

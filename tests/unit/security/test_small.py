@@ -9,7 +9,7 @@ from mediasrv.errors import CameraError, InvalidRequest
 from mediasrv.security.credentials import CredentialVault
 from mediasrv.security.login_limit import LoginLimit
 from mediasrv.security.passwords import LONGEST, Passwords, check_password
-from mediasrv.security.redaction import RedactingFormatter, redact
+from mediasrv.security.redaction import RedactingFormatter, redact, tells
 from mediasrv.security.sessions import new_token
 from tests.unit.web.fakes import CHEAP
 
@@ -56,6 +56,10 @@ def test_sealing_twice_gives_different_bytes() -> None:
         "GET /a?start=1&TOKEN={secret}&end=2",
         "connecting to rtsp://admin:{secret}@192.0.2.1:554/main",
         "connecting to rtsp://{secret}@192.0.2.1/",
+        "rtsp://192.0.2.1/live?user=admin&pwd={secret}&channel=1",
+        "rtsp://192.0.2.1:554/user=admin_password={secret}_channel=1_stream=0.sdp?real_stream",
+        "rtsp://192.0.2.1:554/user=admin&password={secret}&channel=1",
+        "rtsp://192.0.2.1:554/user=admin&passwd={secret}",
         "Authorization: Bearer {secret}",
         "Authorization: Digest username=admin, response={secret}",
         "Cookie: a=b; mediasrv_session={secret}; c=d",
@@ -67,6 +71,19 @@ def test_secrets_are_taken_out_of_lines(line: str) -> None:
     secret = new_token()
     assert secret not in redact(line.format(secret=secret))
     assert "***" in redact(line.format(secret=secret))
+
+
+@pytest.mark.parametrize(
+    "words", ["400 Not hunter2-secret", "Bad Basic YWRtaW46aHVudGVyMi1zZWNyZXQ=", "cut: hunter", "cut: Basic YWRtaW46"]
+)
+def test_words_that_tell_the_login_are_known(words: str) -> None:
+    assert tells(words, "admin", "hunter2-secret")
+
+
+@pytest.mark.parametrize("words", ["", "454 Session Not Found", "the hun", "admin"])
+def test_other_words_do_not_tell_it(words: str) -> None:
+    assert not tells(words, "admin", "hunter2-secret")
+    assert not tells(words, "", "")
 
 
 def test_redaction_leaves_other_text_alone() -> None:
