@@ -17,18 +17,20 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from mediasrv.cameras.drivers import CameraDrivers, Login, Puller, Way
+from mediasrv.cameras.camera import Camera
+from mediasrv.cameras.drivers import CameraDrivers, Login, Puller
 from mediasrv.cameras.hosts import Hosts
-from mediasrv.cameras.streams import check_streams, not_recorded_cause, recorded_streams
+from mediasrv.cameras.probing import plain_profile, probe
+from mediasrv.cameras.streams import not_recorded_cause
 from mediasrv.cameras.supervisor import StreamSupervisor
-from mediasrv.cameras.views import CameraChanges, CameraView, NewCamera, Profile, StreamView
+from mediasrv.cameras.views import CameraChanges, CameraView, NewCamera, Profile
+from mediasrv.cameras.wishes import Wishes
 from mediasrv.catalogue import Catalogue
 from mediasrv.catalogue import cameras as rows
 from mediasrv.clock import Clock
 from mediasrv.errors import CameraError, Conflict, InvalidRequest, NotFound, Unavailable
 from mediasrv.hub import Hub, Mountpoint
-from mediasrv.media.access_unit import Session, StreamName, StreamRef, VideoFormat, is_camera_id
-from mediasrv.media.profile import MediaProfile
+from mediasrv.media.access_unit import Session, StreamName, StreamRef, is_camera_id
 from mediasrv.reasons import reason
 from mediasrv.security.access_log import AccessLog, append_events
 from mediasrv.security.accounts import Actor
@@ -39,48 +41,11 @@ from mediasrv.settings import CameraEntry, PullSettings
 log = logging.getLogger(__name__)
 
 ENSURE_S: Final = 12.0
-CHECK_S: Final = 10.0
 # A camera that answers so may have changed its addresses or profiles: read them again.
 _READ_AGAIN: Final = frozenset({"stream_not_found", "codec_unsupported", "rtsp_refused", "transport_refused"})
 # Only a change of these has a camera pulled anew.
 _CONNECTION: Final = frozenset({"credentials", "transport", "tls_fingerprint"})
 _THE_FILE: Final = Actor(username="(cameras file)")
-
-
-class _Camera:
-    """A camera under supervision: its row, its streams and their tasks."""
-
-    def __init__(self, row: dict[str, Any]) -> None:
-        self.row = row
-        self.profile = Profile.from_json(row["profile"]) if row["profile"] else None
-        self.supervisors: dict[StreamName, StreamSupervisor] = {}
-        self.tasks: list[asyncio.Task[None]] = []
-        self.epoch = 0
-        self.read_again = False
-        self.reading = asyncio.Lock()
-
-    @property
-    def camera_id(self) -> str:
-        return str(self.row["camera_id"])
-
-    @property
-    def has_sub(self) -> bool:
-        """As far as is known: an ONVIF camera that was not read yet may have one."""
-        if self.row["kind"] == "rtsp":
-            return bool(self.row["sub_address"])
-        return self.profile is None or self.profile.sub is not None
-
-    @property
-    def recorded(self) -> frozenset[StreamName]:
-        return recorded_streams(self.row)
-
-    @property
-    def streams(self) -> list[StreamName]:
-        """Those that are supervised. A recorded substream that is not there any more is missed, not forgotten."""
-        return [stream for stream in StreamName if stream is StreamName.MAIN or self.has_sub or stream in self.recorded]
-
-    def ref(self, stream: StreamName) -> StreamRef:
-        return StreamRef(self.camera_id, stream)
 
 
 class Cameras:
@@ -100,13 +65,13 @@ class Cameras:
         self._hub = hub
         self._catalogue = catalogue
         self._access_log = access_log
-        self._vault = vault
+        self._wishes = Wishes(vault, drivers.read_secret)
         self._drivers = drivers
         self._clock = clock
         self._settings = settings
         self._cell = cell
         self._hosts = Hosts(clock, settings)
-        self._cameras: dict[str, _Camera] = {}
+        self._cameras: dict[str, Camera] = {}
         self._changing = asyncio.Lock()
         self._group: asyncio.TaskGroup | None = None
 
@@ -116,7 +81,7 @@ class Cameras:
             self._group = group
             async with self._changing:  # a camera that is added meanwhile must not be found once more
                 for number, row in enumerate(await self._catalogue.read(rows.list_cameras)):
-                    camera = self._cameras[row["camera_id"]] = _Camera(row)
+                    camera = self._cameras[row["camera_id"]] = Camera(row)
                     if row["enabled"]:
                         await self._start(camera, number * self._settings.stagger_s)
                     else:
@@ -129,10 +94,10 @@ class Cameras:
                         supervisor.stop_reason = "server_down"
 
     def list(self) -> list[CameraView]:
-        return [self._view(camera) for camera in self._cameras.values()]
+        return [camera.view(self._drivers) for camera in self._cameras.values()]
 
     def get(self, camera_id: str) -> CameraView:
-        return self._view(self._find(camera_id))
+        return self._find(camera_id).view(self._drivers)
 
     async def ensure(self, ref: StreamRef) -> None:
         """Returns when the stream is live; starts an on-demand one. Raises Unavailable with the stream's reason."""
@@ -157,18 +122,7 @@ class Cameras:
 
     async def probe(self, wish: NewCamera) -> Profile:
         """Connects without keeping anything. Raises CameraError with the reason code of the failing step."""
-        login = Login(wish.username, wish.password)
-        if wish.kind == "onvif":
-            profile = await self._drivers.read_device(wish.address, login)
-            for code in self._drivers.refused_warnings.intersection(profile.warnings):
-                raise CameraError(reason(code).sentence, code=code)
-            check_streams(profile.sub is not None, wish.record_stream, wish.grid_stream)
-            return profile
-        check_streams(bool(wish.sub_address), wish.record_stream, wish.grid_stream)
-        way = Way(wish.transport, wish.tls_fingerprint)
-        main = await self._check_url(wish.address, login, way)
-        sub = await self._check_url(wish.sub_address, login, way) if wish.sub_address else None
-        return _as_given(main, sub)
+        return await probe(wish, self._drivers, self._clock)
 
     async def add(self, wish: NewCamera, by: Actor) -> CameraView:
         """Probes, keeps and starts a camera. Raises Conflict, CameraError.
@@ -184,12 +138,12 @@ class Cameras:
         async with self._changing:
             if camera_id in self._cameras:
                 raise Conflict(f"There is a camera {camera_id} already.", code="camera_exists")
-            row = self._new_row(wish, camera_id, profile)
+            row = self._wishes.new_row(wish, camera_id, profile, self._cell, self._clock.wall_us())
             event = by.event("camera.added", camera_id, address=redact(wish.address), place=wish.place_id)
             await self._access_log.write(event, rows.insert_camera, row)
-            camera = self._cameras[camera_id] = _Camera(row)
+            camera = self._cameras[camera_id] = Camera(row)
             await self._start(camera)
-        return self._view(camera)
+        return camera.view(self._drivers)
 
     async def change(self, camera_id: str, changes: CameraChanges, by: Actor) -> CameraView:
         """Applies what differs. Raises CameraError (`no_substream`).
@@ -198,15 +152,15 @@ class Cameras:
         """
         async with self._changing:
             camera = self._find(camera_id)
-            values = self._changed_values(camera, changes)
+            values = self._wishes.changed_values(camera, changes)
             if not values:
-                return self._view(camera)
+                return camera.view(self._drivers)
             event = by.event("camera.changed", camera_id, changed=sorted(values.keys() - {"credentials_ref"}))
             await self._access_log.write(event, rows.update_camera, camera_id, values)
             camera.row |= values
             camera.read_again = camera.read_again or "credentials" in values
             await self._follow_row(camera, values.keys())
-        return self._view(camera)
+        return camera.view(self._drivers)
 
     async def set_retention(
         self, camera_id: str, max_age_days: int | None, max_size_bytes: int | None, by: Actor
@@ -219,7 +173,7 @@ class Cameras:
             event = by.event("retention.changed", camera_id, before=before, after=values)
             await self._access_log.write(event, rows.update_camera, camera_id, values)
             camera.row |= values
-        return self._view(camera)
+        return camera.view(self._drivers)
 
     async def remove(self, camera_id: str, by: Actor) -> None:
         """Takes a camera out of service. Its footage stays until retention takes it."""
@@ -238,65 +192,13 @@ class Cameras:
 
     # --- inside ----------------------------------------------------------------------------------
 
-    def _find(self, camera_id: str) -> _Camera:
+    def _find(self, camera_id: str) -> Camera:
         camera = self._cameras.get(camera_id)
         if camera is None:
             raise NotFound("There is no such camera.", code="camera_not_found")
         return camera
 
-    def _new_row(self, wish: NewCamera, camera_id: str, profile: Profile) -> dict[str, Any]:
-        has_login = bool(wish.username or wish.password)
-        return {
-            "camera_id": camera_id,
-            "cell": self._cell,
-            "place_id": wish.place_id,
-            "name": wish.name or camera_id,
-            "kind": wish.kind,
-            "address": wish.address,
-            "sub_address": wish.sub_address or None,
-            "credentials": self._vault.seal(camera_id, wish.username, wish.password) if has_login else None,
-            "credentials_ref": None,
-            "origin": "api",
-            "enabled": True,
-            "record": wish.record,
-            "max_age_days": None,
-            "max_size_bytes": None,
-            "profile": dataclasses.asdict(profile),
-            "transport": wish.transport or None,
-            "tls_fingerprint": wish.tls_fingerprint or None,
-            "record_stream": wish.record_stream,
-            "grid_stream": wish.grid_stream or "sub",
-            "created_us": self._clock.wall_us(),
-        }
-
-    def _changed_values(self, camera: _Camera, changes: CameraChanges) -> dict[str, Any]:
-        check_streams(camera.has_sub, changes.record_stream, changes.grid_stream)
-        values: dict[str, Any] = {}
-        for name in ("name", "enabled", "record", "record_stream", "grid_stream"):
-            value = getattr(changes, name)
-            if value is not None and value != camera.row[name]:
-                values[name] = value
-        for name in ("transport", "tls_fingerprint"):
-            value = getattr(changes, name)
-            if value is not None and (value or None) != camera.row[name]:
-                values[name] = value or None
-        if changes.username is not None or changes.password is not None:
-            old = self._login(camera)
-            username = old.username if changes.username is None else changes.username
-            password = old.password if changes.password is None else changes.password
-            values["credentials"] = self._vault.seal(camera.camera_id, username, password)
-            values["credentials_ref"] = None
-        return values
-
-    def _login(self, camera: _Camera) -> Login:
-        if camera.row["credentials"]:
-            return Login(*self._vault.open(camera.camera_id, camera.row["credentials"]))
-        if camera.row["credentials_ref"]:
-            username, _, reference = camera.row["credentials_ref"].partition("\n")
-            return Login(username, self._drivers.read_secret(reference) if reference else "")
-        return Login()
-
-    async def _follow_row(self, camera: _Camera, changed: Set[str]) -> None:
+    async def _follow_row(self, camera: Camera, changed: Set[str]) -> None:
         """Makes what runs equal to the row, and leaves alone what the change does not touch."""
         if not camera.row["enabled"]:
             await self._stop(camera, "camera_disabled")
@@ -310,18 +212,18 @@ class Cameras:
                 self._look_after(camera)
             self._run_streams(camera)
 
-    async def _start(self, camera: _Camera, delay_s: float = 0.0) -> None:
+    async def _start(self, camera: Camera, delay_s: float = 0.0) -> None:
         if self._group is None:
             return  # `run` starts it with the others
         camera.epoch = camera.epoch or await self._drivers.claim(camera.camera_id)
         self._run_streams(camera, delay_s)
         self._look_after(camera)
 
-    def _look_after(self, camera: _Camera) -> None:
+    def _look_after(self, camera: Camera) -> None:
         if camera.row["kind"] == "onvif":
-            self._drivers.devices.start(camera.camera_id, camera.row["address"], lambda: self._login(camera))
+            self._drivers.devices.start(camera.camera_id, camera.row["address"], lambda: self._wishes.login(camera))
 
-    def _run_streams(self, camera: _Camera, delay_s: float = 0.0) -> None:
+    def _run_streams(self, camera: Camera, delay_s: float = 0.0) -> None:
         """Has each stream pulled and recorded as the row says. Twice does no harm."""
         for stream in camera.streams:
             if stream not in camera.supervisors and self._group is not None:
@@ -336,7 +238,7 @@ class Cameras:
             else:
                 self._drivers.recording.stop(ref, not_recorded_cause(camera.row))
 
-    def _new_supervisor(self, camera: _Camera, stream: StreamName) -> StreamSupervisor:
+    def _new_supervisor(self, camera: Camera, stream: StreamName) -> StreamSupervisor:
         return StreamSupervisor(
             self._hub.mountpoint(camera.ref(stream)),
             lambda mountpoint: self._connect(camera, mountpoint),
@@ -347,14 +249,14 @@ class Cameras:
             settings=self._settings,
         )
 
-    async def _stop(self, camera: _Camera, cause: str) -> None:
+    async def _stop(self, camera: Camera, cause: str) -> None:
         self._drivers.devices.stop(camera.camera_id)
         await self._end_pulls(camera, cause)
         # After the sessions: what they sent last is footage too.
         for stream in StreamName:
             self._drivers.recording.stop(camera.ref(stream), cause)
 
-    async def _end_pulls(self, camera: _Camera, cause: str) -> None:
+    async def _end_pulls(self, camera: Camera, cause: str) -> None:
         for supervisor in camera.supervisors.values():
             supervisor.stop_reason = cause
         for task in camera.tasks:
@@ -363,8 +265,8 @@ class Cameras:
         camera.tasks.clear()
         camera.supervisors.clear()
 
-    async def _connect(self, camera: _Camera, mountpoint: Mountpoint) -> Puller:
-        login = self._login(camera)
+    async def _connect(self, camera: Camera, mountpoint: Mountpoint) -> Puller:
+        login = self._wishes.login(camera)
         profile = await self._profile(camera, login)
         pick = profile.pick(mountpoint.ref.stream)
         if pick is None:
@@ -378,12 +280,12 @@ class Cameras:
             has_begun = True
             return self._new_session(camera, mountpoint.ref)
 
-        return self._drivers.pull(pick.url, login, _way(camera), mountpoint, new_session)
+        return self._drivers.pull(pick.url, login, camera.way, mountpoint, new_session)
 
-    async def _profile(self, camera: _Camera, login: Login) -> Profile:
+    async def _profile(self, camera: Camera, login: Login) -> Profile:
         async with camera.reading:  # main and sub share one reading
             if camera.row["kind"] == "rtsp":
-                camera.profile = camera.profile or _plain_profile(camera.row["address"], camera.row["sub_address"])
+                camera.profile = camera.profile or plain_profile(camera.row["address"], camera.row["sub_address"])
             elif camera.profile is None or camera.read_again:
                 camera.profile = await self._drivers.read_device(camera.row["address"], login)
                 camera.read_again = False
@@ -391,78 +293,14 @@ class Cameras:
                 await self._catalogue.write(rows.update_camera, camera.camera_id, values)
             return camera.profile
 
-    def _new_session(self, camera: _Camera, ref: StreamRef) -> Session:
+    def _new_session(self, camera: Camera, ref: StreamRef) -> Session:
         return Session(secrets.token_hex(8), ref, camera.epoch, self._clock.wall_us(), self._clock.monotonic())
 
-    def _stream_failed(self, camera: _Camera, ref: StreamRef, error: CameraError) -> None:
+    def _stream_failed(self, camera: Camera, ref: StreamRef, error: CameraError) -> None:
         log.warning("%s: %s: %s", ref, error.code, error.sentence)
         camera.read_again = camera.read_again or error.code in _READ_AGAIN
         if ref.stream in camera.recorded:
             self._drivers.recording.note_outage(ref, self._clock.wall_us(), error.code)
-
-    async def _check_url(self, url: str, login: Login, way: Way) -> MediaProfile:
-        """Pulls a plain URL until its format is known, into a mountpoint that nobody else sees."""
-        mountpoint = Mountpoint(StreamRef("probe", StreamName.MAIN), 0.48)
-        puller = self._drivers.pull(
-            url,
-            login,
-            way,
-            mountpoint,
-            lambda: Session("probe", mountpoint.ref, 0, self._clock.wall_us(), self._clock.monotonic()),
-        )
-        pull = asyncio.create_task(puller.run())
-        try:
-            deadline = self._clock.monotonic() + CHECK_S
-            while not pull.done() and not mountpoint.gop:
-                if self._clock.monotonic() > deadline:
-                    raise CameraError("The camera answers but sends no picture.", code="stalled")
-                await asyncio.wait({pull}, timeout=0.02)
-            if pull.done():
-                pull.result()
-            return _found_at(url, mountpoint, puller)
-        finally:
-            pull.cancel()
-            await asyncio.gather(pull, return_exceptions=True)
-
-    def _view(self, camera: _Camera) -> CameraView:
-        row = camera.row
-        return CameraView(
-            camera_id=camera.camera_id,
-            name=row["name"],
-            kind=row["kind"],
-            address=row["address"],
-            place_id=row["place_id"],
-            origin=row["origin"],
-            enabled=row["enabled"],
-            record=row["record"],
-            max_age_days=row["max_age_days"],
-            max_size_bytes=row["max_size_bytes"],
-            streams={stream: self._stream_view(camera, stream) for stream in StreamName},
-            profile=camera.profile,
-            transport=row["transport"],
-            tls_fingerprint=row["tls_fingerprint"],
-            record_stream=row["record_stream"],
-            grid_stream=row["grid_stream"] if camera.has_sub else "main",
-            device=self._drivers.devices.view(camera.camera_id),
-        )
-
-    def _stream_view(self, camera: _Camera, stream: StreamName) -> StreamView:
-        recording = self._drivers.recording.view(camera.ref(stream))
-        supervisor = camera.supervisors.get(stream)
-        if supervisor is None or stream not in camera.streams:
-            return StreamView("off", None, 0, None, None, 0, recording)
-        live = supervisor.state == "live"
-        report = supervisor.puller.report if supervisor.puller else None
-        return StreamView(
-            state=supervisor.state,
-            reason=None if live else supervisor.reason,
-            since_us=supervisor.since_us,
-            video=report.video_format if report else None,
-            audio=report.audio_format if report else None,
-            subscribers=supervisor.mountpoint.subscribers,
-            recording=recording,
-            transport=report.transport if report and report.video_format else "",
-        )
 
 
 def _sync_file(
@@ -480,27 +318,3 @@ def _shown(detail: Mapping[str, Any]) -> dict[str, Any]:
 def _unavailable(supervisor: StreamSupervisor) -> Unavailable:
     why = supervisor.reason or reason("camera_failed")
     return Unavailable(why.sentence, code=why.code)
-
-
-def _way(camera: _Camera) -> Way:
-    learnt = (supervisor.transport for supervisor in camera.supervisors.values())
-    preferred = next((transport for transport in learnt if transport), "")
-    return Way(camera.row["transport"] or "", camera.row["tls_fingerprint"] or "", preferred)
-
-
-def _plain_profile(main_url: str, sub_url: str | None) -> Profile:
-    main = MediaProfile("", "main", "", 0, 0, 0.0, 0, "", main_url)
-    return _as_given(main, dataclasses.replace(main, name="sub", url=sub_url) if sub_url else None)
-
-
-def _as_given(main: MediaProfile, sub: MediaProfile | None) -> Profile:
-    english = "A plain RTSP address: pulled as given."
-    return Profile("", "", "", None, main, sub, english, "Địa chỉ RTSP: dùng nguyên như đã nhập.")
-
-
-def _found_at(url: str, mountpoint: Mountpoint, puller: Puller) -> MediaProfile:
-    video, audio = mountpoint.gop[0].format, puller.report.audio_format
-    if not isinstance(video, VideoFormat):
-        raise CameraError("The stream holds no video.", code="codec_unsupported")
-    audio_name = audio.codec.value if audio else ""
-    return MediaProfile("", "", video.codec.value, video.width, video.height, 0.0, 0, audio_name, url)

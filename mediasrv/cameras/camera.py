@@ -1,0 +1,95 @@
+"""A camera under supervision, and how it is shown."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from mediasrv.cameras.drivers import CameraDrivers, Way
+from mediasrv.cameras.streams import recorded_streams
+from mediasrv.cameras.supervisor import StreamSupervisor
+from mediasrv.cameras.views import CameraView, Profile, StreamView
+from mediasrv.media.access_unit import StreamName, StreamRef
+
+
+class Camera:
+    """Its row of the catalogue, its streams and their tasks."""
+
+    def __init__(self, row: dict[str, Any]) -> None:
+        self.row = row
+        self.profile = Profile.from_json(row["profile"]) if row["profile"] else None
+        self.supervisors: dict[StreamName, StreamSupervisor] = {}
+        self.tasks: list[asyncio.Task[None]] = []
+        self.epoch = 0
+        self.read_again = False
+        self.reading = asyncio.Lock()
+
+    @property
+    def camera_id(self) -> str:
+        return str(self.row["camera_id"])
+
+    @property
+    def has_sub(self) -> bool:
+        """As far as is known: an ONVIF camera that was not read yet may have one."""
+        if self.row["kind"] == "rtsp":
+            return bool(self.row["sub_address"])
+        return self.profile is None or self.profile.sub is not None
+
+    @property
+    def recorded(self) -> frozenset[StreamName]:
+        return recorded_streams(self.row)
+
+    @property
+    def streams(self) -> list[StreamName]:
+        """Those that are supervised. A recorded substream that is not there any more is missed, not forgotten."""
+        return [stream for stream in StreamName if stream is StreamName.MAIN or self.has_sub or stream in self.recorded]
+
+    @property
+    def way(self) -> Way:
+        """How its media is to come, and the transport that any of its streams has come by."""
+        learnt = (supervisor.transport for supervisor in self.supervisors.values())
+        preferred = next((transport for transport in learnt if transport), "")
+        return Way(self.row["transport"] or "", self.row["tls_fingerprint"] or "", preferred)
+
+    def ref(self, stream: StreamName) -> StreamRef:
+        return StreamRef(self.camera_id, stream)
+
+    def view(self, drivers: CameraDrivers) -> CameraView:
+        row = self.row
+        return CameraView(
+            camera_id=self.camera_id,
+            name=row["name"],
+            kind=row["kind"],
+            address=row["address"],
+            place_id=row["place_id"],
+            origin=row["origin"],
+            enabled=row["enabled"],
+            record=row["record"],
+            max_age_days=row["max_age_days"],
+            max_size_bytes=row["max_size_bytes"],
+            streams={stream: self._stream_view(stream, drivers) for stream in StreamName},
+            profile=self.profile,
+            transport=row["transport"],
+            tls_fingerprint=row["tls_fingerprint"],
+            record_stream=row["record_stream"],
+            grid_stream=row["grid_stream"] if self.has_sub else "main",
+            device=drivers.devices.view(self.camera_id),
+        )
+
+    def _stream_view(self, stream: StreamName, drivers: CameraDrivers) -> StreamView:
+        recording = drivers.recording.view(self.ref(stream))
+        supervisor = self.supervisors.get(stream)
+        if supervisor is None or stream not in self.streams:
+            return StreamView("off", None, 0, None, None, 0, recording)
+        live = supervisor.state == "live"
+        report = supervisor.puller.report if supervisor.puller else None
+        return StreamView(
+            state=supervisor.state,
+            reason=None if live else supervisor.reason,
+            since_us=supervisor.since_us,
+            video=report.video_format if report else None,
+            audio=report.audio_format if report else None,
+            subscribers=supervisor.mountpoint.subscribers,
+            recording=recording,
+            transport=report.transport if report and report.video_format else "",
+        )
