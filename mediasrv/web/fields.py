@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
@@ -58,6 +59,16 @@ class Fields:
         if not isinstance(value, str) or len(value) > most:
             raise InvalidRequest(f"{name} must be a text of at most {most} characters.")
         return check_text(value, name)
+
+    def lines(self, name: str, most: int) -> str:
+        """A text that may have many lines and tabs; empty where there is none."""
+        value = self._document.get(name)
+        if value is None:
+            return ""
+        if not isinstance(value, str) or len(value) > most:
+            raise InvalidRequest(f"{name} must be a text of at most {most} characters.")
+        check_text(re.sub(r"[\r\n\t\ufeff]", "", value), name)
+        return value
 
     def optional_flag(self, name: str) -> bool | None:
         value = self._document.get(name)
