@@ -30,6 +30,7 @@ HEADINGS: Final = {
     "en": ("address", "verdict", "picture", "kbit/s", "keyframe", "lost", "clock", "why"),
     "vi": ("địa chỉ", "kết luận", "hình", "kbit/s", "khung khóa", "mất gói", "đồng hồ", "lý do"),
 }
+_CERTAIN_S: Final = 0.2
 _WIDTHS: Final = (26, 16, 15, 7, 10, 8, 9)
 
 
@@ -162,11 +163,18 @@ def row_line(row: Row, language: str) -> str:
     shown, why = row_json(row), reason_of(row)
     verdict = _WORDS[language][list(Verdict).index(row.judgement.verdict)] if row.judgement else "-"
     stream, clock = shown["streams"][_shown_stream(row)], shown["clock"]
-    cells = [row.address, verdict, *_stream_cells(stream), f"{clock['offset_s']:+.1f} s" if clock else "-"]
+    cells = [row.address, verdict, *_stream_cells(stream), _offset_cell(clock)]
     sentence = (why.sentence_vi if language == "vi" else why.sentence) if why else ""
     remarks = [one for one in shown["remarks"] if why is None or one["code"] != why.code]
     also = [one["sentence_vi" if language == "vi" else "sentence"] for one in remarks]
     return _line(cells, " ".join([f"{sentence} [{why.code}]" if why else "", *also]).strip())
+
+
+def _offset_cell(clock: dict[str, float] | None) -> str:
+    """Whole seconds, cut off, where no more is known for certain."""
+    if clock is None:
+        return "-"
+    return f"{int(clock['offset_s'])} s" if clock["uncertainty_s"] > _CERTAIN_S else f"{clock['offset_s']:.1f} s"
 
 
 def _stream_cells(stream: dict[str, Any] | None) -> list[str]:

@@ -80,7 +80,7 @@ class Survey:
         self.seconds = seconds
         self.revision = 0
         self.rows: list[Row] = []
-        self._targets = list({target.address: target for target in reversed(targets)}.values())[::-1]
+        self._targets = _each_once(targets)
         self._drivers = drivers
         self._limits = limits
         self._clock = clock
@@ -189,6 +189,14 @@ class Survey:
     def _show(self, row: Row, state: RowState) -> None:
         self.revision += 1
         row.state, row.revision = state, self.revision
+
+
+def _each_once(targets: Sequence[Target]) -> list[Target]:
+    """The first of those with the same address."""
+    found: dict[str, Target] = {}
+    for target in targets:
+        found.setdefault(target.address, target)
+    return list(found.values())
 
 
 def _taken_kbps(row: Row) -> int:

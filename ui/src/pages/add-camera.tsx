@@ -10,7 +10,7 @@ import { Explanation, PickedStreams } from '../components/profile'
 import { useTexts } from '../i18n'
 import type { Device, NewCamera, Profile } from '../types'
 
-interface Form {
+export interface Form {
   name: string
   address: string
   subAddress: string
@@ -37,9 +37,10 @@ export function toNewCamera(form: Form): NewCamera {
   return body
 }
 
-export function AddCamera({ onClose }: { onClose: () => void }) {
+/** `initial` is what is known of the camera already. */
+export function AddCamera({ onClose, initial = {} }: { onClose: () => void; initial?: Partial<Form> }) {
   const { t } = useTexts()
-  const [form, setForm] = useState<Form>(EMPTY)
+  const [form, setForm] = useState<Form>({ ...EMPTY, ...initial })
   const [step, setStep] = useState<Step>({ kind: 'asking' })
   /** What was asked for so far: what is missing for it is said then, not before. */
   const [asked, setAsked] = useState<'nothing' | 'check' | 'add'>('nothing')
