@@ -126,15 +126,15 @@ def _measured(first: PullReport, last: PullReport, pictures: _Pictures, began: f
     """What came between two reports of one pull. One that was redirected meanwhile counts from there on."""
     before_bytes = first.received_bytes if last.packets >= first.packets else 0
     video, audio = last.video_format, last.audio_format
-    interval_s = pictures.keyframe_interval_s(now)
+    interval_s, seconds = pictures.keyframe_interval_s(now), max(0.001, now - began)
     clock = None
     if last.camera_offset_us is not None:
         clock = ClockOffset(last.camera_offset_us / SECOND_US, (last.camera_uncertainty_us or 0) / SECOND_US)
     return Measured(
-        seconds=round(now - began, 1),
+        seconds=round(seconds, 1),
         packets=last.packets,
         lost_packets=last.lost_packets,
-        bitrate_kbps=round((last.received_bytes - before_bytes) * 8 / (now - began) / 1000),
+        bitrate_kbps=round((last.received_bytes - before_bytes) * 8 / seconds / 1000),
         rate=round(pictures.rate, 1),
         keyframe_interval_s=None if interval_s is None else round(interval_s, 1),
         codec=video.codec.value if video else "",

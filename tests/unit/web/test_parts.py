@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from mediasrv.cameras.views import ClockView, DeviceView, ServiceView
 from mediasrv.errors import CameraError, InvalidRequest, NotAuthenticated, TooManyRequests
 from mediasrv.media.access_unit import StreamName, StreamRef
-from mediasrv.reasons import reason
 from mediasrv.onvif import split_login
+from mediasrv.reasons import reason
 from mediasrv.security.policy import Permission
 from mediasrv.settings import RetentionSettings
 from mediasrv.web import problems
