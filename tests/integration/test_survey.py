@@ -142,6 +142,15 @@ async def test_at_most_one_stream_is_open_at_a_site_at_any_moment() -> None:
     assert most_streams_a_site(cameras, dict.fromkeys(sites, "all of them")) == 4
 
 
+async def test_the_load_test_holds_in_small() -> None:
+    pipe, words = asyncio.subprocess.PIPE, ["survey", "--devices", "24", "--sites", "8", "--seconds", "1", "--json"]
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "load_tests", *words, stdout=pipe)
+    out, _ = await process.communicate()
+    result = json.loads(out.splitlines()[-1])
+    assert process.returncode == 0
+    assert (result["devices"], result["eligible"], result["most_streams_a_site"]) == (24, 24, 1)
+
+
 async def test_without_places_one_network_is_one_site() -> None:
     async with FarmProcess(cameras=2, gop=0.5) as farm:
         wanted = [target(farm, "cam-1"), target(farm, "cam-2")]
