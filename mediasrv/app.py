@@ -46,7 +46,7 @@ from mediasrv.storage.keys import Identity, NodeKey
 from mediasrv.storage.object_store import ObjectStore
 from mediasrv.storage.spool import Spool
 from mediasrv.survey import SurveyDesk
-from mediasrv.surveying import find_in_service, refused_warnings, survey_drivers, survey_limits
+from mediasrv.surveying import InService, refused_warnings, survey_drivers, survey_limits
 from mediasrv.web.application import VIEWERS, build_app
 from mediasrv.web.application import serve as listen
 from mediasrv.web.node_state import NodeParts, NodeState
@@ -134,7 +134,7 @@ class _Server:
             settings.server.cell,
         )
         self.surveys = SurveyDesk(
-            survey_drivers(settings, clock, lambda address: find_in_service(self.cameras.list(), address)),
+            survey_drivers(settings, clock, InService(self.cameras.list, clock).find),
             survey_limits(settings),
             clock,
             settings.survey,

@@ -7,11 +7,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Final
 
 from mediasrv import onvif
 from mediasrv.cameras.views import CameraView, StreamView
-from mediasrv.clock import SystemClock
+from mediasrv.clock import Clock, SystemClock
 from mediasrv.errors import CameraError
 from mediasrv.hub import Mountpoint
 from mediasrv.media.access_unit import Session, StreamName
@@ -22,6 +23,7 @@ from mediasrv.settings import Settings
 from mediasrv.survey import DeviceReading, Findings, Limits, StreamFindings, Survey, SurveyDrivers, Target
 from mediasrv.survey.findings import ClockOffset, Failure
 
+_INDEX_S: Final = 1.0
 _WEAK: Final = ("password_empty", "password_default")
 
 
@@ -93,13 +95,29 @@ def _reading(device: onvif.OnvifDevice) -> DeviceReading:
     )
 
 
-def find_in_service(views: Sequence[CameraView], address: str) -> Findings | None:
-    """How the camera is doing that is pulled from this address or stream URL; None where there is none, or it is
-    switched off here and so nobody pulls it."""
-    where = _where(address)
-    view = next((one for one in views if one.enabled and where in _places_of(one)), None)
-    if view is None:
-        return None
+class InService:
+    """Which cameras are in service here, looked up by their address or the URL of a stream.
+
+    A thousand of them are looked at once a second at most, not for each of a thousand devices of a survey.
+    """
+
+    def __init__(self, views: Callable[[], Sequence[CameraView]], clock: Clock) -> None:
+        self._views = views
+        self._clock = clock
+        self._index: dict[object, CameraView] = {}
+        self._looked_at = -_INDEX_S
+
+    def find(self, address: str) -> Findings | None:
+        """How the camera there is doing; None where there is none, or it is switched off and so nobody pulls it."""
+        now = self._clock.monotonic()
+        if now - self._looked_at >= _INDEX_S:
+            self._looked_at = now
+            self._index = {place: view for view in self._views() if view.enabled for place in _places_of(view)}
+        view = self._index.get(_where(address))
+        return None if view is None else _findings_of(view)
+
+
+def _findings_of(view: CameraView) -> Findings:
     main, reading = view.streams[StreamName.MAIN], _reading_of(view)
     return Findings(
         onvif=True if view.kind == "onvif" else None,
@@ -146,6 +164,7 @@ def _places_of(view: CameraView) -> set[object]:
     return {_where(address) for address in (view.address, *urls)}
 
 
+@lru_cache(maxsize=4096)
 def _where(address: str) -> object:
     """The same for one device however its address was written; a stream's URL is what it is."""
     with contextlib.suppress(CameraError):

@@ -17,6 +17,7 @@ LONGEST = (
     "test_bad_cameras.py",
     "test_recorder_kill.py",
     "test_camera_farm.py",
+    "test_survey.py",
 )
 """Files that take half a minute and more: begun first, so that none of them is waited for alone in the end."""
 SHORT_SURVEYS = {"survey": {"measure_s": 2.0}}

@@ -12,10 +12,10 @@ from mediasrv.media.access_unit import StreamName
 from mediasrv.media.profile import MediaProfile
 from mediasrv.onvif import OnvifDevice, largest_streams
 from mediasrv.reasons import reason
-from mediasrv.survey import Verdict, judge
-from mediasrv.surveying import find_in_service
+from mediasrv.survey import Findings, Verdict, judge
+from mediasrv.surveying import InService
 from tests.unit.survey.devices import LIMITS, MAIN, SUB
-from tests.unit.web.fakes import PROFILE, view
+from tests.unit.web.fakes import PROFILE, SimulatedClock, view
 
 
 def camera(address: str, *, enabled: bool = True, state: str = "live") -> CameraView:
@@ -34,12 +34,16 @@ def camera(address: str, *, enabled: bool = True, state: str = "live") -> Camera
     )
 
 
+def in_service(views: list[CameraView], asked: str) -> Findings | None:
+    return InService(lambda: views, SimulatedClock()).find(asked)
+
+
 @pytest.mark.parametrize(
     "asked",
     ["192.168.1.64", "192.168.1.64:80", "http://192.168.1.64/onvif/device_service", MAIN.url, SUB.url],
 )
 def test_a_camera_is_known_however_its_address_is_written(asked: str) -> None:
-    found = find_in_service([camera("192.168.1.64")], asked)
+    found = in_service([camera("192.168.1.64")], asked)
     assert found is not None
     assert found.in_service
     assert judge(found, LIMITS).code == "in_service"
@@ -47,17 +51,31 @@ def test_a_camera_is_known_however_its_address_is_written(asked: str) -> None:
 
 @pytest.mark.parametrize("asked", ["192.168.1.64:8000", "192.168.1.65", "rtsp://192.0.2.1/other"])
 def test_another_address_is_another_camera(asked: str) -> None:
-    assert find_in_service([camera("192.168.1.64")], asked) is None
+    assert in_service([camera("192.168.1.64")], asked) is None
 
 
 def test_a_camera_that_is_switched_off_is_pulled_by_nobody_and_so_surveyed() -> None:
-    assert find_in_service([camera("192.168.1.64", enabled=False)], "192.168.1.64") is None
+    assert in_service([camera("192.168.1.64", enabled=False)], "192.168.1.64") is None
 
 
 def test_a_camera_in_service_that_is_lost_is_not_eligible_and_says_why() -> None:
-    found = find_in_service([camera("rtsp://h/x", state="retrying")], "rtsp://h/x")
+    found = in_service([camera("rtsp://h/x", state="retrying")], "rtsp://h/x")
     assert found is not None
     assert (judge(found, LIMITS).verdict, judge(found, LIMITS).code) == (Verdict.NOT_ELIGIBLE, "camera_lost")
+
+
+def test_a_thousand_questions_are_one_look_and_a_change_shows_within_a_second() -> None:
+    clock, looks = SimulatedClock(), []
+
+    def views() -> list[CameraView]:
+        looks.append(clock.now_s)
+        return [camera("192.168.1.64")] if len(looks) > 1 else []
+
+    known = InService(views, clock)
+    assert [known.find("192.168.1.64") for _ in range(1000)] == [None] * 1000
+    assert len(looks) == 1
+    clock.advance(1.0)
+    assert known.find("192.168.1.64") is not None
 
 
 # --- main and sub -----------------------------------------------------------------------------------
