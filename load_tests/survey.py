@@ -20,7 +20,7 @@ from typing import Any, Final
 from load_tests.measure import machine, print_json
 from load_tests.stack import CameraFarm
 
-SHAPE: Final = {"width": 1280, "height": 720, "rate": 25, "bitrate": 2050, "gop": 2, "audio": "pcma"}
+SHAPE: Final = {"width": 1280, "height": 720, "rate": 25, "bitrate": 2050, "audio": "pcma"}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -33,7 +33,8 @@ def main(argv: Sequence[str]) -> int:
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(prefix="mediasrv-survey-") as name:
         directory = Path(name)
-        farm = CameraFarm(directory / "cameras.log", cameras=options.devices, mode="load", **SHAPE)
+        gop_s = min(2.0, options.seconds / 2)
+        farm = CameraFarm(directory / "cameras.log", cameras=options.devices, mode="load", gop=gop_s, **SHAPE)
         try:
             result = _survey(farm, directory, options)
         finally:

@@ -66,7 +66,7 @@ class DeviceReading:
 @dataclass(frozen=True, slots=True)
 class Measured:
     """A stream as it came. `keyframe_interval_s` is the longest run without a keyframe, at least that where the
-    measuring ended within it; None where no keyframe came at all. `audio` is empty where none was kept.
+    measuring ended within it; None where none of the `keyframes` came at all. `audio` is empty where none was kept.
     `clock` is by RTCP sender reports."""
 
     seconds: float
@@ -81,6 +81,7 @@ class Measured:
     audio: str
     transport: str
     clock: ClockOffset | None = None
+    keyframes: int = 2
 
     @property
     def lost_share(self) -> float:
@@ -94,6 +95,16 @@ class StreamFindings:
     profile: MediaProfile
     measured: Measured | None = None
     failure: Failure | None = None
+
+    @property
+    def keyframe_interval_s(self) -> float | None:
+        """As measured; where less than a whole interval was, at least what the camera declares. None: not known."""
+        declared_s, measured = self.profile.keyframe_interval_s, self.measured
+        if measured is None:
+            return declared_s or None
+        if measured.keyframe_interval_s is None or measured.keyframes > 1:
+            return measured.keyframe_interval_s
+        return max(measured.keyframe_interval_s, declared_s)
 
 
 @dataclass(frozen=True, slots=True)

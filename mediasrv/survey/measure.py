@@ -57,6 +57,7 @@ class _Pictures:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self.keyframes = 0
         self._units = 0
         self._first_at = self._last_at = 0.0
         self._keyframe_at: float | None = None
@@ -72,6 +73,7 @@ class _Pictures:
         if unit.keyframe:
             self._longest_s = self.keyframe_interval_s(now) or 0.0
             self._keyframe_at = now
+            self.keyframes += 1
 
     def on_session_ended(self, session: Session, reason: str) -> None:
         """Pictures of the next session count on."""
@@ -143,4 +145,5 @@ def _measured(first: PullReport, last: PullReport, pictures: _Pictures, began: f
         audio=audio.codec.value if audio else "",
         transport=last.transport,
         clock=clock,
+        keyframes=pictures.keyframes,
     )

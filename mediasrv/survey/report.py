@@ -104,7 +104,7 @@ def _stream_json(stream: StreamFindings | None) -> dict[str, Any] | None:
     return {
         "profile": declared.name,
         **dict(zip(("codec", "width", "height", "rate", "bitrate_kbps"), shown, strict=True)),
-        "keyframe_interval_s": measured.keyframe_interval_s if measured else declared.keyframe_interval_s or None,
+        "keyframe_interval_s": stream.keyframe_interval_s,
         "audio": measured.audio if measured else declared.audio,
         "transport": measured.transport if measured else "",
         "packets": measured.packets if measured else 0,
@@ -184,7 +184,7 @@ def _stream_cells(stream: dict[str, Any] | None) -> list[str]:
     picture = f"{stream['codec']} {stream['width']}x{stream['height']}" if stream["codec"] else "-"
     known = stream["packets"] + stream["lost_packets"]
     lost = f"{100 * stream['lost_packets'] / known:.2f} %" if known else "-"
-    return [picture, str(stream["bitrate_kbps"] or "-"), f"{interval:.1f} s" if interval else "-", lost]
+    return [picture, str(stream["bitrate_kbps"] or "-"), f"{interval:.1f} s" if interval is not None else "-", lost]
 
 
 def summary_line(survey: Survey, language: str) -> str:

@@ -122,7 +122,7 @@ def _remarks(findings: Findings, stream: StreamFindings, limits: Limits) -> Iter
         yield "clock_off"
     if measured is None:
         return
-    if measured.keyframe_interval_s is not None and measured.keyframe_interval_s > limits.most_keyframe_s:
+    if (stream.keyframe_interval_s or 0.0) > limits.most_keyframe_s:
         yield "keyframes_rare"
     if measured.codec == "h265" and not _has_h264_beside(findings):
         yield "h265_only"

@@ -71,6 +71,15 @@ def test_h265_beside_a_substream_in_h264_needs_no_remark() -> None:
     assert verdict_of(with_main(codec="h265")) == (Verdict.ELIGIBLE, "survey_passed")
 
 
+def test_less_than_a_whole_keyframe_interval_is_at_least_what_is_declared() -> None:
+    slow = replace(MAIN, gop_units=500)
+    cut_short = replace(MEASURED, keyframe_interval_s=3.0, keyframes=1)
+    assert StreamFindings(slow, cut_short).keyframe_interval_s == 20.0
+    assert StreamFindings(slow, MEASURED).keyframe_interval_s == 2.0  # what was seen counts
+    assert verdict_of(replace(GOOD, main=StreamFindings(slow, cut_short)))[1] == "keyframes_rare"
+    assert verdict_of(with_main(keyframe_interval_s=None, keyframes=0))[1] == "keyframe_missing"
+
+
 def test_the_clock_of_a_plain_rtsp_camera_is_that_of_its_sender_reports() -> None:
     rtsp = replace(with_main(clock=ClockOffset(7.0, 0.01)), onvif=None, reading=replace(READING, clock=None))
     assert verdict_of(rtsp) == (Verdict.ELIGIBLE, "clock_off")
