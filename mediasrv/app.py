@@ -45,6 +45,8 @@ from mediasrv.storage.footage import Footage, KeyRing
 from mediasrv.storage.keys import Identity, NodeKey
 from mediasrv.storage.object_store import ObjectStore
 from mediasrv.storage.spool import Spool
+from mediasrv.survey import SurveyDesk
+from mediasrv.surveying import InService, refused_warnings, survey_drivers, survey_limits
 from mediasrv.web.application import VIEWERS, build_app
 from mediasrv.web.application import serve as listen
 from mediasrv.web.node_state import NodeParts, NodeState
@@ -53,7 +55,6 @@ from mediasrv.webrtc import WebRtcService
 
 log = logging.getLogger(__name__)
 
-_WEAK: Final = ("password_empty", "password_default")
 UI_DIR: Final = Path(__file__).resolve().parent.parent / "ui" / "dist"
 _VAULT: Final = b"mediasrv camera credentials"
 _EVENTS: Final = b"mediasrv camera events"
@@ -132,6 +133,12 @@ class _Server:
             settings.pull,
             settings.server.cell,
         )
+        self.surveys = SurveyDesk(
+            survey_drivers(settings, clock, InService(self.cameras.list, clock).find),
+            survey_limits(settings),
+            clock,
+            settings.survey,
+        )
         self.webrtc = WebRtcService(self.hub, settings.webrtc, clock, self.cameras.ensure)
         self.hls = HlsService(self.hub, settings.hls, clock, self.cameras.ensure)
         keyring = KeyRing(node.identities, CatalogueKeys(base.catalogue), clock, settings.sealing.key_cache_s)
@@ -171,6 +178,7 @@ class _Server:
             ui_dir=UI_DIR if UI_DIR.is_dir() else None,
             events=self.events,
             ptz=self.fleet.ptz,
+            surveys=self.surveys,
         )
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -180,7 +188,7 @@ class _Server:
         viewing = (self.cameras.run, self.webrtc.run, self.hls.run, app[VIEWERS].run, self.state.loop.run)
         recording = (self.recorder.run, self.events.run)
         async with _running(*recording, self._node.ownership.run, self._keep_buckets, self.witness.run):
-            async with _running(*viewing, self.fleet.run, self.retention.run):
+            async with _running(*viewing, self.fleet.run, self.surveys.run, self.retention.run):
                 runner = await listen(app, self._settings.server.host, self._settings.server.port, 1.0)
                 try:
                     await self._announce()
@@ -250,7 +258,7 @@ class _Server:
             recording=_RecordingControl(self.recorder),
             devices=_DeviceControl(self.fleet),
             read_secret=read_secret,
-            refused_warnings=frozenset(_WEAK if settings.onvif.default_passwords == "refuse" else ()),
+            refused_warnings=refused_warnings(settings),
         )
 
     def _node_parts(self) -> NodeParts:

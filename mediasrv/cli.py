@@ -1,6 +1,7 @@
 """The command line. Every command reads the same configuration as the server and may run beside it.
 
-Exit status: 0 done, 1 failed with a sentence on standard error, 2 wrong usage.
+Exit status: 0 done, 1 failed with a sentence on standard error, 2 wrong usage; `survey`: 3 where a device is not
+eligible; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -8,12 +9,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import getpass
+import json
 import logging
 import os
+import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from mediasrv import __version__
 from mediasrv.errors import MediasrvError, SettingsError
@@ -23,7 +26,14 @@ from mediasrv.security.policy import ROLES
 from mediasrv.security.redaction import RedactingFormatter
 from mediasrv.settings import Settings, load_settings
 
+if TYPE_CHECKING:
+    from mediasrv.onvif import Target
+    from mediasrv.survey import Survey
+
 CONFIG_VARIABLE: Final = "MEDIASRV_CONFIG"
+CAMERA_PASSWORD_VARIABLE: Final = "MEDIASRV_CAMERA_PASSWORD"  # noqa: S105 - a name, not a secret
+SOME_NOT_ELIGIBLE: Final = 3
+INTERRUPTED: Final = 130
 Command = Callable[[argparse.Namespace, Settings], Awaitable[int]]
 
 
@@ -32,18 +42,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         settings = load_settings(Path(arguments.config))
-        _set_up_logging(settings)
+        _set_up_logging(settings, quiet=arguments.command is _survey)
         command: Command = arguments.command
         return _runner(arguments)(command(arguments, settings))
     except MediasrvError as error:
         print(f"mediasrv: {error.sentence} [{error.code}]", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
 
 
 def _runner(arguments: argparse.Namespace) -> Callable[[Awaitable[int]], int]:
-    if arguments.command is _serve:
+    if arguments.command in (_serve, _survey):
         import uvloop
 
         return uvloop.run  # type: ignore[return-value]
@@ -99,6 +109,8 @@ def _parser() -> argparse.ArgumentParser:
         _keys_create,
     )
 
+    _add_survey(add(commands, "survey", "Find out which cameras can be linked, as what, and why not", _survey))
+
     log = add_group("log", "The access log")
     add(
         log,
@@ -109,10 +121,34 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _set_up_logging(settings: Settings) -> None:
+def _add_survey(survey: argparse.ArgumentParser) -> None:
+    survey.add_argument(
+        "targets",
+        nargs="+",
+        metavar="ADDRESSES|CSV",
+        help="hosts, host:port, ranges (10.0.0.5-20), networks (10.0.0.0/24), rtsp:// URLs; or a CSV file with the "
+        "columns address, username, password, name, place",
+    )
+    survey.add_argument("--username", default="", help="of cameras for which the table names none")
+    survey.add_argument(
+        "--password-stdin",
+        action="store_true",
+        help=f"read its password from standard input; else it is taken from {CAMERA_PASSWORD_VARIABLE}, or asked for",
+    )
+    survey.add_argument("--csv", metavar="FILE", type=Path, help="write the results as a table for a spreadsheet")
+    survey.add_argument("--json", metavar="FILE", type=Path, help="write the results as JSON (docs/api.md, Survey)")
+    survey.add_argument("--seconds", type=float, help="measure each stream for so long; default: survey.measure_s")
+    vietnamese = os.environ.get("LC_ALL", os.environ.get("LANG", "")).startswith("vi")
+    survey.add_argument("--language", choices=("vi", "en"), default="vi" if vietnamese else "en")
+
+
+def _set_up_logging(settings: Settings, *, quiet: bool) -> None:
+    """`quiet`: warnings alone, between which a table can be read."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=settings.log.level.upper(), handlers=[handler])
+    if quiet:
+        logging.getLogger("mediasrv").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells every plugin and every start
 
 
@@ -183,6 +219,66 @@ async def _log_verify(arguments: argparse.Namespace, settings: Settings) -> int:
         head = await parts.access_log.head()
         print(f"The access log is whole: {head.entry} entries, head {head.entry_hash.hex()}")
     return 0
+
+
+async def _survey(arguments: argparse.Namespace, settings: Settings) -> int:
+    from mediasrv.survey.progress import Progress
+    from mediasrv.survey.verdict import Verdict
+    from mediasrv.surveying import make_survey
+
+    if arguments.seconds is not None and not 1 <= arguments.seconds <= 600:
+        raise SettingsError("--seconds must lie between 1 and 600.")
+    survey = make_survey(settings, _survey_targets(arguments), arguments.seconds)
+    progress = Progress(survey, sys.stdout, arguments.language)
+    try:
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(progress.run())
+            for number in (signal.SIGINT, signal.SIGTERM):
+                asyncio.get_running_loop().add_signal_handler(number, task.cancel)  # cameras are left properly
+        if task.cancelled():
+            return INTERRUPTED
+    finally:
+        _write_reports(arguments, survey)
+    return SOME_NOT_ELIGIBLE if survey.count(Verdict.NOT_ELIGIBLE) else 0
+
+
+def _survey_targets(arguments: argparse.Namespace) -> list[Target]:
+    """Raises SettingsError and InvalidRequest."""
+    from mediasrv.onvif import parse_devices, parse_table, with_login
+
+    words: list[str] = arguments.targets
+    table = Path(words[0])
+    try:
+        if len(words) == 1 and (table.is_file() or table.suffix == ".csv"):
+            targets = parse_table(table.read_text(encoding="utf-8-sig"))
+        else:
+            targets = parse_devices(" ".join(words))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{table} cannot be read as a table in UTF-8.") from error
+    return with_login(targets, arguments.username, _camera_password(arguments))
+
+
+def _camera_password(arguments: argparse.Namespace) -> str:
+    if arguments.password_stdin:
+        return sys.stdin.readline().rstrip("\n")
+    known = os.environ.get(CAMERA_PASSWORD_VARIABLE)
+    if known is not None or not arguments.username:
+        return known or ""
+    return getpass.getpass("Password of the cameras: ")
+
+
+def _write_reports(arguments: argparse.Namespace, survey: Survey) -> None:
+    """Raises SettingsError where a file cannot be written."""
+    from mediasrv.survey.report import build_csv, row_json, survey_json
+
+    try:
+        if arguments.csv is not None:
+            arguments.csv.write_text(build_csv(survey.rows), encoding="utf-8", newline="")
+        if arguments.json is not None:
+            document = survey_json(survey) | {"rows": [row_json(row) for row in survey.rows]}
+            arguments.json.write_text(json.dumps(document, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(f"{error.filename} cannot be written: {error.strerror}.") from error
 
 
 def _read_password(arguments: argparse.Namespace) -> str:

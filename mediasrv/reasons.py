@@ -175,6 +175,43 @@ _SENTENCES: Final[dict[str, tuple[str, str]]] = {
         "Camera dùng mật khẩu mặc định hoặc quá dễ đoán: hãy đổi mật khẩu khác.",
     ),
     "ptz_unsupported": ("The camera cannot be moved in this way.", "Camera không hỗ trợ thao tác xoay này."),
+    "survey_passed": ("The camera can be linked as it is.", "Camera dùng được ngay, không cần chỉnh gì."),
+    "in_service": (
+        "This server pulls the camera already: it was not pulled a second time.",
+        "Máy chủ đang lấy hình từ camera này rồi, nên không lấy thêm lần nữa.",
+    ),
+    "loss_too_high": (
+        "Too many packets are lost on the way from the camera: look at cables, Wi-Fi and the line.",
+        "Mất quá nhiều gói dữ liệu từ camera: hãy kiểm tra dây mạng, Wi-Fi và đường truyền.",
+    ),
+    "bitrate_too_high": (
+        "The stream takes more of the line than one stream may: lower its bitrate at the camera.",
+        "Luồng hình chiếm nhiều băng thông hơn mức cho phép: hãy giảm bitrate trên camera.",
+    ),
+    "line_full": (
+        "The site's line has no room left for this stream beside the cameras before it.",
+        "Đường truyền của điểm này không còn chỗ cho luồng hình này, sau các camera xếp trước.",
+    ),
+    "keyframe_missing": (
+        "No keyframe came while the stream was measured: shorten the keyframe interval at the camera.",
+        "Không có khung khóa nào trong lúc đo: hãy rút ngắn khoảng cách khung khóa trên camera.",
+    ),
+    "keyframes_rare": (
+        "Keyframes are far apart: whoever opens the picture waits as long. Two seconds suit.",
+        "Khung khóa cách nhau quá xa: người mở hình phải chờ lâu. Nên đặt 2 giây.",
+    ),
+    "h265_only": (
+        "All streams are H.265, which many browsers cannot show: set the substream to H.264.",
+        "Mọi luồng đều là H.265, nhiều trình duyệt không xem được: hãy đặt luồng phụ sang H.264.",
+    ),
+    "audio_unsupported": (
+        "The sound is left out: set it to G.711, AAC or Opus if it is wanted.",
+        "Âm thanh bị bỏ qua: nếu cần, hãy đặt sang G.711, AAC hoặc Opus.",
+    ),
+    "survey_unfinished": (
+        "The survey ended before this was found out.",
+        "Đợt khảo sát kết thúc trước khi có kết quả.",
+    ),
     "not_watched": ("Nobody watches this stream.", "Không có ai đang xem luồng hình này."),
     "replaced": ("Another session took over.", "Đã có phiên khác thay thế."),
 }

@@ -167,6 +167,26 @@ class OnvifSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class SurveySettings:
+    """Surveys of cameras before they are linked. Each stream is measured for `measure_s`, one at a time a site.
+
+    A stream that loses a larger share of its packets than `most_lost_share`, or is of a higher bitrate than
+    `most_stream_kbps`, is not linked; nor is one that no longer fits into its site's `most_site_kbps` (0: no bound).
+    Keyframes further apart than `most_keyframe_s` are a remark. Ended surveys are kept for `keep_s`.
+    """
+
+    measure_s: float = 20.0
+    devices_at_once: int = 32
+    streams_at_once: int = 64
+    surveys_at_once: int = 2
+    most_lost_share: float = 0.002
+    most_keyframe_s: float = 10.0
+    most_stream_kbps: int = 0
+    most_site_kbps: int = 0
+    keep_s: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
 class WebRtcSettings:
     """`host` is bound; `advertised` are the addresses put into answers (NAT), default the bound one.
 
@@ -242,6 +262,7 @@ class Settings:
     sealing: SealingSettings = field(default_factory=SealingSettings)
     pull: PullSettings = field(default_factory=PullSettings)
     onvif: OnvifSettings = field(default_factory=OnvifSettings)
+    survey: SurveySettings = field(default_factory=SurveySettings)
     webrtc: WebRtcSettings = field(default_factory=WebRtcSettings)
     hls: HlsSettings = field(default_factory=HlsSettings)
     security: SecuritySettings = field(default_factory=SecuritySettings)
@@ -339,6 +360,7 @@ def _check(settings: Settings) -> None:
             )
     _check_pull(settings.pull)
     _check_onvif(settings.onvif)
+    _check_survey(settings.survey)
 
 
 def _check_pull(pull: PullSettings) -> None:
@@ -374,6 +396,17 @@ def _check_onvif(onvif: OnvifSettings) -> None:
         raise SettingsError("onvif.parallel must be at least 1 and onvif.clock_interval_s at least 60 seconds.")
     if not 0.5 <= onvif.ptz_hold_s <= onvif.ptz_lock_s:
         raise SettingsError("onvif.ptz_hold_s must be at least 0.5 seconds, and no longer than onvif.ptz_lock_s.")
+
+
+def _check_survey(survey: SurveySettings) -> None:
+    if not 1 <= survey.measure_s <= 600:
+        raise SettingsError("survey.measure_s must lie between 1 and 600 seconds.")
+    if min(survey.devices_at_once, survey.streams_at_once, survey.surveys_at_once) < 1:
+        raise SettingsError(
+            "survey.devices_at_once, survey.streams_at_once and survey.surveys_at_once must be at least 1."
+        )
+    if survey.most_lost_share >= 1:
+        raise SettingsError("survey.most_lost_share must be less than 1: 0.01 is a hundredth.")
 
 
 def _check_network(network: str) -> None:

@@ -20,8 +20,10 @@ LONGEST = (
     "test_no_credentials.py",
     "test_recorder_kill.py",
     "test_camera_farm.py",
+    "test_survey.py",
 )
 """Files that take half a minute and more: begun first, so that none of them is waited for alone in the end."""
+SHORT_SURVEYS = {"survey": {"measure_s": 2.0}}
 FARM = {
     "cameras": 3,
     "mode": "load",
@@ -54,7 +56,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """S3, three simulated cameras (2 s GOP; the first can be moved) and mediasrv, all recording; shared, so leave it as
     you found it.
     """
-    with running_stack(Path(tmp_path_factory.mktemp("stack")), {**FARM, "gop": 2}) as stack:
+    with running_stack(Path(tmp_path_factory.mktemp("stack")), {**FARM, "gop": 2}, SHORT_SURVEYS) as stack:
         stack.wait_until_recording()
         yield stack
         assert stack.server.stop() == 0, "after all that was done with it the server does not end when it is asked to"

@@ -17,15 +17,16 @@ session.py        one camera's services: where they are, how each is doing
 Pure, from answers to values: xml_guard.py envelope.py services.py media.py camera_time.py notifications.py ptz.py
 """
 
+from mediasrv.onvif.address import parse_address, split_login
 from mediasrv.onvif.camera import ClockState
-from mediasrv.onvif.choice import pick_streams
+from mediasrv.onvif.choice import largest_streams, pick_streams
 from mediasrv.onvif.device import read_device
 from mediasrv.onvif.discovery import discover, probe_addresses
 from mediasrv.onvif.fleet import OnvifFleet
 from mediasrv.onvif.ptz import Axes, Move, Preset, PtzAbility, Vector
 from mediasrv.onvif.ptz_desk import Holder, PtzDesk
 from mediasrv.onvif.requests import Login
-from mediasrv.onvif.targets import Target, parse_table, parse_targets
+from mediasrv.onvif.targets import Target, parse_devices, parse_table, parse_targets, with_login
 from mediasrv.onvif.values import Discovered, OnvifDevice, PickedStreams, Service, ServiceState
 
 __all__ = [
@@ -46,9 +47,14 @@ __all__ = [
     "Target",
     "Vector",
     "discover",
+    "largest_streams",
+    "parse_address",
+    "parse_devices",
     "parse_table",
     "parse_targets",
     "pick_streams",
     "probe_addresses",
     "read_device",
+    "split_login",
+    "with_login",
 ]

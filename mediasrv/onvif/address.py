@@ -6,7 +6,7 @@ import ipaddress
 import re
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 from mediasrv.errors import CameraError
 
@@ -46,6 +46,28 @@ def parse_address(address: str) -> Endpoint:
     if not all("!" <= sign <= "~" for sign in parts.path):
         raise _invalid()
     return Endpoint(host, port, parts.path if parts.path.strip("/") else DEVICE_PATH)
+
+
+def split_login(address: str) -> tuple[str, str, str]:
+    """An address without the user name and password that people paste into URLs, and these two."""
+    scheme, slashes, rest = address.partition("://")
+    authority, slash, path = rest.partition("/")
+    login, at, host = authority.rpartition("@")
+    if not slashes or not at:
+        return address, "", ""
+    username, _, password = login.partition(":")
+    return f"{scheme}://{host}{slash}{path}", unquote(username), unquote(password)
+
+
+def is_rtsp_url(address: str) -> bool:
+    """Whether this is an rtsp:// or rtsps:// URL with a host and nothing that looks like a login."""
+    try:
+        parts = urlsplit(address)
+        _ = parts.port
+    except ValueError:
+        return False
+    clean = "@" not in address.partition("?")[0] and all("!" <= sign <= "~" for sign in address)
+    return parts.scheme.lower() in ("rtsp", "rtsps") and _is_host(parts.hostname or "") and clean
 
 
 def authority(host: str, port: int) -> str:

@@ -41,6 +41,20 @@ def pick_streams(device: OnvifDevice) -> PickedStreams:
     )
 
 
+def largest_streams(device: OnvifDevice) -> tuple[MediaProfile, MediaProfile | None]:
+    """Main and sub as a survey sees them: main is the largest picture there is, also in a codec that cannot be pulled;
+    sub is then what `pick_streams` makes do with. Raises CameraError where there is no video at all.
+    """
+    with_video = [profile for profile in device.profiles if profile.codec and profile.pixels]
+    if not with_video:
+        raise _without_video(device)
+    largest = max(with_video, key=lambda profile: profile.pixels)
+    if not any(profile.codec in _NAMES for profile in with_video):
+        return largest, None
+    picked = pick_streams(device)
+    return (picked.main, picked.sub) if picked.main.pixels >= largest.pixels else (largest, picked.main)
+
+
 def _without_video(device: OnvifDevice) -> CameraError:
     for service in (Service.MEDIA2, Service.MEDIA):
         state = device.services.get(service)

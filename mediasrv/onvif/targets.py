@@ -6,17 +6,18 @@ import csv
 import io
 import ipaddress
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from mediasrv.errors import CameraError, InvalidRequest
-from mediasrv.onvif.address import parse_address
+from mediasrv.onvif.address import is_rtsp_url, parse_address, split_login
 
 MOST_TARGETS: Final = 1024
 _V4: Final = r"\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}"
 _RANGE: Final = re.compile(rf"({_V4})-({_V4}|\d{{1,3}})(:\d{{1,5}})?", re.ASCII)
 _NETWORK: Final = re.compile(rf"({_V4}/\d{{1,2}})(:\d{{1,5}})?", re.ASCII)
+_RTSP: Final = ("rtsp://", "rtsps://")
 _COLUMNS: Final = ("address", "username", "password", "name", "place")
 
 
@@ -38,15 +39,40 @@ def parse_targets(text: str, most: int = MOST_TARGETS) -> list[str]:
     Each address once, in the order of the text. Raises InvalidRequest (`addresses_invalid`) for more than `most`, for
     none, and for one that is no address; says which.
     """
-    found: dict[str, None] = {}
+    return [target.address for target in _parse_words(text, most, urls=False)]
+
+
+def parse_devices(text: str, most: int = MOST_TARGETS) -> list[Target]:
+    """As `parse_targets`, and rtsp:// URLs too, whose logins are taken out of them."""
+    return list(_parse_words(text, most, urls=True))
+
+
+def with_login(targets: Sequence[Target], username: str, password: str) -> list[Target]:
+    """The targets, with this login where they have none of their own."""
+    return [
+        target if target.username or target.password else replace(target, username=username, password=password)
+        for target in targets
+    ]
+
+
+def _parse_words(text: str, most: int, *, urls: bool) -> list[Target]:
+    found: dict[str, Target] = {}
     for word in re.split(r"[\s,;]+", text.strip()):
-        for address in _expand(word) if word else ():
-            found[address] = None
-            if len(found) > most:
-                raise _invalid(f"These are more than {most} addresses.")
+        if urls and word.startswith(_RTSP):
+            url, username, password = split_login(word)
+            if not is_rtsp_url(url):
+                raise _invalid(f"{_shown(word)} is no rtsp:// URL.")
+            found[url] = Target(url, username, password)
+        else:
+            for address in _expand(word) if word else ():
+                found[address] = Target(address)
+                if len(found) > most:
+                    break
+        if len(found) > most:
+            raise _invalid(f"These are more than {most} addresses.")
     if not found:
         raise _invalid("There is no address.")
-    return list(found)
+    return list(found.values())
 
 
 def _expand(word: str) -> Iterator[str]:
@@ -95,13 +121,19 @@ def parse_table(text: str, most: int = MOST_TARGETS) -> list[Target]:
 
 
 def _target(cells: dict[str, str], line: int) -> Target:
-    address = cells.get("address", "")
+    address, username, password = split_login(cells.get("address", ""))
     try:
-        if not address.startswith(("rtsp://", "rtsps://")):
+        if not (address.startswith(_RTSP) and is_rtsp_url(address)):
             parse_address(address)
     except CameraError as error:
         raise _invalid(f"Line {line}: {_shown(address)} is no address.") from error
-    return Target(address, *(cells.get(name, "") for name in _COLUMNS[1:]))
+    return Target(
+        address,
+        cells.get("username", "") or username,
+        cells.get("password", "") or password,
+        cells.get("name", ""),
+        cells.get("place", ""),
+    )
 
 
 def _shown(word: str) -> str:

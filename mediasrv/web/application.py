@@ -15,6 +15,7 @@ from mediasrv.web import (
     routes_playback,
     routes_ptz,
     routes_session,
+    routes_surveys,
     routes_system,
     routes_ui,
     routes_whep,
@@ -26,8 +27,8 @@ from mediasrv.web.routing import Route
 from mediasrv.web.services import Services
 from mediasrv.web.viewers import Viewers
 
-BODY_BYTES: Final = 64 * 1024
-"""Far more than any offer or JSON body; media never comes in over HTTP."""
+BODY_BYTES: Final = 256 * 1024
+"""The table of a survey of 1024 cameras, and far more than any other body; media never comes in over HTTP."""
 
 ROUTES: Final = web.AppKey("routes", dict[object, Route])
 """What each handler in the router declares; the tests walk it."""
@@ -68,6 +69,7 @@ def _routes(services: Services, places: CameraPlaces, viewers: Viewers, counts: 
         *routes_playback.routes(services),
         *routes_events.routes(services),
         *routes_ptz.routes(services),
+        *routes_surveys.routes(services),
         *routes_admin.routes(services),
         *routes_system.routes(services, viewers, counts),
         *routes_ui.routes(services.ui_dir),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -63,6 +64,16 @@ class Fields:
         value = self.optional_text(name)
         if value is not None and value not in known:
             raise InvalidRequest(f"{name} must be {', '.join(known[:-1])} or {known[-1]}.")
+        return value
+
+    def lines(self, name: str, most: int) -> str:
+        """A text that may have many lines and tabs; empty where there is none."""
+        value = self._document.get(name)
+        if value is None:
+            return ""
+        if not isinstance(value, str) or len(value) > most:
+            raise InvalidRequest(f"{name} must be a text of at most {most} characters.")
+        check_text(re.sub(r"[\r\n\t\ufeff]", "", value), name)
         return value
 
     def optional_flag(self, name: str) -> bool | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from typing import Any, Final
-from urllib.parse import unquote
 
 from aiohttp import web
 
@@ -12,7 +11,7 @@ from mediasrv.cameras.views import CameraChanges, CameraView, NewCamera
 from mediasrv.catalogue.places import ROOT_PLACE_ID, get_place, list_places
 from mediasrv.errors import Conflict, InvalidRequest, SettingsError
 from mediasrv.media.access_unit import StreamRef, is_camera_id
-from mediasrv.onvif import parse_targets
+from mediasrv.onvif import parse_targets, split_login
 from mediasrv.reasons import reason
 from mediasrv.security.policy import Permission, permissions_at
 from mediasrv.settings import GRID_STREAMS, RECORD_STREAMS, TRANSPORTS, parse_fingerprint
@@ -148,17 +147,6 @@ class _Handlers:
         permissions = permissions_at(access.principal.grants, access.place_path, access.now_us)
         document = camera_json(view, permissions, self._viewers.counts(), self._services.settings.retention)
         return web.json_response(document, status=status)
-
-
-def split_login(address: str) -> tuple[str, str, str]:
-    """An address without the user name and password that people paste into URLs, and these two."""
-    scheme, slashes, rest = address.partition("://")
-    authority, slash, path = rest.partition("/")
-    login, at, host = authority.rpartition("@")
-    if not slashes or not at:
-        return address, "", ""
-    username, _, password = login.partition(":")
-    return f"{scheme}://{host}{slash}{path}", unquote(username), unquote(password)
 
 
 def timeline_json(start_us: int, end_us: int, found: TimelineView) -> dict[str, Any]:

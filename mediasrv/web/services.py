@@ -20,6 +20,8 @@ from mediasrv.security.access_log import AccessLog
 from mediasrv.security.accounts import Accounts, Actor
 from mediasrv.security.sessions import Sessions
 from mediasrv.settings import Settings
+from mediasrv.survey import Target
+from mediasrv.survey.desk import KeptSurvey
 from mediasrv.web.metrics import Metric
 
 
@@ -194,9 +196,26 @@ class PtzService(Protocol):
     async def go_to(self, camera_id: str, principal_id: str, username: str, token: str) -> None: ...
 
 
+class SurveyService(Protocol):
+    """Surveys of cameras. Raises NotFound `survey_not_found`, TooManyRequests `surveys_full`."""
+
+    def check_room(self) -> None: ...
+
+    def start(self, targets: Sequence[Target], seconds: float | None, owner_id: str) -> KeptSurvey: ...
+
+    def list(self) -> Sequence[KeptSurvey]: ...
+
+    def get(self, survey_id: str) -> KeptSurvey: ...
+
+    async def cancel(self, survey_id: str) -> KeptSurvey: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What a process does not do is None: `live`, `hls`, `playback`, `events`, `ptz`. `ui_dir` is the page's build."""
+    """What a process does not do is None: `live`, `hls`, `playback`, `events`, `ptz`, `surveys`.
+
+    `ui_dir` is the page's build.
+    """
 
     settings: Settings
     clock: Clock
@@ -212,6 +231,13 @@ class Services:
     ui_dir: Path | None = None
     events: EventSource | None = None
     ptz: PtzService | None = None
+    surveys: SurveyService | None = None
+
+    def surveys_here(self) -> SurveyService:
+        """Raises Unavailable in a process without the role."""
+        if self.surveys is None:
+            raise Unavailable("This process surveys no cameras.", code="survey_not_here")
+        return self.surveys
 
     def events_here(self) -> EventSource:
         """Raises Unavailable in a process without the role."""

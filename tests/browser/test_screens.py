@@ -12,8 +12,8 @@ from load_tests.stack import Stack
 from tests.browser.screen import moves, open_camera, until
 
 PHONE = {"width": 390, "height": 844}
-SCREENS = ("#/", "#/camera/{camera}", "#/cameras", "#/access-log", "#/status", "#/nowhere")
-READY = "[data-testid=tile], [data-testid=timeline], table, [data-testid=status], [data-testid=empty]"
+SCREENS = ("#/", "#/camera/{camera}", "#/cameras", "#/survey", "#/access-log", "#/status", "#/nowhere")
+READY = "[data-testid=tile], [data-testid=timeline], table, [data-testid=status], [data-testid=empty], form"
 BEYOND_THE_EDGE = """() => {
     const width = document.documentElement.clientWidth
     const found = [...document.querySelectorAll('main *, header *')].filter((element) => {

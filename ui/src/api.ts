@@ -7,6 +7,7 @@ import type {
   EventsPage,
   Facts,
   NewCamera,
+  NewSurvey,
   Profile,
   PtzCommand,
   PtzLock,
@@ -16,6 +17,8 @@ import type {
   RetentionPolicy,
   Session,
   StreamName,
+  Survey,
+  SurveyRow,
   Timeline,
 } from './types'
 
@@ -108,6 +111,7 @@ async function readProblem(response: Response): Promise<ApiError> {
   )
 }
 
+const survey = (id: string) => `/api/v1/surveys/${encodeURIComponent(id)}`
 const camera = (id: string) => `/api/v1/cameras/${encodeURIComponent(id)}`
 
 export const api = {
@@ -135,6 +139,13 @@ export const api = {
   removeCamera: (id: string) => request<void>('DELETE', camera(id)),
   discover: async (signal?: AbortSignal) =>
     (await request<{ devices: Device[] }>('GET', '/api/v1/discover', { signal })).devices,
+  surveys: async (signal?: AbortSignal) =>
+    (await request<{ surveys: Survey[] }>('GET', '/api/v1/surveys', { signal })).surveys,
+  startSurvey: (body: NewSurvey) => request<Survey>('POST', '/api/v1/surveys', { body }),
+  /** The rows that changed after revision `since`; 0: all. */
+  survey: (id: string, since: number, signal?: AbortSignal) =>
+    request<Survey & { rows: SurveyRow[] }>('GET', `${survey(id)}?since=${since}`, { signal }),
+  cancelSurvey: (id: string) => request<Survey>('POST', `${survey(id)}/cancel`),
   retention: (id: string) => request<Retention>('GET', `${camera(id)}/retention`),
   setRetention: (id: string, policy: RetentionPolicy) =>
     request<Retention>('PUT', `${camera(id)}/retention`, { body: policy }),
@@ -173,6 +184,7 @@ export function spanQuery(startMs: number, endMs: number): string {
   return `start=${iso(startMs)}&end=${iso(endMs)}`
 }
 
+export const surveyTableUrl = (id: string) => `${survey(id)}/report.csv`
 export const whepUrl = (id: string, stream: string) => `/whep/${encodeURIComponent(id)}?stream=${stream}`
 export const liveHlsUrl = (id: string) => `/hls/${encodeURIComponent(id)}/index.m3u8`
 export const playbackUrl = (id: string, stream: StreamName, startMs: number, endMs: number) =>

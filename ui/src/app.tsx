@@ -10,6 +10,7 @@ import { CamerasPage } from './pages/cameras'
 import { InvitePage } from './pages/invite'
 import { LoginPage } from './pages/login'
 import { StatusPage } from './pages/status'
+import { SurveyPage } from './pages/survey'
 import { WallPage } from './pages/wall'
 import { href, type Route, useRoute } from './router'
 import { may, SessionContext } from './session'
@@ -99,6 +100,7 @@ async function logout(setAccount: (account: Account) => void): Promise<void> {
 
 const NEEDED: Partial<Record<Route['page'], Permission>> = {
   cameras: 'camera.manage',
+  survey: 'camera.manage',
   'access-log': 'access_log.read',
   status: 'system.read',
 }
@@ -114,6 +116,8 @@ function Page({ route, session }: { route: Route; session: Session }) {
       return <CameraPage key={route.id} id={route.id} atMs={route.atMs} />
     case 'cameras':
       return <CamerasPage />
+    case 'survey':
+      return <SurveyPage />
     case 'access-log':
       return <AccessLogPage />
     case 'status':

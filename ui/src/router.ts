@@ -5,6 +5,7 @@ export type Route =
   | { page: 'wall' }
   | { page: 'camera'; id: string; atMs: number | null }
   | { page: 'cameras' }
+  | { page: 'survey' }
   | { page: 'access-log' }
   | { page: 'status' }
   | { page: 'invite'; token: string }
@@ -13,6 +14,7 @@ export type Route =
 export const href = {
   wall: '#/',
   cameras: '#/cameras',
+  survey: '#/survey',
   accessLog: '#/access-log',
   status: '#/status',
   camera: (id: string, atMs: number | null = null) =>
@@ -27,7 +29,7 @@ export function parseRoute(pathname: string, hash: string): Route {
   const [head = '', id] = path.split('/')
   if (head === 'camera' && id) return { page: 'camera', id: decode(id), atMs: parseAt(query) }
   if (head === '' || head === 'login') return { page: 'wall' }
-  if (head === 'cameras' || head === 'access-log' || head === 'status') return { page: head }
+  if (head === 'cameras' || head === 'survey' || head === 'access-log' || head === 'status') return { page: head }
   return { page: 'unknown' }
 }
 

@@ -144,6 +144,63 @@ export interface Device {
   model: string
 }
 
+export type Verdict = 'eligible' | 'substream_only' | 'not_eligible'
+
+/** How far a survey is; the counts of verdicts add up to `done`. */
+export interface Survey {
+  id: string
+  state: 'running' | 'done' | 'cancelled' | 'failed'
+  started_at: string
+  ended_at: string | null
+  revision: number
+  seconds: number
+  devices: number
+  done: number
+  eligible: number
+  substream_only: number
+  not_eligible: number
+}
+
+/** What was measured; `measured_s` 0: what the camera declares. */
+export interface SurveyStream {
+  profile: string
+  codec: string
+  width: number
+  height: number
+  rate: number
+  bitrate_kbps: number
+  keyframe_interval_s: number | null
+  audio: string
+  packets: number
+  lost_packets: number
+  measured_s: number
+  reason: Reason | null
+}
+
+export interface SurveyRow {
+  row: number
+  address: string
+  name: string
+  place: string
+  site: string
+  state: 'waiting' | 'reading' | 'queued' | 'measuring' | 'done' | 'cancelled'
+  verdict: Verdict | null
+  reason: Reason | null
+  remarks: Reason[]
+  manufacturer: string
+  model: string
+  clock: { offset_s: number; uncertainty_s: number } | null
+  streams: { main: SurveyStream | null; sub: SurveyStream | null }
+}
+
+/** Either `addresses` or `table` (CSV). */
+export interface NewSurvey {
+  addresses?: string
+  table?: string
+  username?: string
+  password?: string
+}
+
 export interface Grant {
   role: string
   place: string

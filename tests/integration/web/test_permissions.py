@@ -16,7 +16,7 @@ def concrete(route: Route) -> str:
     """A path that the route answers, about the camera in the north."""
     names = {"camera": NORTH, "object:[0-9a-f]{64}": OBJECT_ID, "track:video|audio": "video", "stream:main|sub": "main"}
     path = route.path
-    for name, value in (names | {"token": "t", "id": "9999", "viewer": "v"}).items():
+    for name, value in (names | {"token": "t", "id": "9999", "viewer": "v", "survey": "s"}).items():
         path = path.replace("{" + name + "}", value)
     file = "0-1.m4s" if path.startswith("/playback") else "1.m4s"
     return path.replace("{file}", file)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mediasrv.errors import InvalidRequest
-from mediasrv.onvif import Login, Target, parse_table, parse_targets
+from mediasrv.onvif import Login, Target, parse_devices, parse_table, parse_targets, with_login
 from mediasrv.onvif.passwords import factory_logins, weak_login
 
 
@@ -117,3 +117,43 @@ def test_a_maker_has_its_own_factory_logins() -> None:
     assert factory_logins("HIKVISION Digital")[0] == Login("admin", "12345")
     assert factory_logins("AXIS")[0] == Login("root", "pass")
     assert len(factory_logins("No Name")) == 2
+
+
+# --- devices of a survey ------------------------------------------------------------------------------
+
+
+def test_devices_are_addresses_and_rtsp_urls_without_their_logins() -> None:
+    found = parse_devices("10.0.0.5 rtsp://admin:p%40ss@10.0.0.7:554/ch1?a=1, 10.0.0.8-9 10.0.0.5")
+    assert [(one.address, one.username, one.password) for one in found] == [
+        ("10.0.0.5", "", ""),
+        ("rtsp://10.0.0.7:554/ch1?a=1", "admin", "p@ss"),
+        ("10.0.0.8", "", ""),
+        ("10.0.0.9", "", ""),
+    ]
+
+
+@pytest.mark.parametrize(
+    "url", ["rtsp://", "rtsp://admin:se/cret@10.0.0.7/", "rtsp://10.0.0.7:port/", "rtsp://h\u00f6/"]
+)
+def test_what_is_no_url_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        parse_devices(url)
+    assert caught.value.code == "addresses_invalid"
+    assert "se/cret" not in caught.value.sentence
+
+
+def test_a_login_in_a_url_of_a_table_leaves_the_address() -> None:
+    [one] = parse_table("rtsp://admin:secret@10.0.0.7/ch1")
+    assert (one.address, one.username, one.password) == ("rtsp://10.0.0.7/ch1", "admin", "secret")
+    with pytest.raises(InvalidRequest):
+        parse_table("rtsp://admin:se/cret@10.0.0.7/ch1")
+
+
+def test_a_common_login_is_for_those_without_their_own() -> None:
+    own, none = with_login(parse_table("10.0.0.5,lan,x\n10.0.0.6"), "admin", "y")
+    assert (own.username, own.password, none.username, none.password) == ("lan", "x", "admin", "y")
+
+
+def test_discovery_takes_no_rtsp_url() -> None:
+    with pytest.raises(InvalidRequest):
+        parse_targets("rtsp://10.0.0.7/ch1")

@@ -33,9 +33,11 @@ from mediasrv.security.access_log import AccessLog, Entry, read_entries
 from mediasrv.security.accounts import Accounts, Actor
 from mediasrv.security.passwords import Passwords
 from mediasrv.security.sessions import Sessions
-from mediasrv.settings import SecuritySettings, ServerSettings, Settings
+from mediasrv.settings import SecuritySettings, ServerSettings, Settings, SurveySettings
+from mediasrv.survey import SurveyDesk
 from mediasrv.web.metrics import Metric, gauge
 from mediasrv.web.services import Services
+from tests.unit.survey.devices import LIMITS, Network
 
 CHEAP = SecuritySettings(
     argon2_time_cost=1, argon2_memory_kib=64, argon2_parallelism=1, login_attempts=3, login_window_s=60
@@ -335,6 +337,9 @@ class World:
     system: FakeSystem
     ptz_camera: FakePtzCamera
     events: Events
+    surveys: SurveyDesk
+    network: Network
+    """What its surveys reach."""
 
     async def account(self, username: str, *roles: str, place: str = "root") -> str:
         """A user with these roles, and an API token of theirs."""
@@ -366,6 +371,8 @@ async def make_world(
     events = Events(catalogue, bytes(32))
     ptz = PtzDesk(lambda camera_id: ptz_camera, clock, hold_s=2.0, lock_s=15.0)
     settings = Settings(server=server or ServerSettings(), security=CHEAP)
+    network = Network()
+    desk = SurveyDesk(network.drivers(), LIMITS, clock, SurveySettings(measure_s=1.0, surveys_at_once=1, keep_s=100.0))
     services = Services(
         settings,
         clock,
@@ -381,13 +388,14 @@ async def make_world(
         ui_dir,
         events,
         ptz,
+        desk,
     )
     await catalogue.write(add_place, "north", "root", "province", "Bắc")
     await catalogue.write(add_place, "south", "root", "province", "Nam")
     await cameras.put(NORTH, "north")
     await cameras.put(SOUTH, "south")
     try:
-        yield World(services, clock, cameras, live, hls, playback, system, ptz_camera, events)
+        yield World(services, clock, cameras, live, hls, playback, system, ptz_camera, events, desk, network)
     finally:
         passwords.close()
         catalogue.close()

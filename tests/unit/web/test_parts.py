@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from mediasrv.cameras.views import ClockView, DeviceView, ServiceView
 from mediasrv.errors import CameraError, InvalidRequest, NotAuthenticated, TooManyRequests
 from mediasrv.media.access_unit import StreamName, StreamRef
+from mediasrv.onvif import split_login
 from mediasrv.reasons import reason
 from mediasrv.security.policy import Permission
 from mediasrv.settings import RetentionSettings
@@ -22,7 +23,7 @@ from mediasrv.web.camera_json import camera_json, profile_json
 from mediasrv.web.fields import Fields, check_text, format_time, parse_time, query_int, query_span, query_stream
 from mediasrv.web.metrics import Metric, Sample, counter, gauge, render
 from mediasrv.web.remote import Remotes
-from mediasrv.web.routes_cameras import split_login, timeline_json
+from mediasrv.web.routes_cameras import timeline_json
 from mediasrv.web.routes_playback import Opened
 from tests.unit.web.fakes import NORTH, PROFILE, START_US, FakeGap, FakeSpan, FakeTimeline, view
 

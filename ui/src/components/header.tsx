@@ -10,7 +10,8 @@ import { Icon, type IconName } from './icon'
 export function Header({ route, onLogout }: { route: Route; onLogout: () => void }) {
   const { t } = useTexts()
   const session = useSession()
-  const at = (page: Route['page']) => route.page === page || (page === 'wall' && route.page === 'camera')
+  const within: Partial<Record<Route['page'], Route['page']>> = { camera: 'wall', survey: 'cameras' }
+  const at = (page: Route['page']) => (within[route.page] ?? route.page) === page
   return (
     <header class="header">
       <a class="brand" href={href.wall} aria-label={t('app.name')}>

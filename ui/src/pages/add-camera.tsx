@@ -11,7 +11,7 @@ import { fingerprintIn, parseFingerprint, withoutFingerprint } from '../fingerpr
 import { useTexts } from '../i18n'
 import type { Device, NewCamera, Profile } from '../types'
 
-interface Form extends Advanced {
+export interface Form extends Advanced {
   name: string
   address: string
   subAddress: string
@@ -49,9 +49,10 @@ export function toNewCamera(form: Form): NewCamera {
   return body
 }
 
-export function AddCamera({ onClose }: { onClose: () => void }) {
+/** `initial` is what is known of the camera already. */
+export function AddCamera({ onClose, initial = {} }: { onClose: () => void; initial?: Partial<Form> }) {
   const { t } = useTexts()
-  const [form, setForm] = useState<Form>(EMPTY)
+  const [form, setForm] = useState<Form>({ ...EMPTY, ...initial })
   const [step, setStep] = useState<Step>({ kind: 'asking' })
   /** What was asked for so far: what is missing for it is said then, not before. */
   const [asked, setAsked] = useState<'nothing' | 'check' | 'add'>('nothing')

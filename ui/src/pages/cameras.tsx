@@ -30,15 +30,21 @@ export function CamerasPage() {
     <div class="page">
       <div class="page-head">
         <h1>{t('cameras.title')}</h1>
-        <button
-          type="button"
-          class="button button-primary"
-          data-testid="add-camera"
-          onClick={() => setOpen({ kind: 'add' })}
-        >
-          <Icon name="plus" />
-          {t('cameras.add')}
-        </button>
+        <div class="button-group">
+          <a class="button" href={href.survey} data-testid="survey">
+            <Icon name="list" />
+            {t('cameras.survey')}
+          </a>
+          <button
+            type="button"
+            class="button button-primary"
+            data-testid="add-camera"
+            onClick={() => setOpen({ kind: 'add' })}
+          >
+            <Icon name="plus" />
+            {t('cameras.add')}
+          </button>
+        </div>
       </div>
       {error !== null && (
         <Notice kind={value ? 'warn' : 'bad'} onRetry={() => cameras.refresh()}>
