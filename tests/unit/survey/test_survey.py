@@ -13,6 +13,7 @@ from mediasrv.clock import Clock
 from mediasrv.errors import CameraError
 from mediasrv.hub import Mountpoint
 from mediasrv.media.access_unit import Session, StreamName, StreamRef
+from mediasrv.onvif import Target
 from mediasrv.survey import Findings, Row, Verdict
 from mediasrv.survey.findings import Failure, Measured
 from mediasrv.survey.measure import MakePuller
@@ -264,7 +265,7 @@ async def test_lines_in_both_languages() -> None:
 
 
 async def test_a_password_within_an_address_is_not_shown() -> None:
-    survey = survey_of(Network(), targets("rtsp://10.0.0.1/cam?user=admin&password=S3cret-in-url"))
+    survey = survey_of(Network(), [Target("rtsp://10.0.0.1/cam?user=admin&password=S3cret-in-url")])
     await survey.run()
     [row] = survey.rows
     assert row.address.startswith("rtsp://10.0.0.1/cam?user=admin&password=")
