@@ -69,15 +69,15 @@ async def serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with offline(settings) as base, ObjectStore(settings.storage) as store:
-        node = await _join(settings, base.catalogue)
+        node = await join_node(settings, base.catalogue)
         try:
-            await _Server(settings, base, store, node).run(stop)
+            await Server(settings, base, store, node).run(stop)
         finally:
             await node.ownership.leave()
 
 
 @dataclass(frozen=True, slots=True)
-class _Node:
+class Node:
     """This process among its kind: keys, incarnation, ownership."""
 
     key: NodeKey
@@ -87,7 +87,7 @@ class _Node:
     ownership: FileLockOwnership
 
 
-async def _join(settings: Settings, catalogue: Catalogue) -> _Node:
+async def join_node(settings: Settings, catalogue: Catalogue) -> Node:
     key = NodeKey.load_or_create(settings.data_path(settings.sealing.node_key_file, "node.key"))
     identities = []
     if "unseal" in settings.server.roles:
@@ -100,13 +100,13 @@ async def _join(settings: Settings, catalogue: Catalogue) -> _Node:
         )
     data_dir = settings.data_path("", "")
     ownership = FileLockOwnership(data_dir, catalogue, settings.server.node_name, key.public, SystemClock())
-    return _Node(key, identities, recipients, await ownership.join(), ownership)
+    return Node(key, identities, recipients, await ownership.join(), ownership)
 
 
-class _Server:
+class Server:
     """The parts of one running server."""
 
-    def __init__(self, settings: Settings, base: Offline, store: ObjectStore, node: _Node) -> None:
+    def __init__(self, settings: Settings, base: Offline, store: ObjectStore, node: Node) -> None:
         clock = SystemClock()
         self._settings = settings
         self._base = base

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from load_tests.ports import free_ports
 from load_tests.server import CameraAddress
-from mediasrv.app import _join, _Server
+from mediasrv.app import Server, join_node
 from mediasrv.cameras.views import CameraView, StreamView
 from mediasrv.hub import Mountpoint
 from mediasrv.media.access_unit import StreamName, StreamRef
@@ -34,7 +34,7 @@ class Node:
 
     settings: Settings
     base: Offline
-    server: _Server
+    server: Server
 
     @property
     def url(self) -> str:
@@ -59,8 +59,8 @@ async def running_node(
     collector = gc.get_threshold()
     try:
         async with offline(settings) as base, ObjectStore(settings.storage) as store:
-            joined = await _join(settings, base.catalogue)
-            server, stop = _Server(settings, base, store, joined), asyncio.Event()
+            joined = await join_node(settings, base.catalogue)
+            server, stop = Server(settings, base, store, joined), asyncio.Event()
             running = asyncio.create_task(server.run(stop))
             try:
                 await until(lambda: running.done() or len(server.cameras.list()) == len(cameras), START_S)
