@@ -29,6 +29,13 @@ from mediasrv.media.rtp import (
     OpusDepacketizer,
     packetize_h264,
 )
+from mediasrv.onvif import parse_devices, parse_table, parse_targets
+from mediasrv.onvif.camera_time import parse_date_and_time
+from mediasrv.onvif.envelope import SoapFault, parse_envelope
+from mediasrv.onvif.media import parse_profiles, parse_uri
+from mediasrv.onvif.notifications import parse_notifications
+from mediasrv.onvif.ptz import parse_nodes, parse_presets
+from mediasrv.onvif.services import parse_capabilities, parse_services
 from mediasrv.pulling.address import parse_rtsp_url
 from mediasrv.pulling.tracks import choose_audio, choose_metadata, choose_video
 from mediasrv.wire import ice, rtcp, srtp, stun
@@ -313,6 +320,27 @@ def _reorder(data: bytes) -> None:
     assert taken <= given
 
 
+def _onvif_answers(data: bytes) -> None:
+    """Every reading of whatever a camera answers to anything."""
+    with contextlib.suppress(ProtocolError, SoapFault):
+        answer = parse_envelope(data)
+        parse_services(answer)
+        parse_capabilities(answer)
+        assert all(profile.token is not None for profile in parse_profiles(answer))
+        assert isinstance(parse_uri(answer), str)
+        parse_date_and_time(answer)
+        list(parse_notifications(answer))
+        parse_nodes(answer)
+        parse_presets(answer)
+
+
+def _camera_lists(data: bytes) -> None:
+    text = data.decode("utf-8", "replace")
+    for parse in (parse_targets, parse_devices, parse_table):
+        with contextlib.suppress(InvalidRequest):
+            assert 0 < len(parse(text, 50)) <= 50
+
+
 TARGETS: Final[Mapping[str, Target]] = {
     "rtp_h264": partial(_pictures, H264Depacketizer),
     "rtp_h265": partial(_pictures, H265Depacketizer),
@@ -335,5 +363,7 @@ TARGETS: Final[Mapping[str, Target]] = {
     "srtcp": _srtcp,
     "whep": _whep,
     "addresses": _addresses,
+    "onvif_answers": _onvif_answers,
+    "camera_lists": _camera_lists,
 }
 """By name, which is also that of its folder in corpus/."""
