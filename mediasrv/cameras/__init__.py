@@ -41,6 +41,7 @@ from mediasrv.settings import CameraEntry, PullSettings
 log = logging.getLogger(__name__)
 
 ENSURE_S: Final = 12.0
+REMEMBER_S: Final = 60.0
 # A camera that answers so may have changed its addresses or profiles: read them again.
 _READ_AGAIN: Final = frozenset({"stream_not_found", "codec_unsupported", "rtsp_refused", "transport_refused"})
 # Only a change of these has a camera pulled anew.
@@ -87,7 +88,7 @@ class Cameras:
                     else:
                         await self._stop(camera, "camera_disabled")
             try:
-                await asyncio.Event().wait()
+                await self._remember_transports()
             finally:
                 for camera in self._cameras.values():
                     for supervisor in camera.supervisors.values():
@@ -211,6 +212,20 @@ class Cameras:
                 self._drivers.devices.stop(camera.camera_id)
                 self._look_after(camera)
             self._run_streams(camera)
+
+    async def _remember_transports(self) -> None:
+        """Until cancelled. What a camera's media came by is tried first when this server starts again."""
+        while True:
+            await asyncio.sleep(REMEMBER_S)
+            for camera in tuple(self._cameras.values()):
+                learnt = camera.transport_in_use
+                if learnt not in ("tcp", "udp") or learnt == (camera.row["learnt_transport"] or "tcp"):
+                    continue
+                try:
+                    await self._catalogue.write(rows.update_camera, camera.camera_id, {"learnt_transport": learnt})
+                    camera.row["learnt_transport"] = learnt
+                except Exception:
+                    log.exception("%s: which transport works could not be kept", camera.camera_id)
 
     async def _start(self, camera: Camera, delay_s: float = 0.0) -> None:
         if self._group is None:

@@ -48,8 +48,14 @@ class Camera:
     def way(self) -> Way:
         """How its media is to come, and the transport that any of its streams has come by."""
         learnt = (supervisor.transport for supervisor in self.supervisors.values())
-        preferred = next((transport for transport in learnt if transport), "")
+        preferred = next((transport for transport in learnt if transport), self.row["learnt_transport"] or "")
         return Way(self.row["transport"] or "", self.row["tls_fingerprint"] or "", preferred)
+
+    @property
+    def transport_in_use(self) -> str:
+        """`tcp`, `udp` or `tls`; empty while no stream of it brings pictures."""
+        reports = (supervisor.puller.report for supervisor in self.supervisors.values() if supervisor.puller)
+        return next((report.transport for report in reports if report.video_format), "")
 
     def ref(self, stream: StreamName) -> StreamRef:
         return StreamRef(self.camera_id, stream)

@@ -42,6 +42,7 @@ class Wishes:
             "tls_fingerprint": wish.tls_fingerprint or None,
             "record_stream": wish.record_stream,
             "grid_stream": wish.grid_stream or "sub",
+            "learnt_transport": None,
             "created_us": now_us,
         }
 

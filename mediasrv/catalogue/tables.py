@@ -122,6 +122,7 @@ camera = Table(
     Column("tls_fingerprint", String(64), comment="SHA-256 of the pinned certificate"),
     Column("record_stream", String(8), nullable=False, server_default="main", comment="main, sub, both"),
     Column("grid_stream", String(8), nullable=False, server_default="sub", comment="main; sub, where there is one"),
+    Column("learnt_transport", String(8), comment="tcp or udp: what worked last"),
 )
 
 session = Table(

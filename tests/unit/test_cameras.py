@@ -116,6 +116,23 @@ async def test_the_transport_that_worked_is_tried_first_the_next_time(world: Wor
     assert [way.preferred for way in world.ways] == ["", "udp"]
 
 
+async def test_the_transport_that_worked_is_remembered_by_the_next_server(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mediasrv.cameras.REMEMBER_S", 0.01)
+    world.transport = "udp"
+    before = world.new_cameras()
+    async with supervised(before):
+        await before.add(NewCamera("10.0.0.5", camera_id="gate"), by=ADMIN)
+        async with asyncio.timeout(10):
+            while not any(row["learnt_transport"] for row in await world.catalogue.read(rows.list_cameras)):
+                pass
+    world.ways.clear()
+    async with supervised(world.new_cameras()):
+        await until(lambda: bool(world.ways))
+    assert world.ways[0].preferred == "udp"
+
+
 async def test_how_a_cameras_media_is_to_come_is_kept_with_it_and_taken_away_again(world: World) -> None:
     wish = NewCamera("rtsps://10.0.0.6/x", camera_id="dock", transport="tcp", tls_fingerprint="ab" * 32)
     await world.cameras.add(wish, by=ADMIN)
