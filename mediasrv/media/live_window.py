@@ -140,6 +140,8 @@ class LiveWindow:
         if changes or (followed_by is not None and run.duration_s >= SHORTEST_SEGMENT_S):
             self._cut()
             self._open.discontinuity = changes
+        elif kind is TrackKind.VIDEO and self._is_full(run):
+            self._cut()  # now, and not when the next part comes: playlists name that part already (hint)
         self.revision += 1
 
     def complete_first(self, tracks: Iterable[TrackKind]) -> bool:
@@ -253,6 +255,12 @@ class LiveWindow:
         if not started and part.format.kind is TrackKind.AUDIO:
             self._open.runs[TrackKind.AUDIO] = _Run()  # of the sound before it, the newest part is enough
         return part.format.codec in HLS_AUDIO
+
+    def _is_full(self, run: _Run) -> bool:
+        """Whether no picture can follow: behind a short part, or where another part like the last has no room."""
+        last = run.parts[-1]
+        has_room = run.duration_s + last.duration_s * _PART_ROOM < self._target_s + _ROUNDING_S
+        return _is_short(last, self._part_targets_s[TrackKind.VIDEO]) or not has_room
 
     def _must_cut_before(self, part: Part) -> bool:
         run = self._open.runs[part.format.kind]

@@ -183,6 +183,20 @@ def check_next(before: MediaPlaylist, after: MediaPlaylist) -> None:
         assert all(uri in earlier for uri in uris[: uris.index(before.hint)]), "the hint was not the next part"
 
 
+def check_hint_came(before: MediaPlaylist, after: MediaPlaylist) -> None:
+    """Where pictures go on, the next part is the one that was hinted at: whoever asked for it is not left without.
+
+    Of a stream without sound: in a stream that ends, the rest of its sound may end a segment before the rest of its
+    pictures has come.
+    """
+    known = {part.uri for segment in before.segments for part in segment.parts}
+    for segment in after.segments:
+        for part in segment.parts:
+            if part.uri not in known and part.uri.startswith("video/"):
+                assert part.uri == before.hint or segment.discontinuity, "the hint never came"
+                return
+
+
 def check_same(old: SegmentLine, new: SegmentLine) -> None:
     """A segment that both playlists list: nothing that was said of it is taken back."""
     assert (new.started_at, new.map_uri, new.discontinuity) == (old.started_at, old.map_uri, old.discontinuity)

@@ -15,6 +15,7 @@ from mediasrv.media.segmenter import Segmenter
 from tests.unit.media.hls_rules import (
     MediaPlaylist,
     check,
+    check_hint_came,
     check_next,
     check_renditions,
     check_report,
@@ -183,6 +184,8 @@ def check_all(
         if kind not in before:
             continue
         check_next(before[kind], playlist)
+        if kinds == [V]:
+            check_hint_came(before[V], playlist)
         delta = parse(window.playlist(kind, skip=True))
         check(delta)
         merged = merge(before[kind], delta) if delta.skipped else delta
@@ -465,3 +468,18 @@ def test_bit_rate_counts_all_tracks() -> None:
     peak, average = window_of(20.0, audio=None).bits_per_second()
     assert 200 * 8 * 25 < average <= peak < 250 * 8 * 25
     assert window_of(20.0).bits_per_second()[1] > average
+
+
+@pytest.mark.parametrize(("gop_s", "target_gop_s"), [(2.0, 2.0), (7.0, None)])
+def test_every_part_that_was_hinted_at_comes(gop_s: float, target_gop_s: float | None) -> None:
+    """Also behind the short end of a GOP whose first segment was cut for an early viewer, and where a long GOP is cut."""
+    window = LiveWindow(12.0, target_duration_s(target_gop_s), PART_S)
+    feed, before, hinted = Feed(window), None, 0
+    for unit in video_units(session(), 15.0, gop_s=gop_s):
+        if feed.push(unit) and window.complete_first([V]):
+            after = parse(window.playlist(V))
+            if before is not None:
+                check_hint_came(before, after)
+                hinted += before.hint != after.hint
+            before = after
+    assert hinted > 20
