@@ -17,7 +17,7 @@ from typing import Final, TypeVar
 from mediasrv.catalogue import Catalogue, footage_queries, recordings
 from mediasrv.catalogue.footage_queries import SEAM_US, GapRow, StoredObject
 from mediasrv.catalogue.recordings import StoredRecording
-from mediasrv.catalogue.spans import Span, subtract
+from mediasrv.catalogue.spans import Span, merge, subtract
 from mediasrv.clock import SECOND_US, Clock, to_us
 from mediasrv.errors import FootageError, FootageRefused, KeyUnavailable, StorageError
 from mediasrv.media.access_unit import TrackKind
@@ -380,7 +380,7 @@ class Checker:
 
     async def _check_gap(self, row: GapRow) -> None:
         whole = Span(row.started_us, self._clock.wall_us() if row.ended_us is None else row.ended_us)
-        covered = await self._catalogue.read(footage_queries.coverage, row.ref, whole)
+        covered = merge(await self._catalogue.read(footage_queries.coverage, row.ref, whole), SEAM_US)
         overlap_us = sum(one.end_us - one.start_us for one in covered)
         if overlap_us <= SEAM_US:
             return

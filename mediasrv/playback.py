@@ -17,7 +17,7 @@ from typing import Final, Generic, NamedTuple, TypeVar
 
 from mediasrv.catalogue import Catalogue, footage_queries
 from mediasrv.catalogue.footage_queries import SEAM_US, GapRow, StoredObject
-from mediasrv.catalogue.spans import Span, clip, merge
+from mediasrv.catalogue.spans import Span, clip, merge, subtract
 from mediasrv.clock import SECOND_US, Clock, from_us
 from mediasrv.errors import FootageError, FootageRefused, InvalidRequest, NotFound
 from mediasrv.media.access_unit import HLS_AUDIO, Format, StreamRef, TrackKind, VideoFormat
@@ -79,8 +79,8 @@ class Playback:
         stored = await self._catalogue.read(footage_queries.coverage, ref, within)
         gaps = await self._catalogue.read(footage_queries.gaps, ref, within)
         holds = await self._catalogue.read(footage_queries.active_holds, ref.camera_id, self._clock.wall_us())
-        coverage = clip(merge([*stored, *waiting], SEAM_US), within)
-        return Timeline(coverage, [_clip_gap(row, within) for row in gaps], clip(merge(holds), within))
+        shown_gaps = [_clip_gap(row, within) for row in gaps]
+        return Timeline(_coverage([*stored, *waiting], shown_gaps, within), shown_gaps, clip(merge(holds), within))
 
     async def master(self, ref: StreamRef, start_us: int, end_us: int) -> bytes:
         """The multivariant playlist. Raises NotFound `no_footage`, InvalidRequest."""
@@ -374,6 +374,13 @@ def _span(start_us: int, end_us: int) -> Span:
     if end_us <= start_us:
         raise InvalidRequest("The end of the span must lie after its start.", code="span_empty")
     return Span(start_us, end_us)
+
+
+def _coverage(footage: Iterable[Span], gaps: Iterable[TimelineGap], within: Span) -> list[Span]:
+    """Joined over seams, which are nothing, but not over a gap as short as one: that has a cause."""
+    footage = merge(footage)
+    missing = subtract((Span(one.started_us, one.ended_us or within.end_us) for one in gaps), footage)
+    return clip(subtract(merge(footage, SEAM_US), missing), within)
 
 
 def _clip_gap(row: GapRow, within: Span) -> TimelineGap:

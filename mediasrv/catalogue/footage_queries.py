@@ -117,9 +117,9 @@ def _stored(row: Row[Any]) -> StoredObject:
 
 
 def coverage(connection: Connection, ref: StreamRef, within: Span) -> list[Span]:
-    """Spans with catalogued footage, merged over seams and cut to `within`."""
+    """Spans with catalogued footage, cut to `within`; seams between objects are still in it."""
     query = select(_us(recording.c.started_at), _us(recording.c.ended_at)).where(in_span(ref, within))
-    return clip(merge((Span(*row) for row in connection.execute(query)), SEAM_US), within)
+    return clip(merge(Span(*row) for row in connection.execute(query)), within)
 
 
 def in_span(ref: StreamRef, within: Span) -> ColumnElement[bool]:

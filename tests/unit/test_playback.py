@@ -379,6 +379,16 @@ async def test_the_timeline_merges_footage_and_names_gaps(house: House) -> None:
     ]
 
 
+@pytest.mark.parametrize("told", [True, False])
+async def test_a_gap_as_short_as_a_seam_is_a_hole_and_a_seam_is_none(house: House, told: bool) -> None:
+    await house.archive.record(video_units(session(), 30))
+    await house.archive.record(video_units(session("two", 30.2), 20))
+    if told:
+        await house.archive.catalogue.write(_insert_gap, at(29.9), at(30.2), "settings_changed")
+    coverage = (await house.playback.timeline(REF, at(0), at(100))).coverage
+    assert coverage == ([Span(at(0), at(30)), Span(at(30.2), at(50.2))] if told else [Span(at(0), at(50.2))])
+
+
 async def test_the_timeline_has_what_waits_in_the_spool(house: House) -> None:
     sealed = house.archive.seal(video_units(session(), 30))
     await house.archive.keep(sealed[0])
