@@ -26,10 +26,10 @@ from mediasrv.clock import SystemClock
 from mediasrv.errors import CameraError
 from mediasrv.hub import Mountpoint
 from mediasrv.media.access_unit import AccessUnit, Session, StreamName, StreamRef, TrackKind
-from mediasrv.pulling.gate import HandshakeGate
 from mediasrv.pulling.gather import Gatherer
 from mediasrv.rtsp_pull import RtspPull, RtspSource
 from mediasrv.settings import PullSettings
+from mediasrv.turns import Turns
 from mediasrv.web.node_state import LoopWatch
 
 HEAD_BYTES: Final = 300
@@ -114,7 +114,7 @@ def _pulls(
     sources: list[tuple[str, str, str, str]], clock: SystemClock, log: Log, options: argparse.Namespace
 ) -> list[RtspPull]:
     settings = PullSettings(allowed_networks=("127.0.0.0/8",))
-    gatherer, gate = Gatherer(settings.gather_s), HandshakeGate(settings.handshakes, settings.handshakes_per_host)
+    gatherer, gate = Gatherer(settings.gather_s), Turns(settings.handshakes, settings.handshakes_per_host)
     pulls = []
     for number, (camera_id, url, username, password) in enumerate(sources):
         mountpoint = LoggedMountpoint(StreamRef(camera_id, StreamName.MAIN), log, keeps=not options.no_cache)

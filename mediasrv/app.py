@@ -32,7 +32,6 @@ from mediasrv.hub import Hub, Mountpoint
 from mediasrv.media.access_unit import Session, StreamRef
 from mediasrv.offline import Offline, identity_files, offline
 from mediasrv.playback import Playback
-from mediasrv.pulling.gate import HandshakeGate
 from mediasrv.pulling.gather import Gatherer
 from mediasrv.reasons import reason
 from mediasrv.recorder import NodeContext, Recorder
@@ -47,6 +46,7 @@ from mediasrv.storage.object_store import ObjectStore
 from mediasrv.storage.spool import Spool
 from mediasrv.survey import SurveyDesk
 from mediasrv.surveying import InService, refused_warnings, survey_drivers, survey_limits
+from mediasrv.turns import Turns
 from mediasrv.web.application import VIEWERS, build_app
 from mediasrv.web.application import serve as listen
 from mediasrv.web.node_state import NodeParts, NodeState
@@ -232,7 +232,7 @@ class Server:
     def _drivers(self, clock: SystemClock) -> CameraDrivers:
         settings = self._settings
         gatherer = Gatherer(settings.pull.gather_s, after=self.spool.flush_soon)
-        gate = HandshakeGate(settings.pull.handshakes, settings.pull.handshakes_per_host)
+        gate = Turns(settings.pull.handshakes, settings.pull.handshakes_per_host)
 
         def pull(
             url: str, login: Login, way: Way, mountpoint: Mountpoint, new_session: Callable[[], Session]

@@ -21,7 +21,6 @@ from mediasrv.errors import CameraError, ProtocolError
 from mediasrv.hub import Mountpoint
 from mediasrv.media.access_unit import Session
 from mediasrv.pulling.address import Target, parse_rtsp_url
-from mediasrv.pulling.gate import HandshakeGate
 from mediasrv.pulling.gather import Gatherer
 from mediasrv.pulling.refusals import Redirected, SilentTransport, TransportRefused
 from mediasrv.pulling.report import PullReport
@@ -30,6 +29,7 @@ from mediasrv.pulling.tls import TlsTrust
 from mediasrv.reasons import reason
 from mediasrv.security.redaction import tells
 from mediasrv.settings import PullSettings
+from mediasrv.turns import Turns
 from mediasrv.wire.rtsp_auth import Authenticator
 from mediasrv.wire.rtsp_headers import resolve_control
 
@@ -67,7 +67,7 @@ class RtspPull:
         clock: Clock,
         settings: PullSettings,
         gatherer: Gatherer,
-        gate: HandshakeGate | None = None,
+        gate: Turns | None = None,
     ) -> None:
         self.stop_reason = "server_down"
         self.connected = asyncio.Event()

@@ -16,12 +16,12 @@ from mediasrv.clock import Clock, SystemClock
 from mediasrv.errors import CameraError
 from mediasrv.hub import Mountpoint
 from mediasrv.media.access_unit import Session, StreamName
-from mediasrv.pulling.gate import HandshakeGate
 from mediasrv.pulling.gather import Gatherer
 from mediasrv.rtsp_pull import RtspPull, RtspSource
 from mediasrv.settings import Settings
 from mediasrv.survey import DeviceReading, Findings, Limits, StreamFindings, Survey, SurveyDrivers, Target
 from mediasrv.survey.findings import ClockOffset, Failure
+from mediasrv.turns import Turns
 
 _INDEX_S: Final = 1.0
 _WEAK: Final = ("password_empty", "password_default")
@@ -61,7 +61,7 @@ def survey_drivers(
 ) -> SurveyDrivers:
     """Pulls of a survey share nothing with those of cameras in service: neither a beat nor a turn."""
     gatherer = Gatherer(settings.pull.gather_s)
-    gate = HandshakeGate(settings.pull.handshakes, settings.pull.handshakes_per_host)
+    gate = Turns(settings.pull.handshakes, settings.pull.handshakes_per_host)
 
     def pull(url: str, target: Target, mountpoint: Mountpoint, new_session: Callable[[], Session]) -> RtspPull:
         source = RtspSource(url, target.username, target.password)

@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 from collections.abc import Iterator
 from typing import Final
-from urllib.parse import urlsplit
 from weakref import WeakValueDictionary
 
 from mediasrv.backoff import Backoff
 from mediasrv.clock import Clock
 from mediasrv.settings import PullSettings
+from mediasrv.wire.addresses import host_of
 
 UNREACHED: Final = "host_unreachable"
 """The one reason that says something of all streams of a host: a closed port may be another camera's behind NAT."""
@@ -66,16 +66,8 @@ class Hosts:
 
     def of(self, address: str) -> Host:
         """`address` is a host, or a URL of any scheme."""
-        name = host_name(address)
+        name = host_of(address) or address  # what no URL can hold names itself
         host = self._hosts.get(name)
         if host is None:
             host = self._hosts[name] = Host(self._clock, self._settings.backoff_first_s, self._settings.backoff_most_s)
         return host
-
-
-def host_name(address: str) -> str:
-    """What no URL can hold names itself."""
-    try:
-        return urlsplit(address if "://" in address else f"//{address}").hostname or address
-    except ValueError:
-        return address

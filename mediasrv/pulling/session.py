@@ -21,7 +21,6 @@ from mediasrv.media.camera_clock import CameraClock
 from mediasrv.media.intake import SECOND_US, Intake
 from mediasrv.pulling.address import Target, resolve_allowed
 from mediasrv.pulling.connection import RtspConnection
-from mediasrv.pulling.gate import HandshakeGate
 from mediasrv.pulling.gather import Gatherer
 from mediasrv.pulling.refusals import (
     AGGREGATE_REFUSED,
@@ -36,6 +35,7 @@ from mediasrv.pulling.tracks import AudioTrack, choose_audio, choose_metadata, c
 from mediasrv.pulling.transports import Tracks
 from mediasrv.pulling.watch import StallWatch
 from mediasrv.settings import PullSettings
+from mediasrv.turns import Turns
 from mediasrv.wire.rtcp import RtcpPacket, SenderReport, ntp_to_us
 from mediasrv.wire.rtsp import ResponseReceived, RtspClient
 from mediasrv.wire.rtsp_auth import Authenticator
@@ -57,8 +57,10 @@ _LEFT_OUT: Final = frozenset(("rtsp_refused", "camera_busy", "stream_not_found",
 
 @dataclass(frozen=True, slots=True)
 class PullContext:
-    """What all connections of a pull share. `on_connected` is called once a host has taken the connection. Without a
-    `gate` handshakes are not bounded."""
+    """What all connections of a pull share. `on_connected` is called once a host has taken the connection. `gate`
+    bounds the handshakes at once, in all and with one host: recorders are slow and have many channels, and a server
+    that starts 200 cameras answers each in time or none. A handshake begins once the connection stands, so that dead
+    hosts hold no place, and ends with PLAY. Without a gate they are not bounded."""
 
     mountpoint: Mountpoint
     new_session: Callable[[], Session]
@@ -66,7 +68,7 @@ class PullContext:
     settings: PullSettings
     gatherer: Gatherer
     on_connected: Callable[[], None]
-    gate: HandshakeGate | None = None
+    gate: Turns | None = None
 
 
 class PullSession:

@@ -15,8 +15,8 @@ from mediasrv.errors import NotFound, TooManyRequests, Unavailable
 from mediasrv.settings import SurveySettings
 from mediasrv.survey.findings import Target
 from mediasrv.survey.runner import Survey, SurveyDrivers
-from mediasrv.survey.sites import SiteTurns
 from mediasrv.survey.verdict import Limits
+from mediasrv.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class SurveyDesk:
         self._limits = limits
         self._clock = clock
         self._settings = settings
-        self._turns = SiteTurns(settings.streams_at_once)
+        self._turns = Turns(settings.streams_at_once, most_a_key=1)
         self._kept: dict[str, KeptSurvey] = {}
         self._group: asyncio.TaskGroup | None = None
 

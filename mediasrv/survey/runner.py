@@ -18,8 +18,9 @@ from mediasrv.security.redaction import redact
 from mediasrv.settings import SurveySettings
 from mediasrv.survey.findings import DeviceReading, Failure, Findings, StreamFindings, Target
 from mediasrv.survey.measure import Puller, measure
-from mediasrv.survey.sites import SiteTurns, site_of
+from mediasrv.survey.sites import site_of
 from mediasrv.survey.verdict import USABLE_CODECS, Judgement, Limits, Verdict, is_shared, judge, stream_flaw
+from mediasrv.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ class Survey:
         limits: Limits,
         clock: Clock,
         settings: SurveySettings,
-        turns: SiteTurns | None = None,
+        turns: Turns | None = None,
     ) -> None:
         self.seconds = seconds
         self.revision = 0
@@ -85,7 +86,7 @@ class Survey:
         self._drivers = drivers
         self._limits = limits
         self._clock = clock
-        self._turns = turns or SiteTurns(settings.streams_at_once)
+        self._turns = turns or Turns(settings.streams_at_once, most_a_key=1)
         self._reading = asyncio.Semaphore(settings.devices_at_once)
         for number, target in enumerate(self._targets):
             self.rows.append(Row(number, redact(target.address), target.name, target.place))

@@ -1,10 +1,12 @@
-"""Numeric addresses that this server may connect to."""
+"""The host that an address names, and the numeric addresses that this server may connect to."""
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 from collections.abc import Sequence
 from typing import Final
+from urllib.parse import urlsplit
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -24,6 +26,15 @@ _METADATA: Final = frozenset(
 )
 """Where clouds tell a machine its own secrets. No camera is there."""
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+
+
+def host_of(address: str) -> str:
+    """The host of an address of any form: a host, `host:port` or a URL; empty where there is none."""
+    with contextlib.suppress(ValueError):
+        return str(ipaddress.ip_address(address))
+    with contextlib.suppress(ValueError):
+        return urlsplit(address if "://" in address else f"//{address}").hostname or ""
+    return ""
 
 
 def is_allowed(address: str, networks: Sequence[str]) -> bool:

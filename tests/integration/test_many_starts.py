@@ -8,9 +8,9 @@ from load_tests.camera_farm.process import FarmProcess
 from mediasrv.clock import SystemClock
 from mediasrv.hub import Mountpoint
 from mediasrv.media.access_unit import Session, StreamName, StreamRef
-from mediasrv.pulling.gate import HandshakeGate
 from mediasrv.pulling.gather import Gatherer
 from mediasrv.rtsp_pull import RtspPull, RtspSource
+from mediasrv.turns import Turns
 from tests.integration.pull_rig import SETTINGS, until
 
 CAMERAS = 200
@@ -18,7 +18,7 @@ AT_ONCE = 16
 
 
 async def test_two_hundred_cameras_at_once() -> None:
-    clock, gate, gatherer = SystemClock(), HandshakeGate(AT_ONCE, AT_ONCE), Gatherer(SETTINGS.gather_s)
+    clock, gate, gatherer = SystemClock(), Turns(AT_ONCE, AT_ONCE), Gatherer(SETTINGS.gather_s)
     small = {"width": 320, "height": 180, "rate": 5, "bitrate": 100, "gop": 1, "audio": "none"}
     async with FarmProcess(cameras=CAMERAS, **small) as farm:
         mountpoints = [Mountpoint(StreamRef(one["id"], StreamName.MAIN), 0.48) for one in farm.cameras]

@@ -6,9 +6,7 @@ import asyncio
 import contextlib
 from types import SimpleNamespace
 
-import pytest
-
-from mediasrv.cameras.hosts import UNREACHED, Host, Hosts, host_name
+from mediasrv.cameras.hosts import UNREACHED, Host, Hosts
 from mediasrv.cameras.supervisor import StreamSupervisor
 from mediasrv.clock import SystemClock
 from mediasrv.errors import CameraError
@@ -87,26 +85,18 @@ class _Loop(HeldClock):
         return asyncio.get_running_loop().time()
 
 
-@pytest.mark.parametrize(
-    ("address", "name"),
-    [
-        ("10.0.0.5", "10.0.0.5"),
-        ("10.0.0.5:8000", "10.0.0.5"),
-        ("http://10.0.0.5/onvif/device_service", "10.0.0.5"),
-        ("rtsp://NVR.example:554/ch/3?x=1", "nvr.example"),
-        ("rtsp://[2001:db8::1]/", "2001:db8::1"),
-        ("rtsp://[", "rtsp://["),
-    ],
-)
-def test_addresses_of_any_form_name_their_host(address: str, name: str) -> None:
-    assert host_name(address) == name
-
-
 def test_the_channels_of_one_recorder_share_their_host() -> None:
     hosts = Hosts(HeldClock(), PullSettings())
     first = hosts.of("rtsp://10.0.0.5/ch1")
     assert hosts.of("rtsp://10.0.0.5:554/ch2") is first
     assert hosts.of("10.0.0.6") is not first
+
+
+def test_what_no_url_can_hold_is_a_host_by_itself() -> None:
+    hosts = Hosts(HeldClock(), PullSettings())
+    odd = hosts.of("rtsp://[")
+    assert hosts.of("rtsp://[") is odd
+    assert hosts.of("rtsp://[x") is not odd
 
 
 class FakePuller:

@@ -19,7 +19,7 @@ from mediasrv.survey.findings import Failure, Measured
 from mediasrv.survey.measure import MakePuller
 from mediasrv.survey.report import build_csv, row_json, row_line, summary_line
 from mediasrv.survey.runner import RowState
-from mediasrv.survey.sites import SiteTurns, host_of, network_of, site_of
+from mediasrv.survey.sites import network_of, site_of
 from tests.unit.survey.devices import GOOD, LIMITS, MAIN, MEASURED, PASSWORD, READING, SUB, Network, survey_of, targets
 
 
@@ -210,35 +210,12 @@ async def test_rows_that_changed_are_known_by_their_revision() -> None:
 # --- sites ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("address", "host"),
-    [
-        ("10.0.0.5:8000", "10.0.0.5"),
-        ("http://cam.example:81/onvif", "cam.example"),
-        ("rtsp://10.0.0.7:554/ch1", "10.0.0.7"),
-        ("fd00::5", "fd00::5"),
-        ("[fd00::5]:80", "fd00::5"),
-        ("rtsp://[fd00::5", ""),
-    ],
-)
-def test_the_host_of_an_address(address: str, host: str) -> None:
-    assert host_of(address) == host
-
-
 async def test_a_site_is_the_place_else_the_network() -> None:
     assert network_of("10.1.2.3") == "10.1.2.0/24"
     assert network_of("fd00:1:2:3::9%eth0") == "fd00:1:2:3::/64"
     assert await site_of(targets("10.1.2.3", site="Xã Ba")[0]) == "Xã Ba"
     one, other = targets("10.1.2.3", "rtsp://10.1.2.99/x", site="")
     assert await site_of(one) == await site_of(other) == "10.1.2.0/24"
-
-
-async def test_a_site_that_nobody_waits_for_is_forgotten() -> None:
-    turns = SiteTurns(4)
-    async with turns.turn("a"):
-        assert turns._sites.keys() == {"a"}
-    assert not turns._sites
-    assert not turns._users
 
 
 # --- what it tells ----------------------------------------------------------------------------------

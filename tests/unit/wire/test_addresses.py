@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 
 from mediasrv.settings import PullSettings
-from mediasrv.wire.addresses import is_allowed
+from mediasrv.wire.addresses import host_of, is_allowed
 
 NETWORKS = ("10.0.0.0/8", "192.168.1.0/24", "fc00::/7", "fe80::/10")
 
@@ -51,3 +51,23 @@ def test_a_metadata_service_must_be_named_by_itself(address: str) -> None:
 def test_what_stands_for_an_ipv4_address_is_not_allowed_by_a_network_of_ipv6(address: str) -> None:
     assert not is_allowed(address, ("::/0",))
     assert is_allowed(address, ("127.0.0.0/8",))
+
+
+@pytest.mark.parametrize(
+    ("address", "host"),
+    [
+        ("10.0.0.5", "10.0.0.5"),
+        ("10.0.0.5:8000", "10.0.0.5"),
+        ("http://10.0.0.5/onvif/device_service", "10.0.0.5"),
+        ("http://cam.example:81/onvif", "cam.example"),
+        ("rtsp://NVR.example:554/ch/3?x=1", "nvr.example"),
+        ("rtsp://10.0.0.7:554/ch1", "10.0.0.7"),
+        ("rtsp://[2001:db8::1]/", "2001:db8::1"),
+        ("fd00::5", "fd00::5"),
+        ("[fd00::5]:80", "fd00::5"),
+        ("rtsp://[fd00::5", ""),
+        ("rtsp://[", ""),
+    ],
+)
+def test_addresses_of_any_form_name_their_host(address: str, host: str) -> None:
+    assert host_of(address) == host

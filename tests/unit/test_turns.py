@@ -1,10 +1,10 @@
-"""How many handshakes are under way, in all and with one host."""
+"""How many tasks are under way, in all and under one key."""
 
 from __future__ import annotations
 
 import asyncio
 
-from mediasrv.pulling.gate import HandshakeGate
+from mediasrv.turns import Turns
 
 
 async def settle() -> None:
@@ -13,7 +13,7 @@ async def settle() -> None:
 
 
 async def test_handshakes_are_bounded_in_all_and_per_host_and_a_cancelled_one_leaves_its_place() -> None:
-    gate, going = HandshakeGate(4, 2), asyncio.Event()
+    gate, going = Turns(4, 2), asyncio.Event()
     under_way: list[str] = []
 
     async def shake(host: str) -> None:
@@ -34,4 +34,12 @@ async def test_handshakes_are_bounded_in_all_and_per_host_and_a_cancelled_one_le
     going.set()
     await asyncio.gather(*tasks, return_exceptions=True)
     assert len(under_way) == 19, "all but the one that was cancelled before its turn"
-    assert (gate.under_way, gate.most_under_way, gate._hosts) == (0, 4, {})
+    assert (gate.under_way, gate.most_under_way, gate._keys) == (0, 4, {})
+
+
+async def test_a_key_that_nobody_waits_for_is_forgotten() -> None:
+    turns = Turns(4, 1)
+    async with turns.turn("a"):
+        assert turns._keys.keys() == {"a"}
+    assert not turns._keys
+    assert not turns._users
