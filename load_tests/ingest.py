@@ -23,11 +23,9 @@ from typing import Any, Final
 from load_tests.camera_farm.process import expected_counters
 from load_tests.child import child_process, read_json, write_line
 from load_tests.measure import machine, median_of, print_json, rss_bytes, usage_of
-from load_tests.reference import measure_ffmpeg
+from load_tests.reference import LOAD, measure_ffmpeg
 from load_tests.stack import CameraFarm, wait_for
 
-SHAPE: Final = {"width": 1280, "height": 720, "rate": 25, "bitrate": 2050, "gop": 2}
-REFERENCE_S: Final = 15.0
 SETTLE_S: Final = 8.0
 """A session is read as it comes for its first five seconds, watched or not."""
 STARTED_S: Final = 60.0
@@ -48,14 +46,14 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print nothing but the result")
     options = parser.parse_args(argv)
     say: Callable[[str], None] = (lambda text: None) if options.json else print
-    farm = {"cameras": options.cameras, "mode": "load", "audio": "pcma", **SHAPE}
+    farm = {"cameras": options.cameras, **LOAD}
     runs, references = [], []
     for number in range(1, options.runs + 1):
         say(f"run {number}: {options.cameras} cameras for {options.seconds:.0f} s")
         runs.append(_measure(farm, options))
         if options.against:
             say(f"run {number}: the reference")
-            references.append(measure_ffmpeg(farm, min(options.seconds, REFERENCE_S)))
+            references.append(measure_ffmpeg(farm, options.seconds))
     result = median_of(runs) | {"runs_ms": [round(run["ms_cpu_per_camera_s"], 2) for run in runs]}
     if references:
         result["reference"] = median_of(references)

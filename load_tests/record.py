@@ -20,12 +20,10 @@ from typing import Any, Final
 
 from load_tests.measure import Usage, machine, print_json, rss_bytes, usage_of
 from load_tests.readback import Account, account_for, played_units
-from load_tests.reference import measure_ffmpeg
+from load_tests.reference import LOAD, measure_ffmpeg
 from load_tests.stack import Stack, running_stack, wait_for
 
-SHAPE: Final = {"width": 1280, "height": 720, "rate": 25, "bitrate": 2050, "gop": 2}
 STORED_S: Final = 120.0
-REFERENCE_S: Final = 15.0
 _HLS_EVERY_S: Final = 10.0
 
 
@@ -41,15 +39,15 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print nothing but the result")
     options = parser.parse_args(argv)
     say: Callable[[str], None] = (lambda text: None) if options.json else print
-    farm = {"cameras": options.cameras, "mode": "load", "audio": "pcma", **SHAPE}
+    farm = {"cameras": options.cameras, **LOAD}
     with tempfile.TemporaryDirectory(prefix="mediasrv-record-") as name, running_stack(Path(name), farm) as stack:
         result, account = _measure(stack, options, say)
     if options.against:
         say("measuring the reference")
-        result["reference"] = reference = measure_ffmpeg(farm, min(options.seconds, REFERENCE_S))
+        result["reference"] = reference = measure_ffmpeg(farm, options.seconds)
         result["ratio"] = result["ms_cpu_per_camera_s"] / reference["ms_cpu_per_camera_s"]
     print_json(result)
-    return 0 if options.skip_readback or (account.ok and account.tail <= SHAPE["rate"]) else 1
+    return 0 if options.skip_readback or (account.ok and account.tail <= LOAD["rate"]) else 1
 
 
 def _measure(stack: Stack, options: argparse.Namespace, say: Callable[[str], None]) -> tuple[dict[str, Any], Account]:

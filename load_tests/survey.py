@@ -15,12 +15,11 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from load_tests.measure import machine, print_json
+from load_tests.reference import LOAD
 from load_tests.stack import CameraFarm
-
-SHAPE: Final = {"width": 1280, "height": 720, "rate": 25, "bitrate": 2050, "audio": "pcma"}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -34,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="mediasrv-survey-") as name:
         directory = Path(name)
         gop_s = min(2.0, options.seconds / 2)
-        farm = CameraFarm(directory / "cameras.log", cameras=options.devices, mode="load", gop=gop_s, **SHAPE)
+        farm = CameraFarm(directory / "cameras.log", cameras=options.devices, **{**LOAD, "gop": gop_s})
         try:
             result = _survey(farm, directory, options)
         finally:

@@ -54,8 +54,8 @@ class Camera:
     @property
     def transport_in_use(self) -> str:
         """`tcp`, `udp` or `tls`; empty while no stream of it brings pictures."""
-        reports = (supervisor.puller.report for supervisor in self.supervisors.values() if supervisor.puller)
-        return next((report.transport for report in reports if report.video_format), "")
+        used = (supervisor.transport_in_use for supervisor in self.supervisors.values())
+        return next((transport for transport in used if transport), "")
 
     def ref(self, stream: StreamName) -> StreamRef:
         return StreamRef(self.camera_id, stream)
@@ -97,5 +97,5 @@ class Camera:
             audio=report.audio_format if report else None,
             subscribers=supervisor.mountpoint.subscribers,
             recording=recording,
-            transport=report.transport if report and report.video_format else "",
+            transport=supervisor.transport_in_use,
         )

@@ -65,6 +65,12 @@ class StreamSupervisor:
     def state(self) -> str:
         return "live" if self.mountpoint.live else self._phase
 
+    @property
+    def transport_in_use(self) -> str:
+        """How pictures come at the moment: `tcp`, `udp` or `tls`; empty while none do."""
+        report = self.puller.report if self.puller is not None else None
+        return report.transport if report is not None and report.video_format is not None else ""
+
     def want(self) -> None:
         """Asks for the stream; on demand it then stays at least `linger_s`."""
         self._wanted_until = self._clock.monotonic() + self._settings.linger_s
@@ -151,9 +157,7 @@ class StreamSupervisor:
             for task in (pull, watch, tell):
                 task.cancel()
             await asyncio.gather(pull, watch, tell, return_exceptions=True)
-            report = self.puller.report
-            if report.video_format is not None:
-                self.transport = report.transport
+            self.transport = self.transport_in_use or self.transport
             self.puller = None
 
     async def _tell_host(self, connected: asyncio.Event) -> None:
