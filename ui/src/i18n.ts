@@ -1,7 +1,8 @@
-/** The language of the page: remembered, Vietnamese unless chosen otherwise. Texts are in i18n-table.ts. */
+/** The language of the page: remembered, Vietnamese unless chosen otherwise. Texts are in texts-vi.ts and texts-en.ts. */
 import { useEffect, useState } from 'preact/hooks'
 import { ApiError } from './api'
-import { type MessageKey, en, vi } from './i18n-table'
+import { en } from './texts-en'
+import { type MessageKey, vi } from './texts-vi'
 import type { Gap, Reason } from './types'
 
 export type Language = 'vi' | 'en'

@@ -1,6 +1,6 @@
 /** State of a stream and of its recording, in colour, shape and words. */
 import { useTexts } from '../i18n'
-import type { MessageKey } from '../i18n-table'
+import type { MessageKey } from '../texts-vi'
 import { leadingStream } from '../streams'
 import type { Camera, Reason, RecordingStatus, Stream, StreamState } from '../types'
 

@@ -7,6 +7,7 @@ import type { Camera, EventKind } from '../types'
 import { Notice } from './feedback'
 import { Icon } from './icon'
 import { serviceReason } from './profile'
+import { Table } from './table'
 
 const FIRST_ROWS = 8
 const MORE_ROWS = 50
@@ -41,7 +42,7 @@ export function EventList(props: EventListProps) {
         </Notice>
       )}
       {occurrences !== null && shown.length === 0 && <p class="fine">{t('event.empty')}</p>}
-      {shown.length > 0 && <Table {...props} rows={shown.slice(0, rows)} />}
+      {shown.length > 0 && <Rows {...props} rows={shown.slice(0, rows)} />}
       {shown.length > rows && (
         <button type="button" class="button" onClick={() => setRows(rows + MORE_ROWS)}>
           {t('event.more', { count: shown.length - rows })}
@@ -96,27 +97,25 @@ function KindFilter({ kinds, onKinds, data }: EventListProps) {
   )
 }
 
-function Table(props: EventListProps & { rows: Occurrence[] }) {
+function Rows(props: EventListProps & { rows: Occurrence[] }) {
   const { t } = useTexts()
   return (
-    <div class="event-scroll" tabIndex={0} role="region" aria-label={t('event.title')}>
-      <table class="table table-cards table-dense table-events">
-        <thead>
-          <tr>
-            <th scope="col">{t('event.kind')}</th>
-            <th scope="col">{t('event.began')}</th>
-            <th scope="col">{t('event.ended')}</th>
-            <th scope="col">{t('event.cameraTime')}</th>
-            <th scope="col">{t('event.source')}</th>
-          </tr>
-        </thead>
-        <tbody>
-          {props.rows.map((one) => (
-            <Row key={one.key} {...props} one={one} />
-          ))}
-        </tbody>
-      </table>
-    </div>
+    <Table
+      label={t('event.title')}
+      class="table-dense table-events"
+      scrollClass="event-scroll"
+      columns={[
+        { title: t('event.kind') },
+        { title: t('event.began') },
+        { title: t('event.ended') },
+        { title: t('event.cameraTime') },
+        { title: t('event.source') },
+      ]}
+    >
+      {props.rows.map((one) => (
+        <Row key={one.key} {...props} one={one} />
+      ))}
+    </Table>
   )
 }
 

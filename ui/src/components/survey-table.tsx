@@ -3,6 +3,7 @@ import { codecTitle, formatNumber, formatPercent } from '../format'
 import { useTexts } from '../i18n'
 import type { SurveyRow, SurveyStream } from '../types'
 import { Icon } from './icon'
+import { Table } from './table'
 
 /** From which offset on a clock is worth a word. */
 const CLOCK_S = 1
@@ -10,26 +11,22 @@ const CLOCK_S = 1
 export function SurveyTable({ rows, onAdd }: { rows: SurveyRow[]; onAdd: (row: SurveyRow) => void }) {
   const { t } = useTexts()
   return (
-    <div class="table-scroll" tabIndex={0} role="region" aria-label={t('survey.title')}>
-      <table class="table table-cards survey-table" data-testid="survey-rows">
-        <thead>
-          <tr>
-            <th scope="col">{t('survey.verdict')}</th>
-            <th scope="col">{t('survey.device')}</th>
-            <th scope="col">{t('survey.stream')}</th>
-            <th scope="col">{t('survey.why')}</th>
-            <th scope="col">
-              <span class="sr-only">{t('cameras.actions')}</span>
-            </th>
-          </tr>
-        </thead>
-        <tbody>
-          {rows.map((row) => (
-            <Row key={row.row} row={row} onAdd={onAdd} />
-          ))}
-        </tbody>
-      </table>
-    </div>
+    <Table
+      label={t('survey.title')}
+      class="survey-table"
+      testId="survey-rows"
+      columns={[
+        { title: t('survey.verdict') },
+        { title: t('survey.device') },
+        { title: t('survey.stream') },
+        { title: t('survey.why') },
+        { title: t('cameras.actions'), hidden: true },
+      ]}
+    >
+      {rows.map((row) => (
+        <Row key={row.row} row={row} onAdd={onAdd} />
+      ))}
+    </Table>
   )
 }
 

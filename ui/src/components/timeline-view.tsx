@@ -4,7 +4,7 @@ import type { Footage, GapMs } from '../footage'
 import type { Occurrence } from '../events'
 import { formatDateTime, formatDuration, formatTime } from '../format'
 import { useTexts } from '../i18n'
-import type { MessageKey } from '../i18n-table'
+import type { MessageKey } from '../texts-vi'
 import {
   type CauseKind,
   type SpanMs,

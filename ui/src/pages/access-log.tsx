@@ -2,6 +2,7 @@
 import { useEffect, useState } from 'preact/hooks'
 import { api } from '../api'
 import { Empty, Loading, Notice } from '../components/feedback'
+import { Table } from '../components/table'
 import { formatDateTime } from '../format'
 import { knownKey, useTexts } from '../i18n'
 import { detailText, subjectText, word } from '../log-text'
@@ -57,26 +58,24 @@ function Entries({ page, onOlder }: { page: LogPage; onOlder: (before: number) =
   const oldest = page.entries.at(-1)
   return (
     <>
-      <div class="table-scroll" tabIndex={0} role="region" aria-label={t('log.title')}>
-        <table class="table table-dense table-cards" data-testid="access-log">
-          <thead>
-            <tr>
-              <th scope="col">{t('log.entry')}</th>
-              <th scope="col">{t('log.at')}</th>
-              <th scope="col">{t('log.who')}</th>
-              <th scope="col">{t('log.remote')}</th>
-              <th scope="col">{t('log.action')}</th>
-              <th scope="col">{t('log.subject')}</th>
-              <th scope="col">{t('log.detail')}</th>
-            </tr>
-          </thead>
-          <tbody>
-            {page.entries.map((entry) => (
-              <Row key={entry.entry} entry={entry} />
-            ))}
-          </tbody>
-        </table>
-      </div>
+      <Table
+        label={t('log.title')}
+        class="table-dense"
+        testId="access-log"
+        columns={[
+          { title: t('log.entry') },
+          { title: t('log.at') },
+          { title: t('log.who') },
+          { title: t('log.remote') },
+          { title: t('log.action') },
+          { title: t('log.subject') },
+          { title: t('log.detail') },
+        ]}
+      >
+        {page.entries.map((entry) => (
+          <Row key={entry.entry} entry={entry} />
+        ))}
+      </Table>
       <div class="page-foot">
         {page.head && (
           <p class="fine">

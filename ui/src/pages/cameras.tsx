@@ -6,6 +6,7 @@ import { Dialog } from '../components/dialog'
 import { Empty, Loading, Notice } from '../components/feedback'
 import { Icon } from '../components/icon'
 import { Explanation, FailedServices, PickedStreams, Warnings } from '../components/profile'
+import { Table } from '../components/table'
 import { useTexts } from '../i18n'
 import { usePolled } from '../poller'
 import { href } from '../router'
@@ -64,26 +65,21 @@ export function CamerasPage() {
 function CameraTable({ list, onOpen }: { list: Camera[]; onOpen: (open: Open) => void }) {
   const { t } = useTexts()
   return (
-    <div class="table-scroll" tabIndex={0} role="region" aria-label={t('cameras.title')}>
-      <table class="table table-cards" data-testid="cameras">
-        <thead>
-          <tr>
-            <th scope="col" class="col-name">{t('cameras.name')}</th>
-            <th scope="col" class="col-state">{t('cameras.state')}</th>
-            <th scope="col" class="col-recording">{t('cameras.recording')}</th>
-            <th scope="col">{t('cameras.picked')}</th>
-            <th scope="col">
-              <span class="sr-only">{t('cameras.actions')}</span>
-            </th>
-          </tr>
-        </thead>
-        <tbody>
-          {list.map((camera) => (
-            <CameraRow key={camera.id} camera={camera} onOpen={onOpen} />
-          ))}
-        </tbody>
-      </table>
-    </div>
+    <Table
+      label={t('cameras.title')}
+      testId="cameras"
+      columns={[
+        { title: t('cameras.name'), class: 'col-name' },
+        { title: t('cameras.state'), class: 'col-state' },
+        { title: t('cameras.recording'), class: 'col-recording' },
+        { title: t('cameras.picked') },
+        { title: t('cameras.actions'), hidden: true },
+      ]}
+    >
+      {list.map((camera) => (
+        <CameraRow key={camera.id} camera={camera} onOpen={onOpen} />
+      ))}
+    </Table>
   )
 }
 
