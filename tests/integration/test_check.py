@@ -264,6 +264,18 @@ async def test_a_gap_over_footage_is_cut_to_what_has_none(site: Site) -> None:
     ]
 
 
+async def test_what_is_cut_out_of_a_gap_has_no_seams(site: Site) -> None:
+    """Objects of one stream follow each other to within a quarter of a second: what lies between is no gap."""
+    rows = [one.row for one in site.made]
+    ended_us = rows[0].ended_us - 100_000
+    await site.archive.catalogue.write(_end_row, site.made[0].header.object_id, ended_us)
+    await site.archive.catalogue.write(_insert_gap, rows[0].started_us, rows[-1].ended_us + 5 * SECOND_US)
+    await site.check(repair=True)
+    query = select(gap).order_by(gap.c.started_at)
+    left = await site.archive.catalogue.read(lambda connection: connection.execute(query).all())
+    assert [to_us(row.started_at) for row in left] == [rows[-1].ended_us]
+
+
 async def test_an_open_gap_over_footage_is_only_reported(site: Site) -> None:
     await site.archive.catalogue.write(_insert_gap, site.made[2].row.started_us, None)
     assert await site.is_only_reported("gap_overlaps")
@@ -273,6 +285,10 @@ async def test_a_gap_beside_footage_is_right(site: Site) -> None:
     last = site.made[-1].row
     await site.archive.catalogue.write(_insert_gap, last.ended_us - 40_000, last.ended_us + SECOND_US)
     assert await site.found() == []
+
+
+def _end_row(connection: Connection, object_id: str, ended_us: int) -> None:
+    connection.execute(update(recording).where(recording.c.object_id == object_id).values(ended_at=from_us(ended_us)))
 
 
 def _insert_gap(connection: Connection, start_us: int, end_us: int | None) -> None:

@@ -32,8 +32,8 @@ class FakePuller:
     """Goes live at once and stays so until `lose`; or fails at once where the camera has a failure."""
 
     def __init__(self, world: World, url: str, mountpoint: Mountpoint, new_session: Callable[[], Session]) -> None:
-        self.report = SimpleNamespace(video_format=FORMAT, audio_format=None, transport=world.transport)
-        self._world, self._url, self._mountpoint, self._new_session = world, url, mountpoint, new_session
+        self.report = SimpleNamespace(video_format=None, audio_format=None, transport=world.transport)
+        self._world, self._url, self._mountpoint, self.begin_session = world, url, mountpoint, new_session
         self.lost = asyncio.Event()
         self.connected = asyncio.Event()
         self.stop_reason = ""
@@ -50,8 +50,9 @@ class FakePuller:
         world.pulls.append(self._url)
         world.pullers[self._url] = self
         try:
-            session = self._new_session()
+            session = self.begin_session()
             self._mountpoint.start_session(session)
+            self.report.video_format = FORMAT
             self._mountpoint.publish(AccessUnit(session, FORMAT, 0, 0, session.started_us, True, b"\0\0\0\1\x65"))
             await self.lost.wait()
             self._mountpoint.end_session("camera_lost")

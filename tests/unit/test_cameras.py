@@ -116,6 +116,17 @@ async def test_the_transport_that_worked_is_tried_first_the_next_time(world: Wor
     assert [way.preferred for way in world.ways] == ["", "udp"]
 
 
+async def test_an_attempt_that_brought_nothing_does_not_unlearn_the_transport_that_worked(world: World) -> None:
+    url = "rtsp://10.0.0.5/main"
+    world.transport = "udp"
+    await world.cameras.add(NewCamera("10.0.0.5", camera_id="gate"), by=ADMIN)
+    await until(lambda: stream(world, "gate").state == "live")
+    world.failures[url] = CameraError("Busy.", code="camera_busy")
+    world.pullers[url].lost.set()
+    await until(lambda: len(world.ways) >= 4)
+    assert [way.preferred for way in world.ways[:4]] == ["", "udp", "udp", "udp"]
+
+
 async def test_the_transport_that_worked_is_remembered_by_the_next_server(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -351,6 +362,8 @@ async def test_devices_are_tried_again_once_a_pull_has_begun(world: World) -> No
     await world.cameras.add(NewCamera("10.0.0.5", camera_id="gate"), by=ADMIN)
     await until(lambda: stream(world, "gate").state == "live")
     assert world.devices.retries == ["gate"]
+    world.pullers["rtsp://10.0.0.5/main"].begin_session()
+    assert world.devices.retries == ["gate"], "a session that begins behind damage tells nothing new"
     world.pullers["rtsp://10.0.0.5/main"].lost.set()
     await until(lambda: len(world.devices.retries) == 2)
 
