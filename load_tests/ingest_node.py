@@ -29,7 +29,7 @@ from mediasrv.media.access_unit import AccessUnit, Session, StreamName, StreamRe
 from mediasrv.pulling.gather import Gatherer
 from mediasrv.rtsp_pull import RtspPull, RtspSource
 from mediasrv.settings import PullSettings
-from mediasrv.turns import Turns
+from mediasrv.waiting import Turns
 from mediasrv.web.node_state import LoopWatch
 
 HEAD_BYTES: Final = 300

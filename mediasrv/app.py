@@ -46,7 +46,7 @@ from mediasrv.storage.object_store import ObjectStore
 from mediasrv.storage.spool import Spool
 from mediasrv.survey import SurveyDesk
 from mediasrv.surveying import InService, refused_warnings, survey_drivers, survey_limits
-from mediasrv.turns import Turns
+from mediasrv.waiting import Turns
 from mediasrv.web.application import VIEWERS, build_app
 from mediasrv.web.application import serve as listen
 from mediasrv.web.node_state import NodeParts, NodeState

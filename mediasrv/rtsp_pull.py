@@ -29,7 +29,7 @@ from mediasrv.pulling.tls import TlsTrust
 from mediasrv.reasons import reason
 from mediasrv.security.redaction import tells
 from mediasrv.settings import PullSettings
-from mediasrv.turns import Turns
+from mediasrv.waiting import Turns
 from mediasrv.wire.rtsp_auth import Authenticator
 from mediasrv.wire.rtsp_headers import resolve_control
 

@@ -21,7 +21,7 @@ from mediasrv.rtsp_pull import RtspPull, RtspSource
 from mediasrv.settings import Settings
 from mediasrv.survey import DeviceReading, Findings, Limits, StreamFindings, Survey, SurveyDrivers, Target
 from mediasrv.survey.findings import ClockOffset, Failure
-from mediasrv.turns import Turns
+from mediasrv.waiting import Turns
 
 _INDEX_S: Final = 1.0
 _WEAK: Final = ("password_empty", "password_default")

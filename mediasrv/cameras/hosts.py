@@ -11,6 +11,7 @@ from weakref import WeakValueDictionary
 from mediasrv.backoff import Backoff
 from mediasrv.clock import Clock
 from mediasrv.settings import PullSettings
+from mediasrv.waiting import wait_for_event
 from mediasrv.wire.addresses import host_of
 
 UNREACHED: Final = "host_unreachable"
@@ -52,8 +53,7 @@ class Host:
             if now >= self._next_at:
                 self._next_at = now + self._backoff.next_s()  # the others wait for what comes of this
                 return
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._reachable.wait(), self._next_at - now)
+            await wait_for_event(self._reachable, self._next_at - now)
 
 
 class Hosts:

@@ -17,6 +17,7 @@ from mediasrv.hub import Mountpoint
 from mediasrv.media.access_unit import StreamRef
 from mediasrv.reasons import Reason, reason
 from mediasrv.settings import PullSettings
+from mediasrv.waiting import wait_for_event
 
 log = logging.getLogger(__name__)
 
@@ -169,11 +170,6 @@ class StreamSupervisor:
     async def _until_unwanted(self) -> None:
         while self._wanted():
             self._changed.clear()
-            try:
-                # Not wait_for: in Python 3.11 it swallows a cancellation that comes in the turn of the event.
-                async with asyncio.timeout(self._settings.linger_s):
-                    await self._changed.wait()
-            except TimeoutError:
-                continue
-            if self._on_demand and not self.mountpoint.subscribers:
+            await wait_for_event(self._changed, self._settings.linger_s)
+            if self._changed.is_set() and self._on_demand and not self.mountpoint.subscribers:
                 self._wanted_until = self._clock.monotonic() + self._settings.linger_s

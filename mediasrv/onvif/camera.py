@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import random
 from collections.abc import Callable, Mapping
@@ -24,6 +23,7 @@ from mediasrv.onvif.session import DeviceSession
 from mediasrv.onvif.soap import SoapHttp
 from mediasrv.onvif.values import Service, ServiceState
 from mediasrv.settings import OnvifSettings
+from mediasrv.waiting import wait_for_event
 
 log = logging.getLogger(__name__)
 
@@ -159,16 +159,16 @@ class OnvifCamera:
                     pause_s = min(pause_s, backoff.next_s())
                 else:
                     backoff.reset()
-                await _wait_for(self._clock_again, pause_s)
+                await wait_for_event(self._clock_again, pause_s)
                 if session.is_in_trouble:
                     self._forget(session)
             except CameraError as error:
                 self._forget(session)
                 self.clock_state = ClockState(code=error.code)
-                await _wait_for(self._clock_again, backoff.next_s())
+                await wait_for_event(self._clock_again, backoff.next_s())
             except Exception:
                 log.exception("%s: the camera's clock could not be read", self.camera_id)
-                await _wait_for(self._clock_again, backoff.next_s())
+                await wait_for_event(self._clock_again, backoff.next_s())
 
     async def _read_clock(self, session: DeviceSession) -> None:
         offset = await session.read_clock(READINGS)
@@ -231,7 +231,7 @@ class OnvifCamera:
                 backoff.reset()
             # Once, the camera may have restarted with another clock; from then on it counts failed logins.
             pause_s = backoff.next_s() if refusals < 2 else random.uniform(*_REFUSED_S)  # noqa: S311 - jitter
-            await _wait_for(self._events_again, pause_s)
+            await wait_for_event(self._events_again, pause_s)
 
     def _subscribed(self) -> None:
         self._events = ServiceState("ok")
@@ -241,12 +241,6 @@ class OnvifCamera:
             log.info("%s: no events: %s", self.camera_id, error.sentence)
         state = "missing" if error.code == "service_missing" else "failed"
         self._events = ServiceState(state, error.code, error.sentence)
-
-
-async def _wait_for(event: asyncio.Event, most_s: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(most_s):
-            await event.wait()
 
 
 def _is_outdated(session: DeviceSession | None, error: CameraError, failures: int) -> bool:

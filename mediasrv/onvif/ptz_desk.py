@@ -19,6 +19,7 @@ from mediasrv.clock import SECOND_US, Clock, from_us
 from mediasrv.errors import CameraError, Conflict
 from mediasrv.onvif.envelope import text_of
 from mediasrv.onvif.ptz import Move, Preset, PtzAbility, Vector, build_move, parse_presets
+from mediasrv.waiting import wait_for_event
 
 log = logging.getLogger(__name__)
 
@@ -79,10 +80,7 @@ class PtzDesk:
                     for camera_id, seat in self._abandoned():
                         seat.is_being_stopped = True
                         group.create_task(self._stop_abandoned(camera_id, seat))
-                    # Not wait_for: Python 3.11's forgets a cancellation that comes together with the event.
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(self._next_s()):
-                            await self._moved.wait()
+                    await wait_for_event(self._moved, self._next_s())
         finally:
             moving = [camera_id for camera_id, seat in self._seats.items() if seat.moving_until is not None]
             with contextlib.suppress(TimeoutError):

@@ -35,7 +35,7 @@ from mediasrv.pulling.tracks import AudioTrack, choose_audio, choose_metadata, c
 from mediasrv.pulling.transports import Tracks
 from mediasrv.pulling.watch import StallWatch
 from mediasrv.settings import PullSettings
-from mediasrv.turns import Turns
+from mediasrv.waiting import Turns, wait_for_event
 from mediasrv.wire.rtcp import RtcpPacket, SenderReport, ntp_to_us
 from mediasrv.wire.rtsp import ResponseReceived, RtspClient
 from mediasrv.wire.rtsp_auth import Authenticator
@@ -361,9 +361,7 @@ class PullSession:
             log.debug("%s: the camera did not answer TEARDOWN", self._mountpoint.ref)
         finally:
             self._connection.abort()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(TEARDOWN_S):
-                    await self._connection.closed.wait()
+            await wait_for_event(self._connection.closed, TEARDOWN_S)
 
 
 def _ignore_rtcp(packets: Sequence[RtcpPacket], now: float) -> None:

@@ -11,7 +11,6 @@ was released is never deleted before the object itself, which would bring it bac
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import logging
 from collections import Counter
@@ -43,6 +42,7 @@ from mediasrv.storage.spool_log import (
     read_places,
     scan_file,
 )
+from mediasrv.waiting import wait_for_event
 
 log = logging.getLogger(__name__)
 
@@ -150,9 +150,7 @@ class Spool:
             deadline = self._clock.monotonic() + self._settings.sync_interval_s
             self._due.clear()
             await self.flush()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(max(0.0, deadline - self._clock.monotonic())):
-                    await self._due.wait()
+            await wait_for_event(self._due, max(0.0, deadline - self._clock.monotonic()))
 
     async def _keep_house_forever(self) -> None:
         # Apart from syncing: giving footage up waits for the catalogue, new footage must not.

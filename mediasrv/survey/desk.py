@@ -16,7 +16,7 @@ from mediasrv.settings import SurveySettings
 from mediasrv.survey.findings import Target
 from mediasrv.survey.runner import Survey, SurveyDrivers
 from mediasrv.survey.verdict import Limits
-from mediasrv.turns import Turns
+from mediasrv.waiting import Turns
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from mediasrv.survey.findings import DeviceReading, Failure, Findings, StreamFin
 from mediasrv.survey.measure import Puller, measure
 from mediasrv.survey.sites import site_of
 from mediasrv.survey.verdict import USABLE_CODECS, Judgement, Limits, Verdict, is_shared, judge, stream_flaw
-from mediasrv.turns import Turns
+from mediasrv.waiting import Turns
 
 log = logging.getLogger(__name__)
 

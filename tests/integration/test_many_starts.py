@@ -10,7 +10,7 @@ from mediasrv.hub import Mountpoint
 from mediasrv.media.access_unit import Session, StreamName, StreamRef
 from mediasrv.pulling.gather import Gatherer
 from mediasrv.rtsp_pull import RtspPull, RtspSource
-from mediasrv.turns import Turns
+from mediasrv.waiting import Turns
 from tests.integration.pull_rig import SETTINGS, until
 
 CAMERAS = 200

@@ -1,10 +1,20 @@
-"""Turns of tasks that share something narrow: a camera's host, a site's line."""
+"""Waiting: for an event or a time, and for one's turn at something narrow, such as a camera's host or a site's line."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+
+
+async def wait_for_event(event: asyncio.Event, most_s: float | None) -> None:
+    """Returns once the event is set, or `most_s` have passed; None waits for the event alone.
+
+    Not asyncio.wait_for: in Python 3.11 that swallows a cancellation that comes in the turn of the event.
+    """
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(most_s):
+            await event.wait()
 
 
 class Turns:

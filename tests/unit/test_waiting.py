@@ -1,10 +1,12 @@
-"""How many tasks are under way, in all and under one key."""
+"""Turns: how many tasks are under way, in all and under one key. Waiting for an event or a time."""
 
 from __future__ import annotations
 
 import asyncio
 
-from mediasrv.turns import Turns
+import pytest
+
+from mediasrv.waiting import Turns, wait_for_event
 
 
 async def settle() -> None:
@@ -43,3 +45,24 @@ async def test_a_key_that_nobody_waits_for_is_forgotten() -> None:
         assert turns._keys.keys() == {"a"}
     assert not turns._keys
     assert not turns._users
+
+
+async def test_waiting_ends_with_the_event_or_the_time() -> None:
+    event = asyncio.Event()
+    await wait_for_event(event, 0.01)
+    assert not event.is_set()
+    waiting = [asyncio.create_task(wait_for_event(event, most_s)) for most_s in (60.0, None)]
+    await settle()
+    event.set()
+    async with asyncio.timeout(5):
+        await asyncio.gather(*waiting)
+
+
+async def test_a_cancellation_that_comes_with_the_event_is_not_lost() -> None:
+    event = asyncio.Event()
+    waiting = asyncio.create_task(wait_for_event(event, 60.0))
+    await settle()
+    event.set()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
