@@ -227,8 +227,8 @@ async def test_a_viewer_that_dies_is_freed_with_its_stream() -> None:
         await until(lambda: rig.service.viewers() == [])
         assert rig.service.counters.consent_lost == 1
         assert rig.hub.mountpoint(REF).subscribers == 0
-        assert rig.service._by_path == {}
-        assert rig.service._by_fragment == {}
+        assert rig.service._port._by_path == {}
+        assert rig.service._port._by_fragment == {}
 
 
 async def test_who_never_finishes_the_handshake_is_freed() -> None:
@@ -250,7 +250,7 @@ def an_offer() -> str:
 async def test_the_handshake_survives_the_loss_of_the_servers_flight() -> None:
     async with running() as rig:
         rig.camera.picture()
-        transport = rig.service._transport
+        transport = rig.service._port._transport
         assert transport is not None
         send, lost = transport.send, []
 
