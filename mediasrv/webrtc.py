@@ -2,7 +2,10 @@
 
 A `Fanout` subscribes once per watched stream and packetises each access unit once. Each viewer then costs a
 header, one AES-GCM call a packet and one GSO send a picture (`wire.webrtc_peer`). The protocols are sans-IO cores
-in `wire/`; what is here is the socket, the timers and the lives of viewers, all on the event loop's thread.
+in `wire/`; what is here is the lives of viewers, all on the event loop's thread.
+
+What a viewer's browser cannot decode comes from a rendition of the stream, made once for all who need it. An `auto`
+viewer is moved between a camera's two streams as its line allows (`fanout.choice`).
 """
 
 from __future__ import annotations
@@ -11,17 +14,26 @@ import asyncio
 import hmac
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Final
 
 from mediasrv.clock import Clock, from_us
-from mediasrv.errors import InvalidRequest, NotAcceptable, NotFound, TooManyRequests, Unavailable
+from mediasrv.errors import InvalidRequest, MediasrvError, NotAcceptable, NotFound, TooManyRequests, Unavailable
+from mediasrv.fanout.choice import Situation, StreamChoice
 from mediasrv.fanout.port import WebRtcPort
-from mediasrv.fanout.stream import Fanout, Viewer, ViewerInfo, is_narrow_g711
-from mediasrv.hub import Hub
-from mediasrv.media.access_unit import Codec, StreamRef
+from mediasrv.fanout.stream import (
+    AutoViewing,
+    Fanout,
+    FanoutKey,
+    Viewer,
+    ViewerInfo,
+    audio_encoding,
+    video_encoding,
+)
+from mediasrv.hub import Hub, Mountpoint, Renditions
+from mediasrv.media.access_unit import AudioFormat, Codec, Rendition, StreamRef
 from mediasrv.settings import WebRtcSettings
 from mediasrv.wire.dtls import DtlsIdentity, DtlsServer
 from mediasrv.wire.ice import IceLite
@@ -32,6 +44,7 @@ log = logging.getLogger(__name__)
 
 _TICK_S: Final = 0.5
 _REPORT_TICKS: Final = 4
+_OPUS: Final = "OPUS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +68,20 @@ class WebRtcService:
         settings: WebRtcSettings,
         clock: Clock,
         ensure: Callable[[StreamRef], Awaitable[None]] | None = None,
+        renditions: Renditions | None = None,
     ) -> None:
         self.counters = Counters()
         self._hub = hub
         self._settings = settings
         self._clock = clock
         self._ensure = ensure
+        self._renditions = renditions
         self._port = WebRtcPort(settings, clock, self.counters, self._drop)
         self._identity = DtlsIdentity(from_us(clock.wall_us()))
-        self._fanouts: dict[StreamRef, Fanout] = {}
+        self._fanouts: dict[FanoutKey, Fanout] = {}
         self._viewers: dict[str, Viewer] = {}
         self._ticks = 0
+        self._moves: asyncio.TaskGroup | None = None
 
     @property
     def port(self) -> int:
@@ -80,28 +96,31 @@ class WebRtcService:
     async def run(self) -> None:
         """Binds the UDP port and serves it until cancelled; all viewers leave at the end. Raises SettingsError."""
         with self._port.open():
-            try:
-                while True:
-                    await asyncio.sleep(_TICK_S)
-                    self._tick()
-            finally:
-                self.leave_where(lambda _: True)
+            async with asyncio.TaskGroup() as self._moves:
+                try:
+                    while True:
+                        await asyncio.sleep(_TICK_S)
+                        self._tick()
+                finally:
+                    self.leave_where(lambda _: True)
 
-    async def join(self, ref: StreamRef, offer_sdp: str, principal_id: str) -> Joined:
+    async def join(self, ref: StreamRef, offer_sdp: str, principal_id: str, *, auto: StreamRef | None = None) -> Joined:
         """Takes a WHEP offer. The stream is subscribed from here on, so that an on-demand one stays up.
 
+        With `auto` the viewer begins with `ref`, the substream, and is moved between that and the main stream `auto`.
         Raises InvalidRequest or NotAcceptable for the offer, TooManyRequests, Unavailable, or what `ensure` raises.
         """
         joining = sum(fanout.joining for fanout in self._fanouts.values())
         if len(self._viewers) + joining >= self._settings.most_viewers:
             raise TooManyRequests("As many viewers as this server serves are watching.", code="viewers_full")
-        parse_offer(offer_sdp)
-        with self._hold(ref) as fanout:
-            if self._ensure is not None:
-                await self._ensure(ref)
+        offer = parse_offer(offer_sdp)
+        async with self._ready(ref, offer) as fanout:
             if self._port.host is None:
                 raise Unavailable("WebRTC is not running.", code="webrtc_down")
-            return self._admit(fanout, offer_sdp, principal_id, self._port.host)
+            viewer, joined = self._admit(fanout, offer_sdp, principal_id, self._port.host)
+            if auto is not None:
+                viewer.auto = AutoViewing(ref, auto, StreamChoice(viewer.joined_s))
+            return joined
 
     def trickle(self, viewer_id: str, fragment: str) -> None:
         """Takes trickled candidates and needs none: ICE-lite answers whoever checks.
@@ -135,23 +154,21 @@ class WebRtcService:
 
     # -- lives of viewers
 
-    def _admit(self, fanout: Fanout, offer_sdp: str, principal_id: str, host: Host) -> Joined:
+    def _admit(self, fanout: Fanout, offer_sdp: str, principal_id: str, host: Host) -> tuple[Viewer, Joined]:
         # Read again: by now the stream may have said what it is.
         video = fanout.video_format
-        if video is not None and video.codec is not Codec.H264:
-            raise NotAcceptable("WebRTC carries H.264 here, and this stream is H.265.", code="webrtc_codec_unsupported")
-        profile = video.rfc6381.partition(".")[2] if video else ""
-        audible = fanout.audio_format is None or is_narrow_g711(fanout.audio_format)
+        profile = video.rfc6381.partition(".")[2] if video and video.codec is Codec.H264 else ""
+        audio = fanout.mountpoint.audio_format
+        audible = not isinstance(audio, AudioFormat) or audio_encoding(audio) is not None
         offer = parse_offer(offer_sdp, profile, audio=audible)
         ice = IceLite(secrets.token_hex(4), secrets.token_hex(16), offer.ice_fragment)
         peer = WebRtcPeer(offer, ice, DtlsServer(self._identity, offer.fingerprints), fanout.ring, host)
-        viewer = Viewer(
-            secrets.token_urlsafe(16), principal_id, peer, fanout, self._clock.monotonic(), self._clock.wall_us()
-        )
+        now_s, now_us = self._clock.monotonic(), self._clock.wall_us()
+        viewer = Viewer(secrets.token_urlsafe(16), principal_id, peer, fanout, fanout, now_s, now_us)
         self._viewers[viewer.viewer_id] = viewer
         self._port.add(viewer)
-        fanout.viewers.append(viewer)
-        return Joined(viewer.viewer_id, self._answer(offer, peer), f'"{secrets.token_hex(8)}"')
+        fanout.add(viewer)
+        return viewer, Joined(viewer.viewer_id, self._answer(offer, peer), f'"{secrets.token_hex(8)}"')
 
     def _answer(self, offer: Offer, peer: WebRtcPeer) -> str:
         return build_answer(
@@ -162,6 +179,7 @@ class WebRtcService:
                 fingerprint=self._identity.fingerprint,
                 addresses=self._port.addresses,
                 video_ssrc=peer.video_ssrc,
+                repair_ssrc=peer.repair_ssrc,
                 audio_ssrc=peer.audio_ssrc,
                 cname=peer.cname,
             ),
@@ -178,22 +196,48 @@ class WebRtcService:
             return
         self._port.remove(viewer)
         viewer.peer.close()
-        # A new list: the fan-out may be walking the old one.
-        viewer.fanout.viewers = [other for other in viewer.fanout.viewers if other is not viewer]
-        self._close_if_idle(viewer.fanout)
+        for fanout in viewer.fanouts:
+            fanout.remove(viewer)
+            self._close_if_idle(fanout)
 
     def _on_viewer_failed(self, viewer: Viewer) -> None:
         log.exception("%s: viewer %s failed and is dropped", viewer.fanout.ref, viewer.principal_id)
         self.counters.viewer_failures += 1
         self._drop(viewer)
 
+    # -- streams
+
+    @asynccontextmanager
+    async def _ready(self, ref: StreamRef, offer: Offer) -> AsyncIterator[Fanout]:
+        """A stream that is live, as this viewer can decode it, held until the end of the block."""
+        with self._hold((ref, None)) as fanout:
+            if self._ensure is not None:
+                await self._ensure(ref)
+            with self._fit(fanout, offer) as fit:
+                yield fit
+
     @contextmanager
-    def _hold(self, ref: StreamRef) -> Iterator[Fanout]:
+    def _fit(self, fanout: Fanout, offer: Offer) -> Iterator[Fanout]:
+        """The stream, or what is made of it for this viewer. A picture without sound is better than none."""
+        rendition = _rendition_for(fanout, offer)
+        with ExitStack() as stack:
+            fit = fanout
+            try:
+                if rendition is not None:
+                    fit = stack.enter_context(self._hold((fanout.ref, rendition)))
+            except (NotAcceptable, TooManyRequests):
+                if rendition is not None and rendition.video is not None:
+                    raise
+            yield fit
+
+    @contextmanager
+    def _hold(self, key: FanoutKey) -> Iterator[Fanout]:
         """The stream's fan-out, subscribed, kept at least until the end of the block."""
-        fanout = self._fanouts.get(ref)
+        fanout = self._fanouts.get(key)
         if fanout is None:
-            fanout = Fanout(self._hub.mountpoint(ref), self._settings, self._on_viewer_failed)
-            self._fanouts[ref] = fanout
+            source = self._hub.mountpoint(key[0])
+            fanout = Fanout(key, self._mountpoint(*key), source, self._settings, self._on_viewer_failed, self._drop)
+            self._fanouts[key] = fanout
         fanout.joining += 1
         try:
             yield fanout
@@ -201,17 +245,27 @@ class WebRtcService:
             fanout.joining -= 1
             self._close_if_idle(fanout)
 
+    def _mountpoint(self, ref: StreamRef, rendition: Rendition | None) -> Mountpoint:
+        if rendition is None:
+            return self._hub.mountpoint(ref)
+        if self._renditions is None:
+            raise NotAcceptable("WebRTC carries H.264 here, and this stream is H.265.", code="webrtc_codec_unsupported")
+        return self._renditions(ref, rendition)
+
     def _close_if_idle(self, fanout: Fanout) -> None:
-        if not fanout.viewers and not fanout.joining:
+        if fanout.idle and self._fanouts.get(fanout.key) is fanout:
+            del self._fanouts[fanout.key]
             fanout.close()
-            del self._fanouts[fanout.ref]
 
     # -- what time brings
 
     def _tick(self) -> None:
         self._ticks += 1
         now_s = self._clock.monotonic()
-        removed = {ref for ref, fanout in self._fanouts.items() if self._hub.get(ref) is not fanout.mountpoint}
+        fanouts = list(self._fanouts.values())
+        for fanout in fanouts:
+            self._close_if_idle(fanout)  # one that an auto viewer has left
+        removed = {each.ref for each in fanouts if self._hub.get(each.ref) is not each.source}
         if removed:
             self.leave_where(lambda info: info.ref in removed)
         for number, viewer in enumerate(list(self._viewers.values())):
@@ -224,11 +278,10 @@ class WebRtcService:
                 self._on_viewer_failed(viewer)
 
     def _report(self, viewer: Viewer, now_s: float) -> None:
-        fanout = viewer.fanout
-        viewer.peer.send_reports(fanout.video_clock.at(now_s), fanout.audio_clock.at(now_s))
+        viewer.peer.send_reports(viewer.fanout.video_clock.at(now_s), viewer.sound.audio_clock.at(now_s), now_s)
 
     def _keep(self, viewer: Viewer, now_s: float) -> None:
-        """Ends a viewer that did not finish its handshake or lost consent; else forgets addresses it has left."""
+        """Ends a viewer that did not finish its handshake or lost consent; else looks after it."""
         peer, settings = viewer.peer, self._settings
         if not peer.connected and now_s - viewer.joined_s > settings.handshake_s:
             self.counters.handshakes_failed += 1
@@ -237,5 +290,55 @@ class WebRtcService:
             self.counters.consent_lost += 1
             self._drop(viewer)
         else:
-            peer.tick()
+            peer.tick(now_s)
+            if viewer.auto is not None and peer.connected:
+                self._choose(viewer, viewer.auto, now_s)
             self._port.forget_paths(viewer, now_s - settings.consent_s)
+
+    # -- two streams
+
+    def _choose(self, viewer: Viewer, auto: AutoViewing, now_s: float) -> None:
+        """Asks which stream the viewer should have, and sends it there."""
+        self._report(viewer, now_s)  # round trips tell of queues, so they are measured at each tick
+        on_main = viewer.fanout.ref == auto.main
+        situation = Situation(
+            on_main=on_main,
+            sent_bps=viewer.peer.sent_bps,
+            main_bps=self._hub.mountpoint(auto.main).bits_per_s or self._settings.main_kbps * 1000,
+            sub_bps=self._hub.mountpoint(auto.sub).bits_per_s,
+            can_probe=viewer.peer.can_probe,
+            now_s=now_s,
+        )
+        choice = auto.choice.decide(viewer.peer.line, situation)
+        viewer.peer.probe(choice.probe_bps)
+        if choice.main is on_main:
+            viewer.stay()
+        elif viewer.bound_for is None and not auto.moving and self._moves is not None:
+            auto.moving = True
+            self._moves.create_task(self._move(viewer, auto, auto.main if choice.main else auto.sub))
+
+    async def _move(self, viewer: Viewer, auto: AutoViewing, ref: StreamRef) -> None:
+        """Sends a viewer to the other stream; it stays where it is if that cannot be had or decoded."""
+        try:
+            async with self._ready(ref, viewer.peer.offer) as fanout:
+                if viewer.viewer_id not in self._viewers:
+                    return
+                rendition = fanout.key[1]
+                if rendition is not None and rendition.video is not None:
+                    viewer.auto = None  # nobody transcodes for a choice
+                    return
+                fanout.expect(viewer)
+        except MediasrvError as error:
+            log.info("%s: an auto viewer stays where it is: %s", ref, error.sentence)
+            auto.choice.failed(self._clock.monotonic())
+        finally:
+            auto.moving = False
+
+
+def _rendition_for(fanout: Fanout, offer: Offer) -> Rendition | None:
+    """What must be made of a stream so that this viewer can decode it; None where nothing."""
+    video, audio = fanout.video_format, fanout.mountpoint.audio_format
+    made_video = Codec.H264 if video is not None and video_encoding(video) not in offer.video else None
+    silent = isinstance(audio, AudioFormat) and audio_encoding(audio) not in offer.audio
+    made_audio = Codec.OPUS if silent and _OPUS in offer.audio else None
+    return Rendition(made_video, made_audio) if made_video or made_audio else None

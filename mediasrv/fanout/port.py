@@ -81,7 +81,14 @@ class WebRtcPort:
         self.addresses = [(host, self.port) for host in advertised_hosts(settings.host, settings.advertised)]
         self._transport = UdpTransport(sock, self._counters)
         burst = max(1, settings.burst_packets)
-        self.host = Host(self._transport, loop.call_later, self._counters, burst, max(0.001, settings.pace_s))
+        self.host = Host(
+            self._transport,
+            loop.call_later,
+            self._counters,
+            burst,
+            max(0.001, settings.pace_s),
+            (settings.playout_delay_least_s, settings.playout_delay_most_s),
+        )
         self.bound.set()
 
     def _stop(self) -> None:

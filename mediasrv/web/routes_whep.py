@@ -7,7 +7,7 @@ from typing import Final
 from aiohttp import web
 
 from mediasrv.errors import InvalidRequest, UnsupportedMediaType
-from mediasrv.media.access_unit import StreamRef
+from mediasrv.media.access_unit import StreamName, StreamRef
 from mediasrv.security.access_log import Event
 from mediasrv.security.policy import Permission
 from mediasrv.web.fields import query_stream
@@ -36,9 +36,9 @@ class _Handlers:
 
     async def join(self, request: web.Request, access: Access) -> web.StreamResponse:
         """201 with the answer. It leaves after the log entry is durable, and no media can leave before it."""
-        live, ref = self._services.live_here(), StreamRef(access.camera_id, query_stream(request))
+        live, (ref, main) = self._services.live_here(), self._wanted(request, access.camera_id)
         offer = await _read(request, SDP)
-        joined = await live.join(ref, offer, access.principal.principal_id)
+        joined = await live.join(ref, offer, access.principal.principal_id, auto=main)
         self._viewers.admitted(joined.viewer_id, access.principal, access.camera_id)
         try:
             await self._log(access, "live.started", ref)
@@ -51,6 +51,15 @@ class _Handlers:
             "Accept-Patch": FRAGMENT,
         }
         return web.Response(status=201, text=joined.answer_sdp, content_type=SDP, headers=headers)
+
+    def _wanted(self, request: web.Request, camera_id: str) -> tuple[StreamRef, StreamRef | None]:
+        """The stream to begin with and, where the viewer leaves the choice to the server, the main stream."""
+        if request.query.get("stream") != "auto":
+            return StreamRef(camera_id, query_stream(request)), None
+        main = StreamRef(camera_id, StreamName.MAIN)
+        if StreamName.SUB not in self._services.cameras.get(camera_id).streams:
+            return main, None
+        return StreamRef(camera_id, StreamName.SUB), main
 
     async def trickle(self, request: web.Request, access: Access) -> web.StreamResponse:
         viewer_id = self._own_viewer(request, access)

@@ -49,9 +49,12 @@ class Viewer(Protocol):
 
 
 class LiveService(Protocol):
-    """The WebRTC fan-out. `leave` of an unknown viewer does nothing."""
+    """The WebRTC fan-out. With `auto` a viewer is moved between `ref` and that main stream. `leave` of an unknown viewer
+    does nothing."""
 
-    async def join(self, ref: StreamRef, offer_sdp: str, principal_id: str) -> Joined: ...
+    async def join(
+        self, ref: StreamRef, offer_sdp: str, principal_id: str, *, auto: StreamRef | None = None
+    ) -> Joined: ...
 
     def trickle(self, viewer_id: str, fragment: str) -> None: ...
 

@@ -200,7 +200,9 @@ class FakeLive:
         self.present: dict[str, FakeViewer] = {}
         self.fragments: list[str] = []
 
-    async def join(self, ref: StreamRef, offer_sdp: str, principal_id: str) -> FakeJoined:
+    async def join(
+        self, ref: StreamRef, offer_sdp: str, principal_id: str, *, auto: StreamRef | None = None
+    ) -> FakeJoined:
         joined = FakeJoined(f"viewer-{len(self.present)}")
         self.present[joined.viewer_id] = FakeViewer(joined.viewer_id, ref)
         return joined
