@@ -25,7 +25,7 @@ from mediasrv.errors import (
     TooManyRequests,
     Unavailable,
 )
-from mediasrv.hub import Hub, Mountpoint
+from mediasrv.hub import Hub, Mountpoint, Renditions
 from mediasrv.media.access_unit import AccessUnit, AudioFormat, Codec, Session, StreamName, StreamRef
 from mediasrv.media.nal import join_avcc
 from mediasrv.settings import WebRtcSettings
@@ -47,7 +47,7 @@ class Camera:
         self.connect()
 
     def connect(self) -> None:
-        self.session = Session("one", REF, 1, time.time_ns() // 1000, time.monotonic())
+        self.session = Session("one", self.mountpoint.ref, 1, time.time_ns() // 1000, time.monotonic())
         self.mountpoint.start_session(self.session)
         self.pictures = 0
 
@@ -55,13 +55,13 @@ class Camera:
         key = self.pictures % 25 == 0 if keyframe is None else keyframe
         nals = [*VIDEO.parameter_sets] if key and parameter_sets else []
         nals.append(bytes([0x65 if key else 0x41]) + random.randbytes(size))
-        self._publish(VIDEO, self.pictures * 3600, key, join_avcc(nals))
+        self.publish(VIDEO, self.pictures * 3600, key, join_avcc(nals))
         self.pictures += 1
 
     def sound(self, audio: AudioFormat, payload: bytes) -> None:
-        self._publish(audio, self.pictures * 320, True, payload)
+        self.publish(audio, self.pictures * 320, True, payload)
 
-    def _publish(self, form: Any, dts: int, key: bool, payload: bytes) -> None:
+    def publish(self, form: Any, dts: int, key: bool, payload: bytes) -> None:
         at_us = self.session.started_us + self.pictures * 40_000
         self.mountpoint.publish(AccessUnit(self.session, form, dts, dts, at_us, key, payload))
 
@@ -79,9 +79,13 @@ class Viewer:
     async def join(self, *, audio: bool = False, principal: str = "person-1") -> Joined:
         self.joined = await self._service.join(REF, self.client.offer(audio=audio), principal)
         self.client.accept(self.joined.answer_sdp)
+        self.read()
+        return self.joined
+
+    def read(self) -> None:
+        """From now on what comes is read, and checks and reports are sent."""
         self._loop.add_reader(self.client.sock, self._read)
         self._tick()
-        return self.joined
 
     def move(self) -> None:
         """Comes from another port, as behind a router that forgot."""
@@ -122,12 +126,14 @@ class Rig:
 
 
 @contextlib.asynccontextmanager
-async def running(settings: WebRtcSettings = SETTINGS, ensure: Ensure | None = None) -> AsyncIterator[Rig]:
+async def running(
+    settings: WebRtcSettings = SETTINGS, ensure: Ensure | None = None, renditions: Renditions | None = None
+) -> AsyncIterator[Rig]:
     """A service at work. What reaches the loop's exception handler fails the test."""
     failures: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
     hub = Hub()
-    service = WebRtcService(hub, settings, SystemClock(), ensure)
+    service = WebRtcService(hub, settings, SystemClock(), ensure, renditions)
     task = asyncio.create_task(service.run())
     await asyncio.wait_for(service.bound.wait(), 5)
     rig = Rig(hub, service, Camera(hub.mountpoint(REF)), [])
@@ -410,7 +416,7 @@ async def test_trickled_candidates_are_taken_and_a_restart_is_refused() -> None:
 async def test_an_access_unit_without_a_picture_is_passed_over() -> None:
     async with running() as rig:
         [viewer] = await watched(rig)
-        rig.camera._publish(VIDEO, 1, False, join_avcc([b"\x09\xf0"]))
+        rig.camera.publish(VIDEO, 1, False, join_avcc([b"\x09\xf0"]))
         rig.camera.picture()
         await until(lambda: viewer.client.received.pictures == 2)
         assert rig.hub.mountpoint(REF).dropped_sinks == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from mediasrv.fanout.choice import Choice, Situation, StreamChoice
 from mediasrv.wire.congestion import Line
@@ -147,5 +148,5 @@ def test_who_takes_no_repair_is_moved_on_trial_and_ever_more_seldom_back() -> No
     viewing.run(600)
     rises = [at_s for at_s, on_main in viewing.moves if on_main]
     assert 2 <= len(rises) <= 8
-    waits = [later - earlier for earlier, later in zip(rises, rises[1:], strict=False)]
+    waits = [later - earlier for earlier, later in pairwise(rises)]
     assert waits == sorted(waits)
