@@ -1,4 +1,4 @@
-"""WebRTC fan-out (WHEP): hub -> viewers, over one UDP port.
+"""WebRTC fan-out (WHEP): hub -> viewers, over one UDP and one TCP port.
 
 A `Fanout` subscribes once per watched stream and packetises each access unit once. Each viewer then costs a
 header, one AES-GCM call a packet and one GSO send a picture (`wire.webrtc_peer`). The protocols are sans-IO cores
@@ -8,7 +8,6 @@ in `wire/`; what is here is the socket, the timers and the lives of viewers, all
 from __future__ import annotations
 
 import asyncio
-import hmac
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Iterator
@@ -17,16 +16,19 @@ from dataclasses import dataclass
 from typing import Final
 
 from mediasrv.clock import Clock, from_us
-from mediasrv.errors import InvalidRequest, NotAcceptable, NotFound, TooManyRequests, Unavailable
+from mediasrv.errors import NotAcceptable, NotFound, TooManyRequests, Unavailable
+from mediasrv.fanout.admission import JoinRate, check_handshakes
 from mediasrv.fanout.port import WebRtcPort
+from mediasrv.fanout.signalling import Restarted, entity_tag, make_credentials, read_patch
 from mediasrv.fanout.stream import Fanout, Viewer, ViewerInfo, is_narrow_g711
 from mediasrv.hub import Hub
 from mediasrv.media.access_unit import Codec, StreamRef
 from mediasrv.settings import WebRtcSettings
 from mediasrv.wire.dtls import DtlsIdentity, DtlsServer
 from mediasrv.wire.ice import IceLite
+from mediasrv.wire.sdp_fragment import build_fragment
 from mediasrv.wire.webrtc_peer import Counters, Host, WebRtcPeer
-from mediasrv.wire.whep_sdp import LocalTransport, Offer, build_answer, parse_offer
+from mediasrv.wire.whep_sdp import LocalTransport, Offer, build_answer, candidate_lines, parse_offer
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +65,7 @@ class WebRtcService:
         self._ensure = ensure
         self._port = WebRtcPort(settings, clock, self.counters, self._drop)
         self._identity = DtlsIdentity(from_us(clock.wall_us()))
+        self._rate = JoinRate(settings.joins_per_minute)
         self._fanouts: dict[StreamRef, Fanout] = {}
         self._viewers: dict[str, Viewer] = {}
         self._ticks = 0
@@ -73,13 +76,23 @@ class WebRtcService:
         return self._port.port
 
     @property
+    def tcp_port(self) -> int:
+        """The bound TCP port, 0 while there is none."""
+        return self._port.tcp_port
+
+    @property
+    def connections(self) -> int:
+        """Open TCP connections of viewers and of those who may become one."""
+        return self._port.connections
+
+    @property
     def bound(self) -> asyncio.Event:
         """Set while the port is open."""
         return self._port.bound
 
     async def run(self) -> None:
-        """Binds the UDP port and serves it until cancelled; all viewers leave at the end. Raises SettingsError."""
-        with self._port.open():
+        """Binds the ports and serves them until cancelled; all viewers leave at the end. Raises SettingsError."""
+        async with self._port.open():
             try:
                 while True:
                     await asyncio.sleep(_TICK_S)
@@ -92,9 +105,7 @@ class WebRtcService:
 
         Raises InvalidRequest or NotAcceptable for the offer, TooManyRequests, Unavailable, or what `ensure` raises.
         """
-        joining = sum(fanout.joining for fanout in self._fanouts.values())
-        if len(self._viewers) + joining >= self._settings.most_viewers:
-            raise TooManyRequests("As many viewers as this server serves are watching.", code="viewers_full")
+        self._check_room(principal_id)
         parse_offer(offer_sdp)
         with self._hold(ref) as fanout:
             if self._ensure is not None:
@@ -103,17 +114,20 @@ class WebRtcService:
                 raise Unavailable("WebRTC is not running.", code="webrtc_down")
             return self._admit(fanout, offer_sdp, principal_id, self._port.host)
 
-    def trickle(self, viewer_id: str, fragment: str) -> None:
-        """Takes trickled candidates and needs none: ICE-lite answers whoever checks.
+    def trickle(self, viewer_id: str, fragment: str, if_match: str | None) -> Restarted | None:
+        """Takes trickled candidates (None), or restarts ICE.
 
-        Raises NotFound, and InvalidRequest for an ICE restart.
+        Raises NotFound, PreconditionRequired, PreconditionFailed, InvalidRequest, and TooManyRequests for a restart.
         """
         viewer = self._viewer(viewer_id)
-        offered = viewer.peer.ice.remote_fragment
-        for line in fragment.splitlines():
-            name, _, value = line.strip().partition(":")
-            if name == "a=ice-ufrag" and not hmac.compare_digest(value.encode(), offered.encode()):
-                raise InvalidRequest("ICE cannot be restarted here: join again.", code="ice_restart_unsupported")
+        ice = viewer.peer.ice
+        restart = read_patch(ice, fragment, if_match)
+        if restart is None:
+            return None
+        self._rate.take(viewer.principal_id, self._clock.monotonic())
+        self._port.restart(viewer, make_credentials(restart.fragment))
+        lines = candidate_lines(self._port.candidates)
+        return Restarted(build_fragment(restart.section, ice.credentials, lines), entity_tag(ice))
 
     def leave(self, viewer_id: str) -> None:
         """Raises NotFound for a viewer that is not (or no longer) there."""
@@ -135,6 +149,14 @@ class WebRtcService:
 
     # -- lives of viewers
 
+    def _check_room(self, principal_id: str) -> None:
+        self._rate.take(principal_id, self._clock.monotonic())
+        joining = sum(fanout.joining for fanout in self._fanouts.values())
+        if len(self._viewers) + joining >= self._settings.most_viewers:
+            raise TooManyRequests("As many viewers as this server serves are watching.", code="viewers_full")
+        connecting = [viewer.principal_id for viewer in self._viewers.values() if not viewer.peer.connected]
+        check_handshakes(connecting, principal_id, self._settings.handshakes)
+
     def _admit(self, fanout: Fanout, offer_sdp: str, principal_id: str, host: Host) -> Joined:
         # Read again: by now the stream may have said what it is.
         video = fanout.video_format
@@ -143,7 +165,7 @@ class WebRtcService:
         profile = video.rfc6381.partition(".")[2] if video else ""
         audible = fanout.audio_format is None or is_narrow_g711(fanout.audio_format)
         offer = parse_offer(offer_sdp, profile, audio=audible)
-        ice = IceLite(secrets.token_hex(4), secrets.token_hex(16), offer.ice_fragment)
+        ice = IceLite(make_credentials(offer.ice_fragment))
         peer = WebRtcPeer(offer, ice, DtlsServer(self._identity, offer.fingerprints), fanout.ring, host)
         viewer = Viewer(
             secrets.token_urlsafe(16), principal_id, peer, fanout, self._clock.monotonic(), self._clock.wall_us()
@@ -151,16 +173,16 @@ class WebRtcService:
         self._viewers[viewer.viewer_id] = viewer
         self._port.add(viewer)
         fanout.viewers.append(viewer)
-        return Joined(viewer.viewer_id, self._answer(offer, peer), f'"{secrets.token_hex(8)}"')
+        return Joined(viewer.viewer_id, self._answer(offer, peer), entity_tag(ice))
 
     def _answer(self, offer: Offer, peer: WebRtcPeer) -> str:
         return build_answer(
             offer,
             LocalTransport(
-                ice_fragment=peer.ice.fragment,
-                ice_password=peer.ice.password,
+                ice_fragment=peer.ice.credentials.fragment,
+                ice_password=peer.ice.credentials.password,
                 fingerprint=self._identity.fingerprint,
-                addresses=self._port.addresses,
+                candidates=self._port.candidates,
                 video_ssrc=peer.video_ssrc,
                 audio_ssrc=peer.audio_ssrc,
                 cname=peer.cname,
@@ -176,8 +198,8 @@ class WebRtcService:
     def _drop(self, viewer: Viewer) -> None:
         if self._viewers.pop(viewer.viewer_id, None) is None:
             return
-        self._port.remove(viewer)
         viewer.peer.close()
+        self._port.remove(viewer)
         # A new list: the fan-out may be walking the old one.
         viewer.fanout.viewers = [other for other in viewer.fanout.viewers if other is not viewer]
         self._close_if_idle(viewer.fanout)

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 from mediasrv.errors import ProtocolError
 from mediasrv.wire import rtcp
 from mediasrv.wire.dtls import DtlsServer
-from mediasrv.wire.ice import IceLite, Path, PathKey
+from mediasrv.wire.ice import IceLite, Path, PathKey, Transport
 from mediasrv.wire.packet_ring import PacketizedUnit, PacketRing, Run
 from mediasrv.wire.rtp_sender import RtpAudioSender, RtpVideoSender
 from mediasrv.wire.srtp import SrtcpReceiver, SrtcpSender, SrtpKeys, SrtpSender
@@ -50,15 +50,11 @@ class Counters:
     unsegmented: int = 0
     consent_lost: int = 0
     viewer_failures: int = 0
-
-
-class Transport(Protocol):
-    """Where datagrams leave. Never raises and never waits: what cannot be sent now is lost, and counted."""
-
-    def send(self, datagram: bytes, path: Path) -> None: ...
-
-    def send_run(self, joined: bytes, size: int, path: Path) -> None:
-        """Sends datagrams of `size` bytes, the last maybe shorter, that lie joined in one buffer."""
+    floods: int = 0
+    """Packets that came faster than they are taken from one address."""
+    connections: int = 0
+    """TCP connections that were accepted."""
+    connections_refused: int = 0
 
 
 class Timer(Protocol):
@@ -69,7 +65,6 @@ class Timer(Protocol):
 class Host:
     """What a peer is given by its shell. A burst is `burst_packets` in `pace_s` seconds."""
 
-    transport: Transport
     call_later: Callable[[float, Callable[[], None]], Timer]
     counters: Counters
     burst_packets: int
@@ -115,12 +110,12 @@ class WebRtcPeer:
 
     # -- what comes from the peer
 
-    def on_check(self, request: StunMessage, key: PathKey, now_s: float) -> None:
-        """Answers a connectivity check. Raises ProtocolError where no answer is due."""
-        response = self.ice.check(request, key, now_s)
+    def on_check(self, request: StunMessage, key: PathKey, transport: Transport, now_s: float) -> None:
+        """Answers a connectivity check that came by `transport`. Raises ProtocolError where no answer is due."""
+        response = self.ice.check(request, key, transport, now_s)
         path = self.ice.path(key)
         if path is not None:
-            self._host.transport.send(response, path)
+            transport.send(response, path)
 
     def on_dtls(self, datagram: bytes, path: Path) -> None:
         """Raises ProtocolError when the handshake has failed for good."""
@@ -158,7 +153,7 @@ class WebRtcPeer:
             self._enqueue(unit)
             self._start_pacer()
             return
-        send_run = host.transport.send_run
+        send_run = path.transport.send_run
         for run in unit.runs:
             send_run(video.protect(unit, run), run[2], path)
         host.counters.packets += len(unit.payloads)
@@ -169,7 +164,7 @@ class WebRtcPeer:
             return
         datagram = self._audio.protect(encoding, payload, timestamp)
         if datagram is not None:
-            self._host.transport.send(datagram, self._path)
+            self._path.transport.send(datagram, self._path)
             self._host.counters.packets += 1
 
     def send_reports(self, video_at: tuple[int, int] | None, audio_at: tuple[int, int] | None) -> None:
@@ -180,8 +175,16 @@ class WebRtcPeer:
             self._send_report(self.audio_ssrc, self._audio, audio_at)
 
     def tick(self) -> None:
-        """To be called now and then: bounds how often packets are sent again between two calls."""
+        """To be called now and then: bounds what is sent again, and what is taken, between two calls."""
         self._resends_left = _RESENDS_A_TICK
+        self.ice.refill()
+
+    def skip_to_keyframe(self) -> None:
+        """What it is sent piles up: nothing more of it is sent before the next keyframe."""
+        if not self.waiting:
+            self._queue.clear()
+            self.waiting = True
+            self._host.counters.overruns += 1
 
     def close(self) -> None:
         """Says goodbye where there is somebody to hear it, and stops all timers."""
@@ -201,7 +204,7 @@ class WebRtcPeer:
         for datagram in self._dtls.datagrams_to_send():
             # What exceeds the allowance is lost; OpenSSL repeats its flight, and so does the peer.
             if self.ice.may_send(path, len(datagram)):
-                self._host.transport.send(datagram, path)
+                path.transport.send(datagram, path)
         if self._dtls_timer is not None:
             self._dtls_timer.cancel()
             self._dtls_timer = None
@@ -255,7 +258,7 @@ class WebRtcPeer:
             self._resends_left -= 1
             self.packets_resent += 1
             counters.packets_resent += 1
-            self._host.transport.send(datagram, self._path)
+            self._path.transport.send(datagram, self._path)
 
     def _replay(self, now_s: float) -> None:
         """Answers a request for a keyframe from the GOP cache, but rarely; else the next keyframe must do."""
@@ -298,9 +301,7 @@ class WebRtcPeer:
 
     def _start_pacer(self) -> None:
         if len(self._queue) > self._queue_most:
-            self._queue.clear()
-            self.waiting = True
-            self._host.counters.overruns += 1
+            self.skip_to_keyframe()
         elif self._pacer is None:
             self._pace()
 
@@ -322,7 +323,7 @@ class WebRtcPeer:
         left = round(self._packets_per_s * host.pace_s)
         while self._queue and left > 0:
             unit, run = self._queue.popleft()
-            host.transport.send_run(video.protect(unit, run), run[2], path)
+            path.transport.send_run(video.protect(unit, run), run[2], path)
             host.counters.packets += run[1] - run[0]
             left -= run[1] - run[0]
         if self._queue:
@@ -337,4 +338,4 @@ class WebRtcPeer:
 
     def _send_rtcp(self, compound: bytes) -> None:
         if self._rtcp_out is not None and self._path is not None:
-            self._host.transport.send(self._rtcp_out.protect(compound), self._path)
+            self._path.transport.send(self._rtcp_out.protect(compound), self._path)

@@ -188,6 +188,12 @@ class FakeJoined:
 
 
 @dataclass(frozen=True)
+class FakeRestarted:
+    fragment_sdp: str = "a=ice-lite\r\n"
+    etag: str = '"2"'
+
+
+@dataclass(frozen=True)
 class FakeViewer:
     viewer_id: str
     ref: StreamRef
@@ -198,15 +204,17 @@ class FakeLive:
 
     def __init__(self) -> None:
         self.present: dict[str, FakeViewer] = {}
-        self.fragments: list[str] = []
+        self.fragments: list[tuple[str, str | None]] = []
 
     async def join(self, ref: StreamRef, offer_sdp: str, principal_id: str) -> FakeJoined:
         joined = FakeJoined(f"viewer-{len(self.present)}")
         self.present[joined.viewer_id] = FakeViewer(joined.viewer_id, ref)
         return joined
 
-    def trickle(self, viewer_id: str, fragment: str) -> None:
-        self.fragments.append(fragment)
+    def trickle(self, viewer_id: str, fragment: str, if_match: str | None) -> FakeRestarted | None:
+        """Restarts ICE where the fragment says so."""
+        self.fragments.append((fragment, if_match))
+        return FakeRestarted() if "restart" in fragment else None
 
     def leave(self, viewer_id: str) -> None:
         self.present.pop(viewer_id, None)
