@@ -86,6 +86,6 @@ async def _resolve(text: str) -> list[tuple[str, int, str]]:
     try:
         async with asyncio.timeout(_RESOLVE_S):
             found = await asyncio.get_running_loop().getaddrinfo(name, None, type=socket.SOCK_DGRAM)
-    except (OSError, TimeoutError) as error:
+    except (OSError, UnicodeError) as error:  # a timeout is an OSError
         raise SettingsError(f"webrtc.advertised: the name {name} cannot be resolved.") from error
     return [(str(host), port, match["transport"] or "") for host in dict.fromkeys(item[4][0] for item in found)]
