@@ -33,7 +33,7 @@ from mediasrv.security.access_log import AccessLog, Entry, read_entries
 from mediasrv.security.accounts import Accounts, Actor
 from mediasrv.security.passwords import Passwords
 from mediasrv.security.sessions import Sessions
-from mediasrv.settings import SecuritySettings, ServerSettings, Settings, SurveySettings
+from mediasrv.settings import SecuritySettings, ServerSettings, Settings, SurveySettings, WebRtcSettings
 from mediasrv.survey import SurveyDesk
 from mediasrv.web.metrics import Metric, gauge
 from mediasrv.web.services import Services
@@ -366,7 +366,11 @@ class World:
 
 @asynccontextmanager
 async def make_world(
-    directory: Path, *, ui_dir: Path | None = None, server: ServerSettings | None = None
+    directory: Path,
+    *,
+    ui_dir: Path | None = None,
+    server: ServerSettings | None = None,
+    webrtc: WebRtcSettings | None = None,
 ) -> AsyncIterator[World]:
     url = f"sqlite:///{directory / 'catalogue.db'}"
     upgrade(url)
@@ -378,7 +382,7 @@ async def make_world(
     playback, system, ptz_camera = FakePlayback(), FakeSystem(), FakePtzCamera()
     events = Events(catalogue, bytes(32))
     ptz = PtzDesk(lambda camera_id: ptz_camera, clock, hold_s=2.0, lock_s=15.0)
-    settings = Settings(server=server or ServerSettings(), security=CHEAP)
+    settings = Settings(server=server or ServerSettings(), security=CHEAP, webrtc=webrtc or WebRtcSettings())
     network = Network()
     desk = SurveyDesk(network.drivers(), LIMITS, clock, SurveySettings(measure_s=1.0, surveys_at_once=1, keep_s=100.0))
     services = Services(
