@@ -95,13 +95,17 @@ class WebRtcClient:
         return "\r\n".join(lines) + "\r\n"
 
     def accept(self, answer: str) -> None:
+        """Takes the answer's first section, and connects to its first candidate."""
+        self.learn(answer)
+        candidate = self._remote["a=candidate"].split()
+        self.sock.connect((candidate[4], int(candidate[5])))
+
+    def learn(self, answer: str) -> None:
         """Takes the answer's first section: its ICE credentials, candidate and SSRC."""
         for line in answer.splitlines():
             name, _, value = line.partition(":")
             self._remote.setdefault(name, value)
-        candidate = self._remote["a=candidate"].split()
         self._video_ssrc = int(self._remote["a=ssrc"].split()[0])
-        self.sock.connect((candidate[4], int(candidate[5])))
 
     def restart_counts(self) -> None:
         self.received = Received()

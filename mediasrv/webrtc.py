@@ -1,4 +1,4 @@
-"""WebRTC fan-out (WHEP): hub -> viewers, over one UDP port.
+"""WebRTC fan-out (WHEP): hub -> viewers, over one UDP and one TCP port.
 
 A `Fanout` subscribes once per watched stream and packetises each access unit once. Each viewer then costs a
 header, one AES-GCM call a packet and one GSO send a picture (`wire.webrtc_peer`). The protocols are sans-IO cores
@@ -11,7 +11,6 @@ viewer is moved between a camera's two streams as its line allows (`fanout.choic
 from __future__ import annotations
 
 import asyncio
-import hmac
 import logging
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -20,9 +19,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from mediasrv.clock import Clock, from_us
-from mediasrv.errors import InvalidRequest, MediasrvError, NotAcceptable, NotFound, TooManyRequests, Unavailable
+from mediasrv.errors import MediasrvError, NotAcceptable, NotFound, TooManyRequests, Unavailable
+from mediasrv.fanout.admission import JoinRate, check_handshakes
 from mediasrv.fanout.choice import Situation, StreamChoice
 from mediasrv.fanout.port import WebRtcPort
+from mediasrv.fanout.signalling import Restarted, entity_tag, make_credentials, read_patch
 from mediasrv.fanout.stream import (
     AutoViewing,
     Fanout,
@@ -37,8 +38,9 @@ from mediasrv.media.access_unit import AudioFormat, Codec, Rendition, StreamRef
 from mediasrv.settings import WebRtcSettings
 from mediasrv.wire.dtls import DtlsIdentity, DtlsServer
 from mediasrv.wire.ice import IceLite
+from mediasrv.wire.sdp_fragment import build_fragment
 from mediasrv.wire.webrtc_peer import Counters, Host, WebRtcPeer
-from mediasrv.wire.whep_sdp import LocalTransport, Offer, build_answer, parse_offer
+from mediasrv.wire.whep_sdp import LocalTransport, Offer, build_answer, candidate_lines, parse_offer
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +80,7 @@ class WebRtcService:
         self._renditions = renditions
         self._port = WebRtcPort(settings, clock, self.counters, self._drop)
         self._identity = DtlsIdentity(from_us(clock.wall_us()))
+        self._rate = JoinRate(settings.joins_per_minute)
         self._fanouts: dict[FanoutKey, Fanout] = {}
         self._viewers: dict[str, Viewer] = {}
         self._ticks = 0
@@ -89,20 +92,29 @@ class WebRtcService:
         return self._port.port
 
     @property
+    def tcp_port(self) -> int:
+        """The bound TCP port, 0 while there is none."""
+        return self._port.tcp_port
+
+    @property
+    def connections(self) -> int:
+        """Open TCP connections of viewers and of those who may become one."""
+        return self._port.connections
+
+    @property
     def bound(self) -> asyncio.Event:
         """Set while the port is open."""
         return self._port.bound
 
     async def run(self) -> None:
-        """Binds the UDP port and serves it until cancelled; all viewers leave at the end. Raises SettingsError."""
-        with self._port.open():
-            async with asyncio.TaskGroup() as self._moves:
-                try:
-                    while True:
-                        await asyncio.sleep(_TICK_S)
-                        self._tick()
-                finally:
-                    self.leave_where(lambda _: True)
+        """Binds the ports and serves them until cancelled; all viewers leave at the end. Raises SettingsError."""
+        async with self._port.open(), asyncio.TaskGroup() as self._moves:
+            try:
+                while True:
+                    await asyncio.sleep(_TICK_S)
+                    self._tick()
+            finally:
+                self.leave_where(lambda _: True)
 
     async def join(self, ref: StreamRef, offer_sdp: str, principal_id: str, *, auto: StreamRef | None = None) -> Joined:
         """Takes a WHEP offer. The stream is subscribed from here on, so that an on-demand one stays up.
@@ -110,9 +122,7 @@ class WebRtcService:
         With `auto` the viewer begins with `ref`, the substream, and is moved between that and the main stream `auto`.
         Raises InvalidRequest or NotAcceptable for the offer, TooManyRequests, Unavailable, or what `ensure` raises.
         """
-        joining = sum(fanout.joining for fanout in self._fanouts.values())
-        if len(self._viewers) + joining >= self._settings.most_viewers:
-            raise TooManyRequests("As many viewers as this server serves are watching.", code="viewers_full")
+        self._check_room(principal_id)
         offer = parse_offer(offer_sdp)
         async with self._ready(ref, offer) as fanout:
             if self._port.host is None:
@@ -122,17 +132,20 @@ class WebRtcService:
                 viewer.auto = AutoViewing(ref, auto, StreamChoice(viewer.joined_s))
             return joined
 
-    def trickle(self, viewer_id: str, fragment: str) -> None:
-        """Takes trickled candidates and needs none: ICE-lite answers whoever checks.
+    def trickle(self, viewer_id: str, fragment: str, if_match: str | None) -> Restarted | None:
+        """Takes trickled candidates (None), or restarts ICE.
 
-        Raises NotFound, and InvalidRequest for an ICE restart.
+        Raises NotFound, PreconditionRequired, PreconditionFailed, InvalidRequest, and TooManyRequests for a restart.
         """
         viewer = self._viewer(viewer_id)
-        offered = viewer.peer.ice.remote_fragment
-        for line in fragment.splitlines():
-            name, _, value = line.strip().partition(":")
-            if name == "a=ice-ufrag" and not hmac.compare_digest(value.encode(), offered.encode()):
-                raise InvalidRequest("ICE cannot be restarted here: join again.", code="ice_restart_unsupported")
+        ice = viewer.peer.ice
+        restart = read_patch(ice, fragment, if_match)
+        if restart is None:
+            return None
+        self._rate.take(viewer.principal_id, self._clock.monotonic())
+        self._port.restart(viewer, make_credentials(restart.fragment))
+        lines = candidate_lines(self._port.candidates)
+        return Restarted(build_fragment(restart.section, ice.credentials, lines), entity_tag(ice))
 
     def leave(self, viewer_id: str) -> None:
         """Raises NotFound for a viewer that is not (or no longer) there."""
@@ -154,6 +167,14 @@ class WebRtcService:
 
     # -- lives of viewers
 
+    def _check_room(self, principal_id: str) -> None:
+        self._rate.take(principal_id, self._clock.monotonic())
+        joining = sum(fanout.joining for fanout in self._fanouts.values())
+        if len(self._viewers) + joining >= self._settings.most_viewers:
+            raise TooManyRequests("As many viewers as this server serves are watching.", code="viewers_full")
+        connecting = [viewer.principal_id for viewer in self._viewers.values() if not viewer.peer.connected]
+        check_handshakes(connecting, principal_id, self._settings.handshakes)
+
     def _admit(self, fanout: Fanout, offer_sdp: str, principal_id: str, host: Host) -> tuple[Viewer, Joined]:
         # Read again: by now the stream may have said what it is.
         video = fanout.video_format
@@ -161,23 +182,23 @@ class WebRtcService:
         audio = fanout.mountpoint.audio_format
         audible = not isinstance(audio, AudioFormat) or audio_encoding(audio) is not None
         offer = parse_offer(offer_sdp, profile, audio=audible)
-        ice = IceLite(secrets.token_hex(4), secrets.token_hex(16), offer.ice_fragment)
+        ice = IceLite(make_credentials(offer.ice_fragment))
         peer = WebRtcPeer(offer, ice, DtlsServer(self._identity, offer.fingerprints), fanout.ring, host)
         now_s, now_us = self._clock.monotonic(), self._clock.wall_us()
         viewer = Viewer(secrets.token_urlsafe(16), principal_id, peer, fanout, fanout, now_s, now_us)
         self._viewers[viewer.viewer_id] = viewer
         self._port.add(viewer)
         fanout.add(viewer)
-        return viewer, Joined(viewer.viewer_id, self._answer(offer, peer), f'"{secrets.token_hex(8)}"')
+        return viewer, Joined(viewer.viewer_id, self._answer(offer, peer), entity_tag(ice))
 
     def _answer(self, offer: Offer, peer: WebRtcPeer) -> str:
         return build_answer(
             offer,
             LocalTransport(
-                ice_fragment=peer.ice.fragment,
-                ice_password=peer.ice.password,
+                ice_fragment=peer.ice.credentials.fragment,
+                ice_password=peer.ice.credentials.password,
                 fingerprint=self._identity.fingerprint,
-                addresses=self._port.addresses,
+                candidates=self._port.candidates,
                 video_ssrc=peer.video_ssrc,
                 repair_ssrc=peer.repair_ssrc,
                 audio_ssrc=peer.audio_ssrc,
@@ -194,8 +215,8 @@ class WebRtcService:
     def _drop(self, viewer: Viewer) -> None:
         if self._viewers.pop(viewer.viewer_id, None) is None:
             return
-        self._port.remove(viewer)
         viewer.peer.close()
+        self._port.remove(viewer)
         for fanout in viewer.fanouts:
             fanout.remove(viewer)
             self._close_if_idle(fanout)

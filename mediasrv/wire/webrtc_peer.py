@@ -10,13 +10,13 @@ import secrets
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from mediasrv.errors import ProtocolError
 from mediasrv.wire import rtcp
 from mediasrv.wire.congestion import Allowance, Line
 from mediasrv.wire.dtls import DtlsServer
-from mediasrv.wire.ice import IceLite, Path, PathKey
+from mediasrv.wire.ice import IceLite, Path, PathKey, Transport
 from mediasrv.wire.packet_ring import PacketizedUnit, PacketRing, Run
 from mediasrv.wire.probe import Probe, Timer
 from mediasrv.wire.rtp_sender import RtpAudioSender, RtpVideoSender
@@ -63,15 +63,11 @@ class Counters:
     unsegmented: int = 0
     consent_lost: int = 0
     viewer_failures: int = 0
-
-
-class Transport(Protocol):
-    """Where datagrams leave. Never raises and never waits: what cannot be sent now is lost, and counted."""
-
-    def send(self, datagram: bytes, path: Path) -> None: ...
-
-    def send_run(self, joined: bytes, size: int, path: Path) -> None:
-        """Sends datagrams of `size` bytes, the last maybe shorter, that lie joined in one buffer."""
+    floods: int = 0
+    """Packets that came faster than they are taken from one address."""
+    connections: int = 0
+    """TCP connections that were accepted."""
+    connections_refused: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +76,6 @@ class Host:
     and the most by which viewers may hold pictures back.
     """
 
-    transport: Transport
     call_later: Callable[[float, Callable[[], None]], Timer]
     counters: Counters
     burst_packets: int
@@ -155,12 +150,12 @@ class WebRtcPeer:
 
     # -- what comes from the peer
 
-    def on_check(self, request: StunMessage, key: PathKey, now_s: float) -> None:
-        """Answers a connectivity check. Raises ProtocolError where no answer is due."""
-        response = self.ice.check(request, key, now_s)
+    def on_check(self, request: StunMessage, key: PathKey, transport: Transport, now_s: float) -> None:
+        """Answers a connectivity check that came by `transport`. Raises ProtocolError where no answer is due."""
+        response = self.ice.check(request, key, transport, now_s)
         path = self.ice.path(key)
         if path is not None:
-            self._host.transport.send(response, path)
+            transport.send(response, path)
 
     def on_dtls(self, datagram: bytes, path: Path) -> None:
         """Raises ProtocolError when the handshake has failed for good."""
@@ -202,7 +197,7 @@ class WebRtcPeer:
             self._enqueue(unit)
             self._start_pacer()
             return
-        send_run = host.transport.send_run
+        send_run = path.transport.send_run
         for run in unit.runs:
             send_run(video.protect(unit, run), video.size(unit, run), path)
         host.counters.packets += len(unit.payloads)
@@ -229,7 +224,7 @@ class WebRtcPeer:
             return
         datagram = self._audio.protect(encoding, payload, timestamp)
         if datagram is not None:
-            self._host.transport.send(datagram, self._path)
+            self._path.transport.send(datagram, self._path)
             self._host.counters.packets += 1
 
     def send_reports(self, video_at: tuple[int, int] | None, audio_at: tuple[int, int] | None, now_s: float) -> None:
@@ -240,7 +235,8 @@ class WebRtcPeer:
             self._send_report(self.audio_ssrc, self._audio, audio_at)
 
     def tick(self, now_s: float) -> None:
-        """To be called twice a second: looks at the line, and bounds how much is sent again until the next call."""
+        """To be called twice a second: looks at the line, and bounds what is taken and resent until the next call."""
+        self.ice.refill()
         if self.video is None:
             return
         last, self._at_tick = self._at_tick, (now_s, self.video.packets, self.video.octets)
@@ -258,6 +254,13 @@ class WebRtcPeer:
             self.line.restart()  # what the trial cost is not the stream's fault
         self._probing = bits_per_s > 0
         self._probe.run(bits_per_s)
+
+    def skip_to_keyframe(self) -> None:
+        """What it is sent piles up: nothing more of it is sent before the next keyframe."""
+        if not self.waiting:
+            self._queue.clear()
+            self.waiting = True
+            self._host.counters.overruns += 1
 
     def close(self) -> None:
         """Says goodbye where there is somebody to hear it, and stops all timers."""
@@ -278,7 +281,7 @@ class WebRtcPeer:
         for datagram in self._dtls.datagrams_to_send():
             # What exceeds the allowance is lost; OpenSSL repeats its flight, and so does the peer.
             if self.ice.may_send(path, len(datagram)):
-                self._host.transport.send(datagram, path)
+                path.transport.send(datagram, path)
         if self._dtls_timer is not None:
             self._dtls_timer.cancel()
             self._dtls_timer = None
@@ -346,7 +349,7 @@ class WebRtcPeer:
             self._resends_left -= 1
             self.packets_resent += 1
             counters.packets_resent += 1
-            self._host.transport.send(datagram, self._path)
+            self._path.transport.send(datagram, self._path)
 
     def _replay(self, now_s: float) -> None:
         """Answers a request for a keyframe from the GOP cache, but rarely; else the next keyframe must do."""
@@ -370,7 +373,7 @@ class WebRtcPeer:
             return bits
         datagrams = video.repair_newest(round(bits / self._packet_bits))
         for datagram in datagrams:
-            self._host.transport.send(datagram, path)
+            path.transport.send(datagram, path)
         return 8.0 * sum(map(len, datagrams))
 
     # -- sending
@@ -408,9 +411,7 @@ class WebRtcPeer:
 
     def _start_pacer(self) -> None:
         if len(self._queue) > self._queue_most:
-            self._queue.clear()
-            self.waiting = True
-            self._host.counters.overruns += 1
+            self.skip_to_keyframe()
         elif self._pacer is None:
             self._pace()
 
@@ -438,7 +439,7 @@ class WebRtcPeer:
         left = max(1, round(self._packets_per_s * host.pace_s))
         while self._queue and left > 0:
             unit, run = self._queue.popleft()
-            host.transport.send_run(video.protect(unit, run), video.size(unit, run), path)
+            path.transport.send_run(video.protect(unit, run), video.size(unit, run), path)
             host.counters.packets += run[1] - run[0]
             left -= run[1] - run[0]
         if self._queue:
@@ -454,4 +455,4 @@ class WebRtcPeer:
 
     def _send_rtcp(self, compound: bytes) -> None:
         if self._rtcp_out is not None and self._path is not None:
-            self._host.transport.send(self._rtcp_out.protect(compound), self._path)
+            self._path.transport.send(self._rtcp_out.protect(compound), self._path)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from aiortc.sdp import MediaDescription, SessionDescription, parameters_to_sdp
 
@@ -25,6 +25,10 @@ _AUDIO: Final = {"PCMA": (8000, 1), "PCMU": (8000, 1), "OPUS": (48_000, 2)}
 _AUDIO_MAPS: Final = {"PCMA": "PCMA/8000", "PCMU": "PCMU/8000", "OPUS": "opus/48000/2"}
 _FEEDBACK: Final = {"nack", "nack pli", "ccm fir", "goog-remb"}
 PLAYOUT_DELAY: Final = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay"
+# Type preferences of host candidates (RFC 8445, 5.1.2.2); what comes by TCP is lower, as RFC 6544, 4.2 wants it.
+_UDP_PREFERENCE: Final = 126
+_TCP_PREFERENCE: Final = 90
+_PASSIVE: Final = 4 << 13
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +89,22 @@ class Offer:
         return next((media.audio for media in self.media if media.audio), {})
 
 
+class Candidate(NamedTuple):
+    """An address that peers may send to. `transport` is `udp`, or `tcp` where we wait for their connection."""
+
+    host: str
+    port: int
+    transport: str = "udp"
+
+
 @dataclass(frozen=True, slots=True)
 class LocalTransport:
-    """Our side of the transport, for the answer. `addresses` are (host, port), best first."""
+    """Our side of the transport, for the answer. `candidates` stand best first."""
 
     ice_fragment: str
     ice_password: str
     fingerprint: Fingerprint
-    addresses: Sequence[tuple[str, int]]
+    candidates: Sequence[Candidate]
     video_ssrc: int
     repair_ssrc: int
     audio_ssrc: int
@@ -277,7 +289,7 @@ def _fingerprints(section: MediaDescription) -> tuple[Fingerprint, ...]:
 
 
 def _answer_media(media: OfferedMedia, local: LocalTransport) -> list[str]:
-    host, port = local.addresses[0]
+    host, port = _default_address(local.candidates)
     payloads = _video_types(media.video) if media.video else list(media.audio.values())
     return [
         f"m={media.kind} {port} {media.profile} {' '.join(map(str, payloads))}",
@@ -294,7 +306,7 @@ def _answer_media(media: OfferedMedia, local: LocalTransport) -> list[str]:
         *(_video_lines(media.video) if media.video else _audio_lines(media.audio)),
         f"a=msid:{local.cname} {media.kind}",
         *_source_lines(media, local),
-        *_candidate_lines(local.addresses),
+        *candidate_lines(local.candidates),
     ]
 
 
@@ -336,13 +348,25 @@ def _source_names(media: OfferedMedia, local: LocalTransport) -> tuple[str, str]
     return f"cname:{local.cname}", f"msid:{local.cname} {media.kind}"
 
 
-def _candidate_lines(addresses: Sequence[tuple[str, int]]) -> list[str]:
-    """Host candidates by falling local preference (RFC 8445, 5.1.2.1)."""
+def candidate_lines(candidates: Sequence[Candidate]) -> list[str]:
+    """Host candidates by falling local preference (RFC 8445, 5.1.2.1; RFC 6544, 4.2 for TCP), and their end."""
     lines = [
-        f"a=candidate:{i + 1} 1 udp {126 << 24 | 65535 - i << 8 | 255} {host} {port} typ host"
-        for i, (host, port) in enumerate(addresses)
+        f"a=candidate:{number} 1 {each.transport} {_priority(each.transport, number)} {each.host} {each.port} typ host"
+        + (" tcptype passive" if each.transport == "tcp" else "")
+        for number, each in enumerate(candidates, 1)
     ]
     return [*lines, "a=end-of-candidates"]
+
+
+def _priority(transport: str, number: int) -> int:
+    if transport == "tcp":
+        return _TCP_PREFERENCE << 24 | (_PASSIVE | 8192 - number) << 8 | 255
+    return _UDP_PREFERENCE << 24 | (65_536 - number) << 8 | 255
+
+
+def _default_address(candidates: Sequence[Candidate]) -> tuple[str, int]:
+    """For the m-line, which is of UDP: where there is none of that, nothing (RFC 8839, 4.2.1.3)."""
+    return next(((each.host, each.port) for each in candidates if each.transport == "udp"), ("0.0.0.0", 9))  # noqa: S104
 
 
 def _address_type(host: str) -> str:

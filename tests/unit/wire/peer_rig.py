@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from mediasrv.wire import rtcp, stun
 from mediasrv.wire.dtls import Fingerprint
-from mediasrv.wire.ice import Address, IceLite, Path
+from mediasrv.wire.ice import Address, Credentials, IceLite, Path
 from mediasrv.wire.packet_ring import PacketRing
 from mediasrv.wire.srtp import SrtcpReceiver, SrtcpSender, SrtpKeys
 from mediasrv.wire.webrtc_peer import Counters, Host, WebRtcPeer
@@ -124,8 +124,8 @@ class Rig:
         self.outbox = Outbox()
         self.counters = Counters()
         self.dtls = KnownDtls()
-        self.ice = IceLite("ours", "our-password", "theirs")
-        host = Host(self.outbox, self.timers.call_later, self.counters, burst_packets, 0.03)
+        self.ice = IceLite(Credentials("ours", "our-password", "theirs"))
+        host = Host(self.timers.call_later, self.counters, burst_packets, 0.03)
         self.peer = WebRtcPeer(offer, self.ice, self.dtls, self.ring, host)  # type: ignore[arg-type]
         local, remote = self.dtls.agreed
         self._rtcp = SrtcpSender(remote)
@@ -140,7 +140,7 @@ class Rig:
             priority=1,
             tie_breaker=1,
         )
-        self.peer.on_check(stun.parse_message(request), (address, b""), self.timers.now_s)
+        self.peer.on_check(stun.parse_message(request), (address, b""), self.outbox, self.timers.now_s)
         path = self.ice.path((address, b""))
         assert path is not None
         return path

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mediasrv.errors import InvalidRequest, NotAcceptable
 from mediasrv.wire.dtls import Fingerprint
-from mediasrv.wire.whep_sdp import LocalTransport, build_answer, parse_offer
+from mediasrv.wire.whep_sdp import Candidate, LocalTransport, build_answer, parse_offer
 
 # The form of Chromium's offer: session lines, several H.264 payloads with and without packetization-mode=1.
 CHROMIUM = """v=0
@@ -89,7 +89,7 @@ LOCAL = LocalTransport(
     ice_fragment="ours",
     ice_password="our-password",
     fingerprint=Fingerprint("sha-256", bytes(range(32))),
-    addresses=[("192.0.2.1", 8189), ("2001:db8::1", 8189)],
+    candidates=[Candidate("192.0.2.1", 8189), Candidate("2001:db8::1", 8189), Candidate("192.0.2.1", 8190, "tcp")],
     video_ssrc=11,
     repair_ssrc=12,
     audio_ssrc=22,
