@@ -86,7 +86,7 @@ def _routes(
         *routes_surveys.routes(services),
         *routes_admin.routes(services),
         *routes_system.routes(services, viewers, counts),
-        *routes_ui.routes(services.ui_dir),
+        *routes_ui.routes(services.ui_dir, services.settings.server.frame_ancestors),
     ]
 
 

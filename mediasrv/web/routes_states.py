@@ -21,6 +21,8 @@ from mediasrv.web.services import Services
 
 RETRY_MS: Final = 3000
 HEARTBEAT_S: Final = 15.0
+_BEAT: Final = "event: beat\ndata: {}\n\n"
+"""An event rather than a comment: so a page can tell silence from a connection that is dead."""
 WRITE_S: Final = 10.0
 """A reader that takes nothing for so long is left."""
 _HEADERS: Final = {
@@ -67,7 +69,7 @@ class _Handlers:
                 return
             text = self._news(follower, identity)
             if not text and self._clock.monotonic() - sent_at >= HEARTBEAT_S:
-                text = ":\n\n"
+                text = _BEAT
             if text:
                 await _write(response, text)
                 sent_at = self._clock.monotonic()
