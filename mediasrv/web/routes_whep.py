@@ -7,7 +7,7 @@ from typing import Final
 from aiohttp import web
 
 from mediasrv.errors import InvalidRequest, UnsupportedMediaType
-from mediasrv.media.access_unit import StreamRef
+from mediasrv.media.access_unit import StreamName, StreamRef
 from mediasrv.security.access_log import Event
 from mediasrv.security.policy import Permission
 from mediasrv.web.fields import query_stream
@@ -36,7 +36,8 @@ class _Handlers:
 
     async def join(self, request: web.Request, access: Access) -> web.StreamResponse:
         """201 with the answer. It leaves after the log entry is durable, and no media can leave before it."""
-        live, ref = self._services.live_here(), StreamRef(access.camera_id, query_stream(request))
+        stream = StreamName.MAIN if request.query.get("stream") == "auto" else query_stream(request)
+        live, ref = self._services.live_here(), StreamRef(access.camera_id, stream)
         offer = await _read(request, SDP)
         joined = await live.join(ref, offer, access.principal.principal_id)
         self._viewers.admitted(joined.viewer_id, access.principal, access.camera_id)
