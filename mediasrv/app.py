@@ -47,7 +47,7 @@ from mediasrv.storage.spool import Spool
 from mediasrv.survey import SurveyDesk
 from mediasrv.surveying import InService, refused_warnings, survey_drivers, survey_limits
 from mediasrv.waiting import Turns
-from mediasrv.web.application import VIEWERS, build_app
+from mediasrv.web.application import STATES, VIEWERS, build_app
 from mediasrv.web.application import serve as listen
 from mediasrv.web.node_state import NodeParts, NodeState
 from mediasrv.web.services import Services
@@ -185,7 +185,14 @@ class Server:
         """Starts in the order of dependence, waits for `stop`, and ends in the reverse order."""
         await self._prepare()
         app = build_app(self.services)
-        viewing = (self.cameras.run, self.webrtc.run, self.hls.run, app[VIEWERS].run, self.state.loop.run)
+        viewing = (
+            self.cameras.run,
+            self.webrtc.run,
+            self.hls.run,
+            app[VIEWERS].run,
+            app[STATES].run,
+            self.state.loop.run,
+        )
         recording = (self.recorder.run, self.events.run)
         async with _running(*recording, self._node.ownership.run, self._keep_buckets, self.witness.run):
             async with _running(*viewing, self.fleet.run, self.surveys.run, self.retention.run):

@@ -24,6 +24,7 @@ from mediasrv.errors import SettingsError
 T = TypeVar("T")
 
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
+_ORIGIN: Final = re.compile(r"'self'|https?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(?::\d{1,5})?", re.ASCII)
 """Of a cell or node: part of the keys of objects."""
 _ICE_SERVER: Final = re.compile(r"[a-z]+:[A-Za-z0-9.:\[\]-]+(?:\?transport=(?:udp|tcp))?")
 """A STUN or TURN URI (RFC 7064, RFC 7065)."""
@@ -42,6 +43,8 @@ GRID_STREAMS: Final = ("main", "sub")
 class ServerSettings:
     """`roles`: `record` and `web` are always played; without `unseal` the server holds no key that opens footage.
     `allowed_origins` are those of other sites' pages that may join viewers, by Bearer token.
+    `frame_ancestors` are the origins whose pages may show `/watch/{camera}` in a frame. `state_streams` bounds how
+    many follow the states of cameras at once, `state_streams_per_account` how many of one account.
     """
 
     host: str = "127.0.0.1"
@@ -55,6 +58,9 @@ class ServerSettings:
     trusted_proxies: tuple[str, ...] = ()
     shutdown_s: float = 5.0
     cameras_file: str = ""
+    frame_ancestors: tuple[str, ...] = ()
+    state_streams: int = 1000
+    state_streams_per_account: int = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -425,6 +431,9 @@ def _check_server(server: ServerSettings) -> None:
     for name in ("cell", "node_name"):
         if _NAME.fullmatch(getattr(server, name)) is None:
             raise SettingsError(f"server.{name} must be 1 to 64 of a-z, 0-9 and inner hyphens.")
+    for origin in server.frame_ancestors:
+        if _ORIGIN.fullmatch(origin) is None:
+            raise SettingsError(f"server.frame_ancestors: {origin} is no origin such as https://vms.example.org.")
 
 
 def _check_onvif(onvif: OnvifSettings) -> None:

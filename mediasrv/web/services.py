@@ -11,7 +11,7 @@ from mediasrv.cameras.views import CameraChanges, CameraView, NewCamera, Profile
 from mediasrv.catalogue import Catalogue
 from mediasrv.clock import Clock
 from mediasrv.errors import Unavailable
-from mediasrv.events import StoredEvent
+from mediasrv.events import EventBroker, StoredEvent
 from mediasrv.media.access_unit import StreamRef, TrackKind
 from mediasrv.media.camera_event import EventKind
 from mediasrv.onvif import Holder, Move, Preset, PtzAbility, Vector
@@ -175,7 +175,10 @@ class PlaybackSource(Protocol):
 
 
 class EventSource(Protocol):
-    """What cameras told, as the catalogue keeps it."""
+    """What cameras told, as the catalogue keeps it; `broker` hands on what is new."""
+
+    @property
+    def broker(self) -> EventBroker: ...
 
     async def find(
         self,
