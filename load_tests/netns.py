@@ -13,10 +13,10 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 _PREFIX: Final = "msrv"
 _FOLDER: Final = Path("/run/netns")
@@ -30,10 +30,15 @@ def unavailable() -> str:
     """Why no namespace can be made here, in a sentence; empty where one can."""
     if os.geteuid() != 0:
         return "Network namespaces need root."
-    if shutil.which("ip") is None:
+    if not found("ip"):
         return "There is no `ip`: install Debian's package iproute2."
     tried = subprocess.run(["unshare", "--net", "true"], capture_output=True, check=False, timeout=_COMMAND_S)
     return "" if tried.returncode == 0 else "This machine allows no network namespace."
+
+
+def found(program: str) -> bool:
+    """Whether there is such a program, also where an administrator's are (which other accounts have not on PATH)."""
+    return shutil.which(program) is not None or shutil.which(program, path="/usr/sbin:/sbin") is not None
 
 
 class Namespace:
@@ -103,15 +108,13 @@ def run(*command: str, stdin: str = "") -> str:
     return done.stdout
 
 
-def inside(name: str, make: Callable[[], Any]) -> Any:
-    """What `make` returns when this thread is in the namespace: a socket stays where it was made.
-
-    The thread is back in its own namespace afterwards.
-    """
-    with open("/proc/thread-self/ns/net") as home, (_FOLDER / name).open() as there:
+@contextmanager
+def entered(where: Namespace) -> Iterator[None]:
+    """This thread, and the processes that it starts, are in the namespace during the block. Other threads are not."""
+    with open("/proc/thread-self/ns/net") as home, (_FOLDER / where.name).open() as there:
         _enter(there.fileno())
         try:
-            return make()
+            yield
         finally:
             _enter(home.fileno())
 
