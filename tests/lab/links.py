@@ -62,8 +62,9 @@ class Link:
     def roam(self) -> None:
         """From now on the viewer's UDP comes from ELSEWHERE, and it does not know: as behind a router that forgot."""
         there = f"ip daddr {SERVER} meta l4proto udp counter ip saddr set {ELSEWHERE}"
-        back = f"ip saddr {SERVER} meta l4proto udp counter ip daddr set {VIEWER}"
-        self._filter(self.viewer, back, there)
+        back = f"ip saddr {SERVER} meta l4proto udp ip daddr"
+        forgotten = f"{back} {VIEWER} drop"
+        self._filter(self.viewer, f"{forgotten}; {back} set {VIEWER}", there)
 
     def mend(self) -> None:
         """As good as it was made."""
