@@ -163,11 +163,11 @@ def _storm(server: Running, arguments: Sequence[str], joins: float) -> Iterator[
 
 def _window(server: Running, watching: Any, viewers: int, seconds: float) -> dict[str, Any]:
     time.sleep(_SETTLE_S)  # the last joiners' cached pictures are through
-    before = _stats(server)
+    before = stats(server)
     write_line(watching, "start")
     with usage_of(server.pid) as usage:
         time.sleep(seconds)
-    after = _stats(server)
+    after = stats(server)
     write_line(watching, "stop")
     counts = read_json(watching)
     return {
@@ -192,7 +192,7 @@ def _own_counts(before: dict[str, Any], after: dict[str, Any], viewers: int) -> 
     }
 
 
-def _stats(server: Running) -> dict[str, Any]:
+def stats(server: Running) -> dict[str, Any]:
     if not server.stats_url:
         return {}
     with urllib.request.urlopen(server.stats_url, timeout=10) as response:  # noqa: S310 - our own server

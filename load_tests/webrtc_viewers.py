@@ -211,6 +211,8 @@ def watch(argv: Sequence[str]) -> int:
         client.restart_counts()
     _serve_until_line(viewers)
     _print(viewers.counts())
+    for client in list(viewers.clients.values()):
+        viewers.leave(client)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The whole server at one end of a link, Chromium at the other. Needs root; skipped with the reason where it cannot be."""
+"""The whole server at one end of a link, Chromium at the other. Needs root; where it cannot be, tests are skipped."""
 
 from __future__ import annotations
 
