@@ -30,6 +30,7 @@ ATTACK_S = 3.0
 RATE = 25
 LATE_MS = 150.0
 """A picture of the measured clip takes 33 ms to be paced; the rest is what a shared machine may do to a test."""
+HANDSHAKE_S = 10.0
 SEED = 20261128
 
 
@@ -165,21 +166,20 @@ def test_a_captured_check_from_another_address_brings_nothing_there(server: Runn
 
 
 def test_a_forged_address_is_sent_at_most_three_times_what_came_from_it(server: Running) -> None:
-    """Who knows a viewer's password (the viewer itself) checks and shakes hands under a stranger's address."""
-    with Beside(server):
+    """Who knows a viewer's password (the viewer itself) checks and shakes hands under strangers' addresses."""
+    with ExitStack() as open_ones, Beside(server):
+        forged: dict[socket.socket, int] = {}
         for turn in range(20):
             client = Hostile(server.url)
-            with a_stranger(client.sock.getpeername()) as stranger:
-                own_socket, client.sock = client.sock, stranger
-                own_socket.close()
-                forged = len(client.check_from(stranger))
-                hello = client.first_flight()
-                for _ in range(1 + turn):
-                    stranger.send(hello)
-                    forged += len(hello)
-                time.sleep(0.1)
-                assert 0 < received_bytes(stranger, 0.4) <= 3 * forged
-                assert not client.connected
+            stranger = open_ones.enter_context(a_stranger(client.sock.getpeername()))
+            hello = client.first_flight()
+            forged[stranger] = len(client.check_from(stranger)) + (1 + turn) * len(hello)
+            for _ in range(1 + turn):
+                stranger.send(hello)
+            client.close()
+        time.sleep(HANDSHAKE_S)  # flights are repeated until it is given up
+        for stranger, sent in forged.items():
+            assert 0 < received_bytes(stranger, 0.01) <= 3 * sent
 
 
 def test_a_flood_of_hellos_from_strangers_is_not_answered(server: Running) -> None:
