@@ -1,6 +1,6 @@
 """The measured side of `fanout`: the real hub and WebRTC service, fed with one pre-encoded stream in real time.
 
-`python -m load_tests.fanout_server` prints a line of JSON with its URL, then serves POST /whep and GET /stats.
+`python -m load_tests.fanout_server` prints a line of JSON with its URL, then serves POST /whep, /stats and /remains.
 """
 
 from __future__ import annotations
@@ -8,10 +8,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import dataclasses
+import gc
 import json
+import os
 import struct
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
@@ -20,6 +23,7 @@ import uvloop
 from aiohttp import web
 
 from load_tests.clip_on_air import RATE, SOUND_S, ClipOnAir
+from load_tests.measure import rss_bytes
 from load_tests.media import ALAW_CLOCK_RATE, ALAW_FRAME_BYTES
 from mediasrv import webrtc
 from mediasrv.clock import SystemClock
@@ -35,6 +39,7 @@ from mediasrv.wire.srtp import SrtpKeys
 from mediasrv.wire.udp import UdpTransport
 
 REF: Final = StreamRef("load-1", StreamName.MAIN)
+_WATCHED: Final = ("mediasrv.", "OpenSSL.", "uvloop.", "asyncio.", "aiohttp.")
 _ALAW: Final = AudioFormat(Codec.PCMA, ALAW_CLOCK_RATE, 1)
 
 
@@ -96,6 +101,20 @@ class Door:
             }
         )
 
+    async def remains(self, request: web.Request) -> web.Response:
+        """What is there once all garbage is gone: live objects of ours and of what we stand on, files, memory."""
+        gc.collect()
+        kinds = Counter(f"{type(one).__module__}.{type(one).__qualname__}" for one in gc.get_objects())
+        return web.json_response(
+            {
+                "objects": {kind: count for kind, count in kinds.items() if kind.startswith(_WATCHED)},
+                "tasks": len(asyncio.all_tasks()),
+                "files": len(os.listdir("/proc/self/fd")),
+                "viewers": len(self._service.viewers()),
+                "rss_bytes": rss_bytes(os.getpid()),
+            }
+        )
+
 
 class LibsrtpSender:
     """The reference: each packet protected by libsrtp, as C servers and aiortc do. Stands for `SrtpSender`."""
@@ -138,7 +157,7 @@ async def _serve(settings: WebRtcSettings, *, audio: bool) -> None:
     publisher = Publisher(hub.mountpoint(REF), audio=audio)
     door = Door(service, publisher)
     app = web.Application()
-    app.add_routes([web.post("/whep", door.whep), web.get("/stats", door.stats)])
+    app.add_routes([web.post("/whep", door.whep), web.get("/stats", door.stats), web.get("/remains", door.remains)])
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -161,11 +180,16 @@ def serve(argv: Sequence[str]) -> int:
     parser.add_argument("--pace", type=float, default=WebRtcSettings().pace_s, help="seconds between two bursts")
     parser.add_argument("--reference", action="store_true", help="libsrtp and one sendto a packet instead")
     parser.add_argument("--audio", action="store_true", help="G.711 beside the pictures")
+    parser.add_argument("--consent", type=float, default=WebRtcSettings().consent_s, help="seconds")
     options = parser.parse_args(argv)
     if options.reference:
         become_reference()
     settings = WebRtcSettings(
-        port=0, payload_bytes=options.payload_bytes, burst_packets=options.burst_packets, pace_s=options.pace
+        port=0,
+        payload_bytes=options.payload_bytes,
+        burst_packets=options.burst_packets,
+        pace_s=options.pace,
+        consent_s=options.consent,
     )
     uvloop.run(_serve(settings, audio=options.audio))
     return 0

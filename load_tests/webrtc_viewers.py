@@ -63,14 +63,17 @@ class Viewers:
         self._poll.register(number, select.EPOLLIN)
         client.on_time(time.monotonic())
 
-    def leave(self, client: WebRtcClient) -> None:
+    def leave(self, client: WebRtcClient, *, goodbye: bool = True) -> None:
         number = client.sock.fileno()
         self._poll.unregister(number)
         del self.clients[number]
         joined_s = self._joined_s.pop(number)
         if client.first_picture_s is not None:
             self.first_picture_ms.append((client.first_picture_s - joined_s) * 1000)
-        client.leave()
+        if goodbye:
+            client.leave()
+        else:
+            client.close()
 
     def run(self, timeout_s: float) -> bool:
         """Serves all viewers for so long, or until a line waits on the standard input (True)."""
@@ -140,9 +143,21 @@ def _times(received: Sequence[Received]) -> dict[str, float]:
 
 
 class Storm:
-    """Viewers that come at an even rate and leave after a while. Offers are posted beside, so that none waits."""
+    """Viewers that come at an even rate and leave after a while. Offers are posted beside, so that none waits.
 
-    def __init__(self, viewers: Viewers, door: Signalling, audio: bool, joins_per_s: float, stay_s: float) -> None:
+    Of each four that leave, `vanishing` do so without a word.
+    """
+
+    def __init__(
+        self,
+        viewers: Viewers,
+        door: Signalling,
+        audio: bool,
+        joins_per_s: float,
+        stay_s: float,
+        most: int,
+        vanishing: int,
+    ) -> None:
         self.joins = 0
         self.refused = 0
         self._viewers = viewers
@@ -150,22 +165,29 @@ class Storm:
         self._audio = audio
         self._every_s = 1 / joins_per_s
         self._stay_s = stay_s
+        self._most = most
+        self._vanishing = vanishing
+        self._left = 0
         self._asked: deque[tuple[Future[None], WebRtcClient]] = deque()
         self._there: deque[tuple[float, WebRtcClient]] = deque()
 
     def run(self) -> float:
-        """Until a line comes; the seconds that it took."""
+        """Until a line comes, or all have come and left; the seconds that it took."""
         started_s = time.monotonic()
         with ThreadPoolExecutor(_JOINS_AT_ONCE) as posting:
             while True:
                 now_s = time.monotonic()
-                if self.joins * self._every_s <= now_s - started_s and len(self._asked) < 4 * _JOINS_AT_ONCE:
+                if self._is_due(now_s - started_s):
                     client = self._viewers.new_client()
                     self._asked.append((posting.submit(self._door.join, client, self._audio), client))
                     self.joins += 1
                 self._take(now_s)
-                if self._viewers.run(0.005):
+                if self._viewers.run(0.005) or self._left + self.refused == self._most:
                     return now_s - started_s
+
+    def _is_due(self, since_s: float) -> bool:
+        more = not self._most or self.joins < self._most
+        return more and self.joins * self._every_s <= since_s and len(self._asked) < 4 * _JOINS_AT_ONCE
 
     def _take(self, now_s: float) -> None:
         while self._asked and self._asked[0][0].done():
@@ -177,7 +199,8 @@ class Storm:
                 self.refused += 1
                 client.close()
         while self._there and self._there[0][0] <= now_s:
-            self._viewers.leave(self._there.popleft()[1])
+            self._viewers.leave(self._there.popleft()[1], goodbye=self._left % 4 >= self._vanishing)
+            self._left += 1
 
 
 def watch(argv: Sequence[str]) -> int:
@@ -192,12 +215,14 @@ def watch(argv: Sequence[str]) -> int:
     parser.add_argument("--pause", action="store_true", help="wait for a line after the first")
     parser.add_argument("--joins-per-s", type=float, default=0.0)
     parser.add_argument("--stay", type=float, default=1.0, help="seconds, with --joins-per-s")
+    parser.add_argument("--joins", type=int, default=0, help="with --joins-per-s: so many in all, then the end")
+    parser.add_argument("--vanishing", type=int, default=0, help="with --joins-per-s: of four leave so many unsaid")
     options = parser.parse_args(argv)
     door = signalling(options.signalling, options.url, options.token)
     viewers = Viewers(door, options.audio, options.sample)
     if options.joins_per_s:
-        storm = Storm(viewers, door, options.audio, options.joins_per_s, options.stay)
-        return _storm(storm, viewers)
+        pace = (options.joins_per_s, options.stay, options.joins, options.vanishing)
+        return _storm(Storm(viewers, door, options.audio, *pace), viewers, waits=not options.joins)
     for number in range(options.viewers):
         viewers.join()
         viewers.run(options.join_interval)
@@ -226,9 +251,10 @@ def _waits(viewers: Viewers) -> dict[str, float]:
     return {"first_picture_ms_p50": percentile(waits, 50), "first_picture_ms_p95": percentile(waits, 95)}
 
 
-def _storm(storm: Storm, viewers: Viewers) -> int:
+def _storm(storm: Storm, viewers: Viewers, *, waits: bool) -> int:
     took_s = storm.run()
-    sys.stdin.readline()
+    if waits:
+        sys.stdin.readline()
     seen = len(viewers.waits_ms())
     _print(
         {"joins": storm.joins, "joins_per_s": storm.joins / took_s, "joins_refused": storm.refused} | _waits(viewers)
