@@ -45,7 +45,10 @@ def main(argv: Sequence[str]) -> int:
 
 
 def measure(count: int, rate: float) -> dict[str, Any]:
-    """`grown` names what there is more of than before: types of objects, tasks, files."""
+    """`grown` names what there is more of than before: types of objects, tasks, files.
+
+    `held_mb` is the memory before the allocator was told to give back what is free, `rss_mb` and `grown_kb` after it.
+    """
     with child_process("load_tests.fanout_server", "--consent", str(_CONSENT_S)) as server:
         url = read_json(server)["url"]
         _come_and_leave(url, _WARM, rate)
@@ -59,6 +62,7 @@ def measure(count: int, rate: float) -> dict[str, Any]:
         "ms_cpu_per_join": usage.cpu_s * 1000 / count,
         "grown_kb": (after["rss_bytes"] - before["rss_bytes"]) / 1000,
         "rss_mb": after["rss_bytes"] / 1e6,
+        "held_mb": after["held_bytes"] / 1e6,
         "idle_ms_cpu_per_s_before": idle_before,
         "idle_ms_cpu_per_s_after": idle_after,
         "grown": _grown(before, after),

@@ -59,9 +59,9 @@ class Rig:
 
 
 @contextlib.asynccontextmanager
-async def running() -> AsyncIterator[Rig]:
+async def running(host: str = "127.0.0.1") -> AsyncIterator[Rig]:
     hub = Hub()
-    service = WebRtcService(hub, WebRtcSettings(port=0), SystemClock(), None)
+    service = WebRtcService(hub, WebRtcSettings(host=host, port=0), SystemClock(), None)
     task = asyncio.create_task(service.run())
     await asyncio.wait_for(service.bound.wait(), 5)
     try:
