@@ -24,11 +24,10 @@ from mediasrv.errors import SettingsError
 T = TypeVar("T")
 
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
-_ORIGIN: Final = re.compile(r"'self'|https?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(?::\d{1,5})?", re.ASCII)
 """Of a cell or node: part of the keys of objects."""
 _ICE_SERVER: Final = re.compile(r"[a-z]+:[A-Za-z0-9.:\[\]-]+(?:\?transport=(?:udp|tcp))?")
 """A STUN or TURN URI (RFC 7064, RFC 7065)."""
-_ORIGIN: Final = re.compile(r"\*|https?://[a-z0-9.\[\]:-]+")
+_ORIGIN: Final = re.compile(r"https?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(?::\d{1,5})?", re.ASCII)
 TRANSPORTS: Final = ("auto", "tcp", "udp")
 """How media may come from a camera."""
 RECORD_STREAMS: Final = ("main", "sub", "both")
@@ -424,7 +423,7 @@ def _check_server(server: ServerSettings) -> None:
     if not {"record", "web"} <= set(server.roles):
         raise SettingsError("server.roles must hold record and web; only unseal may be left out.")
     for origin in server.allowed_origins:
-        if not _ORIGIN.fullmatch(origin):
+        if origin != "*" and (_ORIGIN.fullmatch(origin) is None or origin != origin.lower()):
             raise SettingsError(
                 f"server.allowed_origins: {origin} is no origin such as https://wall.example.org, in small letters."
             )
@@ -432,7 +431,7 @@ def _check_server(server: ServerSettings) -> None:
         if _NAME.fullmatch(getattr(server, name)) is None:
             raise SettingsError(f"server.{name} must be 1 to 64 of a-z, 0-9 and inner hyphens.")
     for origin in server.frame_ancestors:
-        if _ORIGIN.fullmatch(origin) is None:
+        if origin != "'self'" and _ORIGIN.fullmatch(origin) is None:
             raise SettingsError(f"server.frame_ancestors: {origin} is no origin such as https://vms.example.org.")
 
 
