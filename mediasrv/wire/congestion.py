@@ -34,7 +34,9 @@ _SHORT_SHARE: Final = 0.6
 
 _LEAST_BPS: Final = 64_000.0
 _BACK_OFF: Final = 0.85
+_FALL: Final = 0.75
 _GROWTH: Final = 1.2
+_GROWTH_NEAR: Final = 1.02
 _FITS: Final = 1.2
 _SHORT_TIMES: Final = 2
 _SETTLING_TIMES: Final = 4
@@ -139,24 +141,35 @@ class Allowance:
     def __init__(self) -> None:
         self.bits_per_s: float | None = None
         """None: without a bound."""
+        self._full_bps = 0.0
+        """What got through when the line was full: near it, growth is slow."""
         self._short = self._settling = 0
         self._owed_bits = 0.0
         self._owed_at_s = 0.0
 
-    def review(self, line: Line, sent_bps: float, stream_bps: float, through_bps: float) -> None:
-        """To be asked twice a second, with the bit rates of what was sent, of the whole stream, and of what arrives (0:
-        unknown). Congestion counts when it is seen twice.
+    def review(self, line: Line, stream_bps: float, through_bps: float) -> None:
+        """To be asked twice a second, with the bit rates of the whole stream and of what arrives (0: unknown).
+        Congestion counts when it is seen twice. What the viewer estimates does not: it sinks with what it is sent.
         """
         self._settling = max(0, self._settling - 1)
-        self._short = self._short + 1 if line.is_short_of(sent_bps) else 0
+        self._short = self._short + 1 if line.congested else 0
         if self._short >= _SHORT_TIMES and not self._settling:
-            now_bps = self.bits_per_s or stream_bps
-            self.bits_per_s = max(_LEAST_BPS, now_bps / 2, _BACK_OFF * min(through_bps, now_bps))
-            self._settling, self._short = _SETTLING_TIMES, 0
+            self._fall(stream_bps, through_bps or stream_bps / 2)
             line.restart()
         elif self.bits_per_s is not None and not self._short:
-            grown = self.bits_per_s * _GROWTH
+            near = 0.9 * self._full_bps < self.bits_per_s < 1.2 * self._full_bps
+            grown = self.bits_per_s * (_GROWTH_NEAR if near else _GROWTH)
             self.bits_per_s = grown if grown < _FITS * stream_bps else None
+
+    def _fall(self, stream_bps: float, through_bps: float) -> None:
+        """The first time to what got through; later not so far, since what gets through follows what is let through."""
+        if self.bits_per_s is None:
+            self.bits_per_s = _BACK_OFF * min(through_bps, stream_bps)
+        else:
+            self.bits_per_s = max(_FALL * self.bits_per_s, _BACK_OFF * min(through_bps, self.bits_per_s))
+        self.bits_per_s = max(_LEAST_BPS, self.bits_per_s)
+        self._full_bps = max(self.bits_per_s, min(through_bps, stream_bps))
+        self._settling, self._short = _SETTLING_TIMES, 0
 
     def admit(self, octets: int, now_s: float) -> bool:
         """Whether a picture may be sent now; counts it if so. Only while there is a bound."""

@@ -28,17 +28,19 @@ from mediasrv.wire.whep_sdp import Offer
 _VIDEO_CLOCK_RATE: Final = 90_000
 _QUEUED_RUNS: Final = 256
 """Live runs that may wait behind a cached GOP or a large picture; more is an overrun."""
-_FEWEST_RESENDS: Final = 50
+_FEWEST_RESENDS: Final = 20
 """So many packets may be sent again between two ticks; a share of what was sent, where that is more."""
 _RESENT_SHARE: Final = 0.5
 _REPLAY_INTERVAL_S: Final = 2.0
 _REPLAY_PACKETS: Final = 4000
 _PACE_ABOVE: Final = 1.2
 _PACE_TIMES: Final = 4.0
+_LOSSY_PACE: Final = 0.03
+_LOSSY_PACE_TIMES: Final = 1.5
 _LEAST_PACE: Final = 200.0
 """Packets a second: 2 Mbit/s, at which a keyframe of a small stream takes no time."""
 _PACKET_BITS: Final = 8 * 1200.0
-_UNREVIEWED_TICKS: Final = 4
+_UNREVIEWED_TICKS: Final = 8
 """So long what a trial, or a cached GOP, has left in the line's queue is not held against the stream."""
 
 
@@ -111,6 +113,8 @@ class WebRtcPeer:
         self._replayed_s = float("-inf")
         self._allowance = Allowance()
         self._limited = False
+        self._burst = host.burst_packets
+        """Packets that leave at once; what is more is paced."""
         self._resends_left = _FEWEST_RESENDS
         self._resent: dict[int, float] = {}
         self._at_tick = (0.0, 0, 0)
@@ -193,7 +197,7 @@ class WebRtcPeer:
             return
         video.admit(unit)
         host = self._host
-        if self._queue or len(unit.payloads) > host.burst_packets or self._limited:
+        if self._queue or len(unit.payloads) > self._burst:
             self._enqueue(unit)
             self._start_pacer()
             return
@@ -245,13 +249,14 @@ class WebRtcPeer:
         self._resent = {one: at_s for one, at_s in self._resent.items() if now_s - at_s < self.line.round_trip_s}
         self._unreviewed_ticks = _UNREVIEWED_TICKS if self._probing else max(0, self._unreviewed_ticks - 1)
         if not self._unreviewed_ticks:
-            self._allowance.review(self.line, self.sent_bps, self._ring.bits_per_s, self.through_bps)
+            self._allowance.review(self.line, self._ring.bits_per_s, self.through_bps)
         self._limited = self._allowance.bits_per_s is not None
+        self._burst = self._host.burst_packets
+        if self._limited or self.line.loss > _LOSSY_PACE:
+            self._burst = min(self._burst, max(1, round(self._packets_per_s * self._host.pace_s)))
 
     def probe(self, bits_per_s: float) -> None:
         """Sends so much beside the stream until told otherwise (0), to see whether the line carries it."""
-        if self._probing and not bits_per_s:
-            self.line.restart()  # what the trial cost is not the stream's fault
         self._probing = bits_per_s > 0
         self._probe.run(bits_per_s)
 
@@ -403,9 +408,7 @@ class WebRtcPeer:
         self._start_pacer()
 
     def _enqueue(self, unit: PacketizedUnit) -> None:
-        burst = self._host.burst_packets
-        if self._limited:
-            burst = min(burst, max(1, round(self._packets_per_s * self._host.pace_s)))
+        burst = self._burst
         for start, end, size in unit.runs:
             self._queue.extend((unit, (at, min(at + burst, end), size)) for at in range(start, end, burst))
 
@@ -424,6 +427,8 @@ class WebRtcPeer:
         if allowed_bps is not None and stream_bps > 0:
             return _PACE_ABOVE * allowed_bps / stream_bps * self._ring.packets_per_s
         stream, burst = self._ring.packets_per_s, self._host.burst_packets / self._host.pace_s
+        if self.line.loss > _LOSSY_PACE and stream:
+            return _LOSSY_PACE_TIMES * stream  # what is lost may be what a short queue on the way had no room for
         return max(2 * stream, min(burst, max(_LEAST_PACE, _PACE_TIMES * stream))) if stream else burst
 
     def _send_time(self, units: list[PacketizedUnit]) -> int:

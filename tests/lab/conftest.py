@@ -17,7 +17,16 @@ from tests.browser.conftest import ARGUMENTS
 from tests.lab.links import SERVER, Link, linked
 
 HERE = Path(__file__).parent
-FARM = {"cameras": 1, "mode": "load", "audio": "pcma", "width": 960, "height": 540, "bitrate": 900, "gop": 2}
+FARM = {
+    "cameras": 1,
+    "mode": "load",
+    "audio": "pcma",
+    "width": 960,
+    "height": 540,
+    "bitrate": 900,
+    "sub_bitrate": 300,
+    "gop": 2,
+}
 OVERRIDES = {"server": {"host": "0.0.0.0"}, "webrtc": {"host": SERVER}}  # noqa: S104 - in a network of its own
 STEP_MS = 20_000
 
@@ -45,7 +54,7 @@ def link(shared_link: Link) -> Iterator[Link]:
 
 @pytest.fixture(scope="module")
 def stack(shared_link: Link, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """S3, a simulated camera with both streams (main 900 kbit/s, sub 400) and mediasrv, on the server's machine."""
+    """S3, a simulated camera with both streams (main 900 kbit/s, sub 300) and mediasrv, on the server's machine."""
     with running_stack(tmp_path_factory.mktemp("stack"), FARM, OVERRIDES) as stack:
         stack.wait_until_recording()
         yield stack

@@ -85,7 +85,6 @@ async def test_delay_and_reordering_freeze_nothing(page: Page, stack: Stack, lin
     assert max(seen.behind_ms) < BOUND_MS, seen
 
 
-@pytest.mark.xfail(strict=True, reason="ICE over TCP is not there yet")
 async def test_where_udp_is_blocked_tcp_carries_it(page: Page, stack: Stack, link: Link) -> None:
     link.block_udp()
     await join(page, stack)
@@ -97,10 +96,9 @@ async def test_where_udp_is_blocked_tcp_carries_it(page: Page, stack: Stack, lin
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.xfail(strict=True, reason="?stream=auto is not there yet")
 async def test_a_weak_link_keeps_a_moving_picture_on_auto(page: Page, stack: Stack, link: Link) -> None:
     await join(page, stack, "stream=auto")
-    assert 540 in (await watch(page, 2)).heights
+    assert 540 in (await watch(page, WATCHED_S)).heights
     link.lose(5)
     link.hold_to(500)
     await watch(page, WATCHED_S)  # time to notice
@@ -111,4 +109,4 @@ async def test_a_weak_link_keeps_a_moving_picture_on_auto(page: Page, stack: Sta
     assert max(weak.behind_ms) < 2 * BOUND_MS, weak
     link.mend()
     await plays(page, 10 * RATE, 30)
-    assert 540 in (await watch(page, 2 * WATCHED_S)).heights, "it does not come back to the main stream"
+    assert 540 in (await watch(page, 3 * WATCHED_S)).heights, "it does not come back to the main stream"

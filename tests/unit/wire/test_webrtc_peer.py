@@ -133,12 +133,12 @@ def test_a_greedy_peer_is_sent_only_so_much_again() -> None:
     gop(rig, 30)
     sent = [sequence(each) for each in rig.media()]
     rig.nack(*sent)
-    assert len(rig.media()) == 50
-    rig.peer.tick(rig.timers.now_s)
+    assert len(rig.media()) == 20
+    rig.peer.tick(rig.timers.now_s)  # of the 96 packets sent since the last tick, half
     rig.timers.advance(0.2)
     rig.nack(*sent)
-    assert len(rig.media()) == 50
-    assert rig.counters.resends_refused == 2 * len(sent) - 100
+    assert len(rig.media()) == 48
+    assert rig.counters.resends_refused == 2 * len(sent) - 68
 
 
 def test_what_is_on_its_way_again_already_is_not_sent_a_third_time() -> None:
@@ -346,14 +346,14 @@ def test_of_a_stream_that_is_gone_nothing_is_answered() -> None:
 
 
 def congest(rig: Rig, seconds: float = 2.0) -> None:
-    """Reports that half of everything is lost, while pictures go on."""
-    highest = lost = 0
+    """Reports that half of what was sent is lost, while pictures go on."""
+    first = rig.peer.video.packets if rig.peer.video else 0
     for step in range(round(seconds / 0.04)):
         rig.push([1000] * 4, keyframe=step % 50 == 0)
         rig.timers.advance(0.04)
-        highest, lost = highest + 4, lost + 2
-        if step % 5 == 0:
-            block = rtcp.ReportBlock(rig.peer.video_ssrc, 128, lost, highest, 0, 0, 0)
+        if step % 5 == 0 and rig.peer.video is not None:
+            sent = rig.peer.video.packets - first
+            block = rtcp.ReportBlock(rig.peer.video_ssrc, 128, sent // 2, sent, 0, 0, 0)
             rig.report(rtcp.build_receiver_report(1, [block]))
         if step % 12 == 0:
             rig.peer.tick(rig.timers.now_s)
@@ -362,7 +362,7 @@ def congest(rig: Rig, seconds: float = 2.0) -> None:
 def test_a_line_that_loses_half_is_sent_about_half_and_whole_pictures_only() -> None:
     rig = Rig()
     rig.connect()
-    congest(rig, 4.0)
+    congest(rig, 5.5)
     rig.media()
     rig.timers.advance(0.04)
     whole = 8 * 4 * 1000 * 25
@@ -373,7 +373,7 @@ def test_a_line_that_loses_half_is_sent_about_half_and_whole_pictures_only() -> 
         media = rig.media()
         sent_bits += sum(8 * len(each) for each in media)
         pictures |= {timestamp(each) for each in media}
-    assert 0.2 * whole < sent_bits / 4 < 0.75 * whole
+    assert 0.1 * whole < sent_bits / 4 < 0.75 * whole
     assert rig.counters.thinned > 0
     assert sent_bits > 8 * 4000 * (len(pictures) - 1)
 
