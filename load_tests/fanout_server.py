@@ -26,9 +26,9 @@ from aiohttp import web
 from load_tests.clip_on_air import RATE, SOUND_S, ClipOnAir
 from load_tests.measure import rss_bytes
 from load_tests.media import ALAW_CLOCK_RATE, ALAW_FRAME_BYTES
-from mediasrv import webrtc
 from mediasrv.clock import SystemClock
 from mediasrv.errors import MediasrvError
+from mediasrv.fanout import port
 from mediasrv.hub import Hub, Mountpoint
 from mediasrv.media.access_unit import AccessUnit, AudioFormat, Codec, Format, Session, StreamName, StreamRef
 from mediasrv.media.nal import NAL_PPS, NAL_SPS, iter_avcc, nal_type, video_format
@@ -153,7 +153,7 @@ class PlainTransport(UdpTransport):
 def become_reference() -> None:
     """Everything stays the same but the two steps that the fan-out is fast by."""
     vars(webrtc_peer)["SrtpSender"] = LibsrtpSender
-    vars(webrtc)["UdpTransport"] = PlainTransport
+    vars(port)["UdpTransport"] = PlainTransport
 
 
 async def _serve(settings: WebRtcSettings, *, audio: bool) -> None:

@@ -21,6 +21,7 @@ from mediasrv.web import (
     routes_whep,
 )
 from mediasrv.web.camera_places import CameraPlaces
+from mediasrv.web.cors import cross_origin
 from mediasrv.web.guard import Guard
 from mediasrv.web.middleware import RequestCounts, outermost
 from mediasrv.web.routing import Route
@@ -41,8 +42,11 @@ def build_app(services: Services) -> web.Application:
     """The whole HTTP side. Serve it with `serve`, and run `app[VIEWERS].run()` beside it."""
     counts, places = RequestCounts(), CameraPlaces(services.catalogue, services.clock)
     viewers = Viewers(services, places)
-    app = web.Application(middlewares=[outermost(counts, services)], client_max_size=BODY_BYTES)
     declared: dict[object, Route] = {}
+    middlewares, origins = [outermost(counts, services)], services.settings.server.allowed_origins
+    if origins:
+        middlewares.insert(0, cross_origin(origins, declared))
+    app = web.Application(middlewares=middlewares, client_max_size=BODY_BYTES)
     guard = Guard(services, places)
     for route in _routes(services, places, viewers, counts):
         handler = _guarded(guard, route)

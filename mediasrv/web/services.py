@@ -38,6 +38,16 @@ class Joined(Protocol):
     def etag(self) -> str: ...
 
 
+class Restarted(Protocol):
+    """An ICE restart of a WHEP viewer, as its answer tells it."""
+
+    @property
+    def fragment_sdp(self) -> str: ...
+
+    @property
+    def etag(self) -> str: ...
+
+
 class Viewer(Protocol):
     """A WHEP viewer as the fan-out lists it."""
 
@@ -49,11 +59,15 @@ class Viewer(Protocol):
 
 
 class LiveService(Protocol):
-    """The WebRTC fan-out. `leave` of an unknown viewer does nothing."""
+    """The WebRTC fan-out. With `auto` a viewer is moved between `ref` and that main stream. `leave` of an unknown
+    viewer does nothing.
+    """
 
-    async def join(self, ref: StreamRef, offer_sdp: str, principal_id: str) -> Joined: ...
+    async def join(
+        self, ref: StreamRef, offer_sdp: str, principal_id: str, *, auto: StreamRef | None = None
+    ) -> Joined: ...
 
-    def trickle(self, viewer_id: str, fragment: str) -> None: ...
+    def trickle(self, viewer_id: str, fragment: str, if_match: str | None) -> Restarted | None: ...
 
     def leave(self, viewer_id: str) -> None: ...
 
