@@ -11,7 +11,7 @@ from playwright.async_api import Page
 
 from load_tests.stack import Stack
 
-_JOIN = """async ({url, token, replace}) => {
+_JOIN = r"""async ({url, token, only, replace}) => {
     const peer = new RTCPeerConnection()
     const video = document.createElement('video')
     window.lab = {peer, video}
@@ -23,8 +23,10 @@ _JOIN = """async ({url, token, replace}) => {
     await peer.setLocalDescription(await peer.createOffer())
     const headers = {'Content-Type': 'application/sdp', Authorization: `Bearer ${token}`}
     const answer = await fetch(url, {method: 'POST', headers, body: peer.localDescription.sdp})
-    const sdp = await answer.text()
+    let sdp = await answer.text()
     if (answer.status !== 201) throw new Error(`${answer.status} ${sdp}`)
+    const taken = line => !only || !line.startsWith('a=candidate') || line.includes(only)
+    sdp = sdp.split('\r\n').filter(taken).join('\r\n')
     await peer.setRemoteDescription({type: 'answer', sdp: replace ? sdp.replaceAll(...replace) : sdp})
 }"""
 _STATS = """async () => {
@@ -66,7 +68,10 @@ class Seen:
 
 
 async def join(page: Page, stack: Stack, query: str = "stream=main", **more: Any) -> None:
-    """Joins the camera's stream and waits for its first 25 pictures. `replace` (old, new) goes over the answer."""
+    """Joins the camera's stream and waits for its first 25 pictures.
+
+    Of the answer's candidates those with `only` in them are taken; then `replace` (old, new) goes over it.
+    """
     url = f"/whep/{stack.cameras[0]}?{query}"
     await page.evaluate(_JOIN, {"url": url, "token": stack.client.token, **more})
     await plays(page, 25)
@@ -88,6 +93,14 @@ async def plays(page: Page, pictures: int, timeout_s: float = 15.0) -> None:
 
 async def _decoded(page: Page) -> int:
     return int((await stats(page))["video"].get("framesDecoded", 0))
+
+
+async def shows(page: Page, height: int, timeout_s: float = 40.0) -> None:
+    """Waits for a picture of this height."""
+    deadline = time.monotonic() + timeout_s
+    while (shown := (await stats(page))["height"]) != height:
+        assert time.monotonic() < deadline, f"it shows {shown} lines, not {height}"
+        await asyncio.sleep(0.2)
 
 
 async def watch(page: Page, seconds: float) -> Seen:
