@@ -68,7 +68,7 @@ async def test_it_decodes_every_picture_and_hears_the_tone(link: Link) -> None:
 
 
 async def test_it_takes_the_answer_and_is_told_why_it_is_refused(link: Link, caplog: pytest.LogCaptureFixture) -> None:
-    """As far as it gets today: offer with a bundled section, answer, ICE, and a handshake that fails with its reason."""
+    """As far as it gets today: a section offered bundled, the answer, ICE, a handshake that fails with its reason."""
     async with running(SERVER) as rig, publishing(rig.mountpoint):
         task = asyncio.create_task(watch(rig, link, 1, 0))
         async with asyncio.timeout(20):
