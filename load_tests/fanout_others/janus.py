@@ -80,7 +80,7 @@ def _others(kind: str, wanted: str) -> str:
 
 def _answers(where: Namespace) -> bool:
     url = f"http://127.0.0.1:{_API_PORT}/janus/info"
-    with contextlib.suppress(OSError), entered(where), urllib.request.urlopen(url, timeout=1) as info:  # noqa: S310
+    with contextlib.suppress(OSError), entered(where), urllib.request.urlopen(url, timeout=1) as info:
         return bool(info.status == 200)
     return False
 
