@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8080
 CAMERAS ?= 4
-# Most of these tests wait for something; those in the browser measure, and so run alone.
+# Most of these tests wait for something; those in the browser and in the lab measure, and so run alone.
 PARALLEL ?= -n 3 --dist loadfile
 DETACH ?= 0
 
@@ -39,6 +39,7 @@ demo-stop: ## Stop a detached demo
 .PHONY: test
 test: setup test-tools ## Run every test
 	$(BIN)/python -m pytest tests/browser
+	$(BIN)/python -m pytest tests/lab
 	$(BIN)/python -m pytest $(PARALLEL) tests/unit tests/fuzz tests/integration tests/peers
 
 .PHONY: test-tools
@@ -52,6 +53,10 @@ test-unit: $(VENV)/.ready ## Run the unit tests: no socket, no waiting
 .PHONY: test-integration
 test-integration: setup test-tools ## Run the tests against real S3, cameras and peers
 	$(BIN)/python -m pytest $(PARALLEL) tests/integration tests/peers
+
+.PHONY: test-lab
+test-lab: setup test-tools ## Run the tests over bad links and beside hostile viewers (as root)
+	$(BIN)/python -m pytest tests/lab
 
 .PHONY: test-browser
 test-browser: setup test-tools ## Run the tests in Chromium
@@ -75,7 +80,10 @@ bench: setup ## Measure what docs/figures.md quotes
 	$(BIN)/python -m load_tests ingest --cameras 100 --seconds 5 --no-cache --json
 	$(BIN)/python -m load_tests ingest --cameras 300 --seconds 30 --one-core --json
 	$(BIN)/python -m load_tests record --cameras 60 --seconds 30 --against ffmpeg --json
-	$(BIN)/python -m load_tests fanout --viewers 100 --seconds 15 --against libsrtp --json
+	$(BIN)/python -m load_tests fanout --viewers 200 --seconds 15 --runs 5 --against libsrtp,janus,aiortc --json
+	$(BIN)/python -m load_tests fanout --viewers 200 --seconds 15 --runs 5 --audio --json
+	$(BIN)/python -m load_tests fanout --viewers 100 --seconds 15 --joins 40 --json
+	$(BIN)/python -m load_tests joins --count 10000 --json
 
 .PHONY: lock
 lock: $(VENV)/.ready ## Pin dependencies anew

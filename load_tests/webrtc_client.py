@@ -120,23 +120,26 @@ class WebRtcClient:
         return "\r\n".join(lines) + "\r\n"
 
     def accept(self, answer: str) -> None:
-        """Takes the answer's first section, and connects to the first candidate that this socket can reach."""
+        """Takes the answer, and connects to its first candidate that this socket can reach."""
         self.learn(answer)
-        candidates = [line.partition(":")[2].split() for line in answer.splitlines() if line.startswith("a=candidate:")]
-        self.sock.connect(next(self._reachable(candidates)))
+        self.sock.connect(next(self._reachable(answer)))
 
     def learn(self, answer: str) -> None:
-        """Takes the answer's first section: its ICE credentials and its SSRC."""
+        """Takes the first section of a description: its ICE credentials and SSRC."""
         for line in answer.splitlines():
             name, _, value = line.partition(":")
             self._remote.setdefault(name, value)
         self._video_ssrc = int(self._remote["a=ssrc"].split()[0])
 
-    def _reachable(self, candidates: list[list[str]]) -> Iterator[tuple[str, int]]:
+    def _reachable(self, answer: str) -> Iterator[tuple[str, int]]:
         version = 4 if self.sock.family == socket.AF_INET else 6
-        for candidate in candidates:
-            if candidate[2].lower() == "udp" and ipaddress.ip_address(candidate[4]).version == version:
-                yield candidate[4], int(candidate[5])
+        for line in answer.splitlines():
+            name, _, value = line.partition(":")
+            fields = value.split()
+            if name != "a=candidate" or fields[2].lower() != "udp":
+                continue
+            if ipaddress.ip_address(fields[4]).version == version:
+                yield fields[4], int(fields[5])
 
     def answer(self, offer: str) -> str:
         """The answer to a server's offer, whose first section is H.264 and whose second, if any, is A-law."""

@@ -129,7 +129,6 @@ def _add_media_options(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name}", type=int, help=f"{name} of the main stream")
     parser.add_argument("--gop", type=float, help="seconds from keyframe to keyframe, of both streams")
     parser.add_argument("--codec", type=VideoCodec, default=VideoCodec.H264, choices=list(VideoCodec))
-    parser.add_argument("--sub-bitrate", type=int, help="kbit/s of the substream")
     parser.add_argument("--sub-codec", type=VideoCodec, choices=list(VideoCodec), help="that of main where not given")
     parser.add_argument("--declared-rate", type=int, default=0, help="what SDP, ONVIF and parameter sets claim")
     parser.add_argument("--b-frames", type=int, default=0, help="between two P pictures; load mode only, as the next")
@@ -270,9 +269,7 @@ def _shapes(options: argparse.Namespace) -> tuple[VideoShape, VideoShape]:
         **common,
     )
     codec = options.sub_codec or options.codec
-    bitrate_kbps = options.sub_bitrate or sub.bitrate_kbps
-    rate = min(sub.rate, main.rate)
-    return main, dataclasses.replace(sub, rate=rate, bitrate_kbps=bitrate_kbps, codec=codec, **common)
+    return main, dataclasses.replace(sub, rate=min(sub.rate, main.rate), codec=codec, **common)
 
 
 def _rtsp_style(options: argparse.Namespace) -> RtspStyle:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import tempfile
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Final
 
 from load_tests.child import child_process, read_json
 from load_tests.fanout_others.running import Running
-from load_tests.netns import Namespace
+from load_tests.netns import Namespace, entered
 from load_tests.stack import wait_for
 from load_tests.webrtc_client import H264_PAYLOAD_TYPE, PCMA_PAYLOAD_TYPE
 
@@ -78,8 +79,9 @@ def _others(kind: str, wanted: str) -> str:
 
 
 def _answers(where: Namespace) -> bool:
-    with contextlib.suppress(RuntimeError):
-        return bool(where.run("curl", "-sf", f"http://127.0.0.1:{_API_PORT}/janus/info"))
+    url = f"http://127.0.0.1:{_API_PORT}/janus/info"
+    with contextlib.suppress(OSError), entered(where), urllib.request.urlopen(url, timeout=1) as info:
+        return bool(info.status == 200)
     return False
 
 

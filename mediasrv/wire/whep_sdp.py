@@ -8,6 +8,7 @@ viewer may be moved between streams that differ.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
@@ -19,6 +20,8 @@ from mediasrv.wire.dtls import Fingerprint, parse_fingerprint
 
 OFFER_BYTES: Final = 65_536
 _MOST_MEDIA: Final = 16
+_BUNDLE_ONLY: Final = re.compile(r"(?m)^a=bundle-only\r?$")
+_PORT_0: Final = re.compile(r"\A(m=\w+) 0 ")
 _PROFILES: Final = ("UDP/TLS/RTP/SAVPF", "UDP/TLS/RTP/SAVP")
 _AUDIO: Final = {"PCMA": (8000, 1), "PCMU": (8000, 1), "OPUS": (48_000, 2)}
 """Clock rate and channels, as SDP names them (RFC 3551, 6; RFC 7587, 7)."""
@@ -145,6 +148,8 @@ def build_answer(offer: Offer, local: LocalTransport) -> str:
         "t=0 0",
         f"a=group:BUNDLE {' '.join(accepted)}",
         "a=ice-lite",
+        # Of all sections, refused ones too: GStreamer takes no answer with a section that has none.
+        f"a=fingerprint:{local.fingerprint}",
         "a=msid-semantic: WMS *",
     ]
     for media in offer.media:
@@ -156,13 +161,19 @@ def _parse_session(text: str) -> SessionDescription:
     if len(text) > OFFER_BYTES:
         raise InvalidRequest("The offer is too long.", code="sdp_invalid")
     try:
-        session = SessionDescription.parse(text)
+        session = SessionDescription.parse(_open_bundled(text))
     except (ArithmeticError, AssertionError, AttributeError, LookupError, StopIteration, TypeError, ValueError) as bad:
         # The parser has no error of its own; these are what its assumptions break with.
         raise InvalidRequest("The body is not a session description of WebRTC.", code="sdp_invalid") from bad
     if not 0 < len(session.media) <= _MOST_MEDIA:
         raise InvalidRequest("The offer holds no media, or too many.", code="sdp_invalid")
     return session
+
+
+def _open_bundled(text: str) -> str:
+    """What is offered in the bundle alone has port 0, as if it were refused (RFC 9143, 7.2.1): here it gets port 9."""
+    sections = re.split(r"(?m)^(?=m=)", text)
+    return "".join(_PORT_0.sub(r"\1 9 ", one) if _BUNDLE_ONLY.search(one) else one for one in sections)
 
 
 def _video_section(session: SessionDescription) -> MediaDescription:

@@ -14,20 +14,11 @@ from playwright.async_api import Browser, Page, async_playwright
 from load_tests import netns
 from load_tests.stack import Stack, running_stack
 from tests.browser.conftest import ARGUMENTS
-from tests.lab.links import SERVER, Link, linked
+from tests.lab.links import SERVER, SERVER_V6, Link, linked
 
 HERE = Path(__file__).parent
-FARM = {
-    "cameras": 1,
-    "mode": "load",
-    "audio": "pcma",
-    "width": 960,
-    "height": 540,
-    "bitrate": 900,
-    "sub_bitrate": 300,
-    "gop": 2,
-}
-OVERRIDES = {"server": {"host": "0.0.0.0"}, "webrtc": {"host": SERVER}}  # noqa: S104 - in a network of its own
+FARM = {"cameras": 1, "mode": "load", "audio": "pcma", "width": 960, "height": 540, "bitrate": 900, "gop": 2}
+OVERRIDES = {"server": {"host": "0.0.0.0"}, "webrtc": {"host": [SERVER, SERVER_V6]}}  # noqa: S104 - in a network of its own
 STEP_MS = 20_000
 
 

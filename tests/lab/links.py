@@ -50,9 +50,9 @@ class Link:
         for end in (self.server, self.viewer):
             self._filter(end, coming="meta l4proto udp counter drop")
 
-    def hold_to(self, kbit_s: int) -> None:
-        """What the server sends passes at this rate; 100 ms of it wait, more is lost."""
-        shape = ["tbf", "rate", f"{kbit_s}kbit", "burst", "4kb", "latency", "100ms"]
+    def hold_to(self, kbit_s: int, queue_ms: int = 100) -> None:
+        """What the server sends passes at this rate; `queue_ms` of it wait, more is lost."""
+        shape = ["tbf", "rate", f"{kbit_s}kbit", "burst", "4kb", "latency", f"{queue_ms}ms"]
         self.server.run("tc", "qdisc", "replace", "dev", DEVICE, "root", *shape)
 
     def let_go(self) -> None:

@@ -12,11 +12,12 @@ from playwright.async_api import Page
 
 from load_tests.child import child_process, read_json
 from load_tests.stack import Stack
-from tests.lab.links import ELSEWHERE, SERVER, Link
-from tests.lab.watching import join, plays, stats, watch
+from tests.lab.links import ELSEWHERE, SERVER, SERVER_V6, Link
+from tests.lab.watching import join, plays, shows, stats, watch
 
 RATE = 25
 WATCHED_S = 12.0
+MAIN_LINES, SUB_LINES = 540, 360
 BOUND_MS = 1500
 """How far behind live a picture may ever be, on a link that carries the stream."""
 
@@ -24,7 +25,7 @@ BOUND_MS = 1500
 async def test_a_good_link_shows_every_picture_at_once(page: Page, stack: Stack, link: Link) -> None:
     await join(page, stack)
     seen = await watch(page, WATCHED_S / 2)
-    assert seen.rate == pytest.approx(RATE, rel=0.05)
+    assert seen.rate > 0.95 * RATE
     assert (seen.freezes, seen.dropped, seen.asked_again) == (0, 0, 0)
     assert median(seen.behind_ms) < 300, seen
     assert (await stats(page))["audio"]["packetsLost"] == 0
@@ -61,7 +62,7 @@ async def test_a_rate_below_the_stream_is_survived_and_left_behind(page: Page, s
 
 
 async def test_a_viewer_whose_router_forgot_goes_on(page: Page, stack: Stack, link: Link) -> None:
-    await join(page, stack)
+    await join(page, stack, only=f" {SERVER} ")
     link.roam()
     await plays(page, 1)
     seen = await watch(page, WATCHED_S)
@@ -77,12 +78,20 @@ async def test_delay_and_reordering_freeze_nothing(page: Page, stack: Stack, lin
     # 40 to 80 ms each way: at 90 packets a second many overtake others.
     with child_process("tests.lab.udp_relay", ELSEWHERE, SERVER, port, "40", "40", prefix=link.viewer.prefix) as relay:
         read_json(relay)
-        await join(page, stack, replace=[SERVER, ELSEWHERE])
+        await join(page, stack, only=f" {SERVER} ", replace=[SERVER, ELSEWHERE])
         seen = await watch(page, WATCHED_S)
         assert (await stats(page))["remote"] == ELSEWHERE
     assert (seen.freezes, seen.frozen_s) == (0, 0), seen
     assert seen.rate > 0.97 * RATE
     assert max(seen.behind_ms) < BOUND_MS, seen
+
+
+async def test_ipv6_alone_carries_it(page: Page, stack: Stack, link: Link) -> None:
+    await join(page, stack, only=f" {SERVER_V6} ")
+    seen = await watch(page, WATCHED_S / 2)
+    assert (await stats(page))["remote"] == SERVER_V6
+    assert (seen.freezes, seen.dropped, seen.asked_again) == (0, 0, 0)
+    assert seen.rate == pytest.approx(RATE, rel=0.05)
 
 
 async def test_where_udp_is_blocked_tcp_carries_it(page: Page, stack: Stack, link: Link) -> None:
@@ -95,18 +104,22 @@ async def test_where_udp_is_blocked_tcp_carries_it(page: Page, stack: Stack, lin
     assert seen.rate > 0.97 * RATE
 
 
-@pytest.mark.timeout(120)
-async def test_a_weak_link_keeps_a_moving_picture_on_auto(page: Page, stack: Stack, link: Link) -> None:
-    await join(page, stack, "stream=auto")
-    assert 540 in (await watch(page, WATCHED_S)).heights
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize(("queue_ms", "share"), [(800, 0.6), (100, 0.4)])
+async def test_a_weak_link_keeps_a_moving_picture_on_auto(
+    page: Page, stack: Stack, link: Link, queue_ms: int, share: float
+) -> None:
+    """500 kbit/s, 5 % loss, and a router that queues 40 packets, or 5, where what a keyframe has more is lost."""
+    # Without sound: 400 kbit/s of pictures, 5 % of them twice, and 90 of G.711 would be more than the link carries.
+    await join(page, stack, "stream=auto", audio=False)
+    await shows(page, MAIN_LINES)
     link.lose(5)
-    link.hold_to(500)
-    await watch(page, WATCHED_S)  # time to notice
+    link.hold_to(500, queue_ms)
+    await shows(page, SUB_LINES)
     weak = await watch(page, 2 * WATCHED_S)
-    assert weak.heights == {360}, "it is not the substream"
-    assert weak.rate > 0.8 * RATE, weak
-    assert weak.frozen_s < 1.5, weak
-    assert max(weak.behind_ms) < 2 * BOUND_MS, weak
+    assert weak.heights == {SUB_LINES}, weak
+    assert weak.rate > share * RATE, weak
+    assert weak.still_s < 2, weak
+    assert weak.buffered_ms < BOUND_MS, weak
     link.mend()
-    await plays(page, 10 * RATE, 30)
-    assert 540 in (await watch(page, 3 * WATCHED_S)).heights, "it does not come back to the main stream"
+    await shows(page, MAIN_LINES, 90)

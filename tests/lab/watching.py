@@ -11,7 +11,7 @@ from playwright.async_api import Page
 
 from load_tests.stack import Stack
 
-_JOIN = """async ({url, token, replace}) => {
+_JOIN = r"""async ({url, token, audio, only, replace}) => {
     const peer = new RTCPeerConnection()
     const video = document.createElement('video')
     window.lab = {peer, video}
@@ -19,12 +19,14 @@ _JOIN = """async ({url, token, replace}) => {
     document.documentElement.append(video)
     peer.ontrack = event => { video.srcObject = event.streams[0] ?? new MediaStream([event.track]) }
     // Chromium tells when a picture was taken only where there is sound to keep in step with.
-    for (const kind of ['video', 'audio']) peer.addTransceiver(kind, {direction: 'recvonly'})
+    for (const kind of audio ? ['video', 'audio'] : ['video']) peer.addTransceiver(kind, {direction: 'recvonly'})
     await peer.setLocalDescription(await peer.createOffer())
     const headers = {'Content-Type': 'application/sdp', Authorization: `Bearer ${token}`}
     const answer = await fetch(url, {method: 'POST', headers, body: peer.localDescription.sdp})
-    const sdp = await answer.text()
+    let sdp = await answer.text()
     if (answer.status !== 201) throw new Error(`${answer.status} ${sdp}`)
+    const taken = line => !only || !line.startsWith('a=candidate') || line.includes(only)
+    sdp = sdp.split('\r\n').filter(taken).join('\r\n')
     await peer.setRemoteDescription({type: 'answer', sdp: replace ? sdp.replaceAll(...replace) : sdp})
 }"""
 _STATS = """async () => {
@@ -48,7 +50,12 @@ _STATS = """async () => {
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a viewer saw between two moments. `behind_ms` are samples of the delay of the picture that is shown."""
+    """What a viewer saw between two moments.
+
+    `behind_ms` are samples of the delay of the picture that is shown (none where there is no sound), `buffered_ms` is
+    how long a picture waited in the browser on the mean, `still_s` the longest time without a new picture (to a quarter
+    of a second).
+    """
 
     seconds: float
     decoded: int
@@ -56,6 +63,8 @@ class Seen:
     freezes: int
     frozen_s: float
     asked_again: int
+    buffered_ms: float
+    still_s: float
     behind_ms: list[float]
     heights: set[int]
 
@@ -65,10 +74,13 @@ class Seen:
         return self.decoded / self.seconds
 
 
-async def join(page: Page, stack: Stack, query: str = "stream=main", **more: Any) -> None:
-    """Joins the camera's stream and waits for its first 25 pictures. `replace` (old, new) goes over the answer."""
+async def join(page: Page, stack: Stack, query: str = "stream=main", *, audio: bool = True, **more: Any) -> None:
+    """Joins the camera's stream and waits for its first 25 pictures.
+
+    Of the answer's candidates those with `only` in them are taken; then `replace` (old, new) goes over it.
+    """
     url = f"/whep/{stack.cameras[0]}?{query}"
-    await page.evaluate(_JOIN, {"url": url, "token": stack.client.token, **more})
+    await page.evaluate(_JOIN, {"url": url, "token": stack.client.token, "audio": audio, **more})
     await plays(page, 25)
 
 
@@ -90,13 +102,25 @@ async def _decoded(page: Page) -> int:
     return int((await stats(page))["video"].get("framesDecoded", 0))
 
 
+async def shows(page: Page, height: int, timeout_s: float = 40.0) -> None:
+    """Waits for a picture of this height."""
+    deadline = time.monotonic() + timeout_s
+    while (shown := (await stats(page))["height"]) != height:
+        assert time.monotonic() < deadline, f"it shows {shown} lines, not {height}"
+        await asyncio.sleep(0.2)
+
+
 async def watch(page: Page, seconds: float) -> Seen:
-    """Watches for so long, looking twice a second."""
+    """Watches for so long, looking four times a second."""
     first, started_s = await stats(page), time.monotonic()
     behind, heights, last = [], set(), first
+    moved_s, still_s = started_s, 0.0
     while time.monotonic() - started_s < seconds:
-        await asyncio.sleep(0.5)
-        last = await stats(page)
+        await asyncio.sleep(0.25)
+        previous, last = last, await stats(page)
+        if last["video"]["framesDecoded"] > previous["video"]["framesDecoded"]:
+            moved_s = time.monotonic()
+        still_s = max(still_s, time.monotonic() - moved_s)
         heights.add(last["height"])
         if last["behind_ms"] is not None:
             behind.append(last["behind_ms"])
@@ -112,6 +136,8 @@ async def watch(page: Page, seconds: float) -> Seen:
         int(grown("freezeCount")),
         grown("totalFreezesDuration"),
         int(grown("nackCount")),
+        grown("jitterBufferDelay") * 1000 / max(1, grown("jitterBufferEmittedCount")),
+        still_s,
         behind,
         heights,
     )

@@ -1,8 +1,8 @@
 """GStreamer's webrtcbin as a viewer. Runs under the system's Python, which has the bindings.
 
-Usage: gst_whep.py VIDEO AUDIO. Prints its offer as a line of JSON, reads the answer as one, decodes so many pictures and
-pieces of sound (or what comes in TIMEOUT_S), and prints one JSON line: how many of each, how many pictures went into the
-decoder, and what the elements complained of.
+Usage: gst_whep.py VIDEO AUDIO. Prints its offer as a line of JSON, reads the answer as one, decodes so many pictures
+and pieces of sound (or what comes in TIMEOUT_S), and prints one JSON line: how many of each, how many pictures went
+into the decoder, and what the elements complained of.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ CHAINS = {
     "audio": f"rtppcmadepay ! alawdec ! {SINK} name=sink",
 }
 CAPS = {
-    "video": "application/x-rtp,media=video,encoding-name=H264,clock-rate=90000,payload=102,packetization-mode=(string)1,"
-    "profile-level-id=(string)42e01f",
+    "video": "application/x-rtp,media=video,encoding-name=H264,clock-rate=90000,payload=102,"
+    "packetization-mode=(string)1,profile-level-id=(string)42e01f",
     "audio": "application/x-rtp,media=audio,encoding-name=PCMA,clock-rate=8000,payload=8",
 }
 

@@ -7,7 +7,6 @@ import contextlib
 import random
 from collections.abc import AsyncIterator, Iterator
 from itertools import pairwise
-from typing import Any
 
 import av
 import pytest
@@ -15,6 +14,8 @@ from aiortc import RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
 from mediasrv.webrtc import Joined, WebRtcService
+from mediasrv.wire.ice import Path
+from mediasrv.wire.udp import UdpTransport
 from tests.peers.webrtc_rig import HEIGHT, RATE, REF, WIDTH, Rig, publishing, running
 
 MANY = 8
@@ -106,30 +107,27 @@ async def test_a_viewer_that_is_told_to_leave_ends(rig: Rig) -> None:
 
 
 @contextlib.contextmanager
-def losing(service: WebRtcService, share: float) -> Iterator[list[int]]:
-    """Packets of media that the service sends are lost with this probability (seeded); their sizes. Reports are not."""
-    transport, chance, lost = service._transport, random.Random(1), []
-    assert transport is not None
-    send = transport.send
+def losing(share: float) -> Iterator[list[int]]:
+    """Packets of pictures are lost with this probability (seeded); their sizes. What is sent again is not."""
+    chance = random.Random(1)
+    lost: list[int] = []
 
-    def send_each(joined: bytes, size: int, path: Any) -> None:
+    def send_run(transport: UdpTransport, joined: bytes, size: int, path: Path) -> None:
         for start in range(0, len(joined), size):
             if chance.random() < share:
                 lost.append(size)
             else:
-                send(joined[start : start + size], path)
+                transport.send(joined[start : start + size], path)
 
-    transport.send_run = send_each  # type: ignore[method-assign]
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(UdpTransport, "send_run", send_run)
         yield lost
-    finally:
-        del transport.send_run  # the class's own again
 
 
 async def test_what_was_lost_is_asked_for_and_comes_again(rig: Rig) -> None:
     async with publishing(rig.mountpoint), connected(rig.service) as (_, tracks, connection):
         await pictures(tracks["video"], 10)
-        with losing(rig.service, 0.05) as lost:
+        with losing(0.05) as lost:
             seen = await pictures(tracks["video"], 4 * RATE)
         [receiver] = [one.receiver for one in connection.getTransceivers() if one.kind == "video"]
         [stats] = [one for one in (await receiver.getStats()).values() if one.type == "inbound-rtp"]

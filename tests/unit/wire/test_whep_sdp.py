@@ -189,6 +189,17 @@ def test_audio_that_cannot_be_passed_on_is_refused_in_its_place() -> None:
     assert "a=inactive" in audio
 
 
+def test_a_section_that_is_only_offered_bundled_is_answered() -> None:
+    bundled = CHROMIUM.replace("m=audio 9 ", "m=audio 0 ").replace("a=mid:1\r\n", "a=mid:1\r\na=bundle-only\r\n")
+    assert parse_offer(bundled) == parse_offer(CHROMIUM)
+    assert parse_offer(CHROMIUM.replace("m=audio 9 ", "m=audio 0 ")).audio == {}
+
+
+def test_refused_sections_have_a_fingerprint_by_the_session() -> None:
+    session, *_ = sections(build_answer(parse_offer(CHROMIUM, audio=False), LOCAL))
+    assert f"a=fingerprint:{LOCAL.fingerprint}" in session
+
+
 def test_audio_outside_the_bundle_is_refused() -> None:
     apart = CHROMIUM.replace("a=group:BUNDLE 0 1", "a=group:BUNDLE 0")
     assert parse_offer(apart).audio == {}
