@@ -193,6 +193,7 @@ def serve(argv: Sequence[str]) -> int:
         become_reference()
     settings = WebRtcSettings(
         port=0,
+        joins_per_minute=0,  # all viewers are of one account
         payload_bytes=options.payload_bytes,
         burst_packets=options.burst_packets,
         pace_s=options.pace,

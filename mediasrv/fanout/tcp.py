@@ -17,7 +17,6 @@ from typing import Final, Protocol, cast
 
 from mediasrv.clock import Clock
 from mediasrv.errors import ProtocolError, SettingsError
-from mediasrv.waiting import wait_for_event
 from mediasrv.wire.ice import Path, PathKey, Transport
 from mediasrv.wire.tcp import Deframer, frame_run
 from mediasrv.wire.webrtc_peer import Counters
@@ -28,7 +27,6 @@ STALL_S: Final = 2.0
 """A connection that has not been drained for so long takes no more until it is: pictures must not come late instead."""
 MOST_WAITING_BYTES: Final = 2 * 1024 * 1024
 _GOODBYE_S: Final = 1.0
-_END_S: Final = 0.2
 _PAUSE_BYTES: Final = 64 * 1024
 _SEND_BUFFER_BYTES: Final = 256 * 1024
 _UNSENT_BYTES: Final = 64 * 1024
@@ -166,7 +164,6 @@ class TcpDoor:
         self._numbers = itertools.count()
         self._connections: dict[PathKey, TcpConnection] = {}
         self._unproven: Counter[str] = Counter()
-        self._empty = asyncio.Event()
 
     @property
     def connections(self) -> int:
@@ -183,17 +180,8 @@ class TcpDoor:
             try:
                 yield
             finally:
-                await self._end_all()
-
-    async def _end_all(self) -> None:
-        """With a moment for the goodbyes that were written."""
-        for connection in self._connections.values():
-            connection.close()
-        if self._connections:
-            self._empty.clear()
-            await wait_for_event(self._empty, _END_S)
-        for connection in list(self._connections.values()):
-            connection.abort()
+                for connection in list(self._connections.values()):
+                    connection.abort()
 
     def close(self, key: PathKey) -> None:
         """Ends the connection of a path that nobody uses any more; others are not touched."""
@@ -222,8 +210,6 @@ class TcpDoor:
             return
         if not connection.proven:
             self.prove(connection)
-        if not self._connections:
-            self._empty.set()
         self.receiver.on_lost(connection.key)
 
 

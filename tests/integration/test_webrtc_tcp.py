@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import os
 import socket
 import struct
 import time
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
 import pytest
+import uvloop
 
 from mediasrv.settings import WebRtcSettings
 from mediasrv.webrtc import Joined
@@ -390,3 +393,22 @@ async def _join_by(viewer: Viewer, family: socket.AddressFamily) -> None:
     viewer._loop.add_reader(viewer.client.sock, viewer._read)
     viewer._tick()
     await until(lambda: viewer.client.first_picture_s is not None)
+
+
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        test_a_viewer_over_tcp_gets_every_packet_of_every_picture,
+        test_a_connection_that_does_not_drain_loses_to_the_next_keyframe_alone,
+        test_what_waits_for_a_connection_has_a_bound_in_bytes_too,
+        test_who_says_nothing_or_half_a_datagram_is_closed_within_seconds,
+        test_leaving_says_goodbye_and_ends_the_connection,
+        test_a_flood_by_one_connection_delays_nobody_elses_pictures,
+        test_the_end_of_the_server_tells_its_viewers_over_tcp,
+    ],
+)
+def test_on_uvloop_it_is_alike(scenario: Callable[..., Coroutine[Any, Any, None]], request: Any) -> None:
+    """The server runs on it, and its transports write, pause and close in their own way."""
+    patches = [request.getfixturevalue(name) for name in inspect.signature(scenario).parameters]
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(scenario(*patches))

@@ -56,6 +56,20 @@ def test_a_whole_number_does_for_a_setting_in_seconds() -> None:
         ({"spool": {"sync_interval_s": 0.4}}, "spool.sync_interval_s"),
         ({"storage": {"key_bucket": "mediasrv-footage"}}, "storage.key_bucket"),
         ({"pull": {"allowed_networks": ["10.0.0.0/33"]}}, "10.0.0.0/33"),
+        ({"server": {"allowed_origins": ["wall.example.org"]}}, "server.allowed_origins"),
+        ({"server": {"allowed_origins": ["https://wall.example.org/"]}}, "server.allowed_origins"),
+        ({"webrtc": {"host": "media.example.org"}}, "webrtc.host"),
+        ({"webrtc": {"host": ["127.0.0.1", 1]}}, "webrtc.host"),
+        ({"webrtc": {"host": []}}, "webrtc.host"),
+        ({"webrtc": {"host": 1}}, "webrtc.host"),
+        ({"webrtc": {"transports": ["sctp"]}}, "webrtc.transports"),
+        ({"webrtc": {"transports": []}}, "webrtc.transports"),
+        ({"webrtc": {"handshakes": 0}}, "webrtc.handshakes"),
+        ({"webrtc": {"stun": ["stun.example.org"]}}, "webrtc.stun"),
+        ({"webrtc": {"stun": ["turn:turn.example.org"]}}, "webrtc.stun"),
+        ({"webrtc": {"turn": ["turn:turn.example.org"]}}, "webrtc.turn_secret"),
+        ({"webrtc": {"turn": ['turn:a>; rel="x"'], "turn_secret": "env:X"}}, "webrtc.turn"),
+        ({"webrtc": {"turn_secret": "env:X"}}, "webrtc.turn"),
     ],
 )
 def test_what_cannot_be_used_is_refused_by_name(document: dict[str, Any], named: str) -> None:
@@ -70,6 +84,19 @@ def test_a_plain_secret_is_refused_and_not_repeated(name: str) -> None:
         parse_settings({"storage": {name: "hunter2"}})
     assert refused.value.code == "settings_secret_plain"
     assert "hunter2" not in refused.value.sentence
+
+
+def test_a_plain_turn_secret_is_refused_and_not_repeated() -> None:
+    with pytest.raises(SettingsError) as refused:
+        parse_settings({"webrtc": {"turn": ["turn:turn.example.org"], "turn_secret": "hunter2"}})
+    assert refused.value.code == "settings_secret_plain"
+    assert "hunter2" not in refused.value.sentence
+
+
+@pytest.mark.parametrize("host", ["::", ["192.0.2.1", "2001:db8::1"]])
+def test_webrtc_is_bound_to_one_address_or_to_several(host: str | list[str]) -> None:
+    bound = parse_settings({"webrtc": {"host": host}}).webrtc.hosts
+    assert bound == ((host,) if isinstance(host, str) else tuple(host))
 
 
 def test_a_missing_file_is_said_in_a_sentence(tmp_path: Path) -> None:
