@@ -22,7 +22,7 @@ async def test_webrtc_plays_without_loss_or_freeze_under_aes_gcm(wall: Page, ser
     video = await open_camera(wall, camera_id)
     await moves(video)
     await asyncio.sleep(WATCHED_S)  # the figures are of a while of watching, not of a moment
-    stats = await peer_stats(wall, f"{camera_id}/main")
+    stats = await peer_stats(wall, f"{camera_id}/auto")
     assert stats["video"]["packetsLost"] == 0
     assert stats["video"]["freezeCount"] == 0
     assert stats["video"]["framesDecoded"] >= 25 * WATCHED_S * 0.95
@@ -63,7 +63,7 @@ async def test_audio_is_heard_only_when_asked_for(wall: Page, server: Stack) -> 
     assert not await video.evaluate("video => video.muted")
 
     async def samples() -> bool:
-        stats = await peer_stats(wall, f"{camera_id}/main")
+        stats = await peer_stats(wall, f"{camera_id}/auto")
         return float(stats.get("audio", {}).get("totalAudioEnergy", 0)) > 0
 
     await until(samples)
@@ -74,7 +74,7 @@ async def test_a_session_that_the_server_lost_is_joined_again(wall: Page, server
     locations: list[str] = []
 
     async def remember(response: Response) -> None:
-        if response.request.method == "POST" and f"/whep/{server.cameras[0]}?stream=main" in response.url:
+        if response.request.method == "POST" and f"/whep/{server.cameras[0]}?stream=auto" in response.url:
             locations.append(await response.header_value("location") or "")
 
     wall.on("response", remember)

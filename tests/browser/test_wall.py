@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import Page, Route, expect
 
 from load_tests.stack import Stack
-from tests.browser.screen import log_in, moves, peer_stats, until
+from tests.browser.screen import log_in, moves, peer_stats, tile_of, until
 
 
 async def test_every_camera_plays_in_its_tile(wall: Page, server: Stack) -> None:
@@ -31,7 +31,7 @@ async def test_a_tile_takes_the_sub_stream_without_audio(wall: Page, server: Sta
 
 
 async def test_a_tile_opens_its_camera_by_keyboard(wall: Page, server: Stack) -> None:
-    link = wall.locator(f"[data-testid=tile][data-camera='{server.cameras[1]}'] a")
+    link = tile_of(wall, server.cameras[1]).get_by_test_id("tile-link")
     await link.focus()
     await wall.keyboard.press("Enter")
     await expect(wall.get_by_test_id("camera-page")).to_have_attribute("data-camera", server.cameras[1])
