@@ -1,4 +1,4 @@
-"""The page hears of its cameras instead of asking: by one connection for all its pages, and asks where that is not there."""
+"""Pages hear of cameras instead of asking: by one connection for all of them. Without it, they ask."""
 
 from __future__ import annotations
 
