@@ -74,7 +74,7 @@ def _page(index: _File | None, policy: Mapping[str, str]) -> Handler:
 
 
 def _asset(name: str, file: _File) -> Handler:
-    headers = {hdrs.CACHE_CONTROL: _IMMUTABLE if name.startswith("assets/") else _REVALIDATE}
+    headers: dict[str, str] = {hdrs.CACHE_CONTROL: _IMMUTABLE if name.startswith("assets/") else _REVALIDATE}
     if file.content_type == "text/javascript":
         headers |= SCRIPT_POLICY
 
