@@ -198,8 +198,6 @@ def serve(argv: Sequence[str]) -> int:
         burst_packets=options.burst_packets,
         pace_s=options.pace,
         consent_s=options.consent,
-        # All viewers are one principal's, and storms of joins are what is measured.
-        joins_per_minute=0,
     )
     uvloop.run(_serve(settings, audio=options.audio))
     return 0

@@ -25,6 +25,8 @@ _CSP_PAGE: Final = (
     "media-src 'self' blob:; connect-src 'self'; worker-src 'self' blob:; manifest-src 'self'; base-uri 'none'; "
     "form-action 'self'; frame-ancestors "
 )
+SCRIPT_POLICY: Final = {_CSP: "default-src 'none'; script-src 'self'; connect-src 'self'; frame-ancestors 'none'"}
+"""A worker obeys the policy that its own script came with."""
 _UNFRAMED: Final = {"X-Frame-Options": "DENY"}
 """The same as `frame-ancestors 'none'`, for browsers that do not know that."""
 HEADERS: Final[Mapping[str, str]] = {

@@ -16,7 +16,7 @@ from typing import Final
 from aiohttp import hdrs, web
 
 from mediasrv.errors import Unavailable
-from mediasrv.web.middleware import page_policy
+from mediasrv.web.middleware import SCRIPT_POLICY, page_policy
 from mediasrv.web.routing import PUBLIC, Access, Handler, Route
 
 _IMMUTABLE: Final = "public, max-age=31536000, immutable"
@@ -74,10 +74,12 @@ def _page(index: _File | None, policy: Mapping[str, str]) -> Handler:
 
 
 def _asset(name: str, file: _File) -> Handler:
-    cache = _IMMUTABLE if name.startswith("assets/") else _REVALIDATE
+    headers: dict[str, str] = {hdrs.CACHE_CONTROL: _IMMUTABLE if name.startswith("assets/") else _REVALIDATE}
+    if file.content_type == "text/javascript":
+        headers |= SCRIPT_POLICY
 
     async def asset(request: web.Request, access: Access) -> web.StreamResponse:
-        return _send(request, file, {hdrs.CACHE_CONTROL: cache})
+        return _send(request, file, headers)
 
     return asset
 

@@ -18,10 +18,20 @@ async def log_in(page: Page, username: str, password: str) -> None:
     await page.locator("button[type=submit]").click()
 
 
+async def asked_alone(page: Page) -> None:
+    """From its next load on the page hears of no states: it asks for the list of cameras, which a test may answer."""
+    await page.add_init_script("delete window.SharedWorker")
+    await page.route("**/api/v1/camera-states", lambda route: route.abort())
+
+
 async def open_camera(page: Page, camera_id: str) -> Locator:
-    """Clicks the camera's tile on the wall; the video of its page."""
-    await page.locator(f"[data-testid=tile][data-camera='{camera_id}']").click()
+    """Clicks the camera's name on the wall; the video of its page."""
+    await tile_of(page, camera_id).get_by_test_id("tile-link").click()
     return await camera_video(page)
+
+
+def tile_of(page: Page, camera_id: str) -> Locator:
+    return page.locator(f"[data-testid=tile][data-camera='{camera_id}']")
 
 
 async def camera_video(page: Page) -> Locator:

@@ -7,10 +7,11 @@ from statistics import median
 from typing import Any
 
 import pytest
-from playwright.async_api import Locator, Page, Response, expect
+from playwright.async_api import Locator, Page, Response, Route, expect
 
 from load_tests.stack import Stack
 from tests.browser.screen import camera_video, moves, open_camera, peer_stats, picture_ms, until
+from tests.browser.test_watch import PLAYS_H265, no_codec
 
 JOINS = 7
 WATCHED_S = 10.0
@@ -22,7 +23,7 @@ async def test_webrtc_plays_without_loss_or_freeze_under_aes_gcm(wall: Page, ser
     video = await open_camera(wall, camera_id)
     await moves(video)
     await asyncio.sleep(WATCHED_S)  # the figures are of a while of watching, not of a moment
-    stats = await peer_stats(wall, f"{camera_id}/main")
+    stats = await peer_stats(wall, f"{camera_id}/auto")
     assert stats["video"]["packetsLost"] == 0
     assert stats["video"]["freezeCount"] == 0
     assert stats["video"]["framesDecoded"] >= 25 * WATCHED_S * 0.95
@@ -63,7 +64,7 @@ async def test_audio_is_heard_only_when_asked_for(wall: Page, server: Stack) -> 
     assert not await video.evaluate("video => video.muted")
 
     async def samples() -> bool:
-        stats = await peer_stats(wall, f"{camera_id}/main")
+        stats = await peer_stats(wall, f"{camera_id}/auto")
         return float(stats.get("audio", {}).get("totalAudioEnergy", 0)) > 0
 
     await until(samples)
@@ -74,7 +75,7 @@ async def test_a_session_that_the_server_lost_is_joined_again(wall: Page, server
     locations: list[str] = []
 
     async def remember(response: Response) -> None:
-        if response.request.method == "POST" and f"/whep/{server.cameras[0]}?stream=main" in response.url:
+        if response.request.method == "POST" and f"/whep/{server.cameras[0]}?stream=auto" in response.url:
             locations.append(await response.header_value("location") or "")
 
     wall.on("response", remember)
@@ -131,3 +132,55 @@ def _camera_with_g711(server: Stack) -> str:
         if audio and audio["codec"].upper() in {"PCMA", "PCMU"}:
             return camera_id
     raise AssertionError("no camera of the farm has G.711 audio")
+
+
+async def test_the_stream_to_watch_is_chosen_and_the_one_that_runs_is_shown(wall: Page, server: Stack) -> None:
+    camera_id = server.cameras[0]
+    video = await open_camera(wall, camera_id)
+    await moves(video)
+    quality = wall.get_by_test_id("quality")
+    await expect(wall.get_by_test_id("quality-auto")).to_have_attribute("aria-pressed", "true")
+    await expect(quality).to_have_attribute("data-running", "main")
+    await wall.get_by_test_id("quality-sub").click()
+    await moves(await camera_video(wall))
+    await expect(quality).to_have_attribute("data-running", "sub")
+    assert "video" in await peer_stats(wall, f"{camera_id}/sub")
+
+
+@pytest.mark.parametrize("restarts", [True, False])
+async def test_a_change_of_network_is_survived(wall: Page, server: Stack, restarts: bool) -> None:
+    """ICE is restarted where the server does that; where it does not, what still works goes on."""
+    camera_id = server.cameras[0]
+    patches: list[tuple[str | None, str | None, str]] = []
+
+    async def answer(route: Route) -> None:
+        request = route.request
+        if request.method != "PATCH":
+            return await route.fallback()
+        headers = await request.all_headers()
+        patches.append((headers.get("if-match"), headers.get("content-type"), request.post_data or ""))
+        return await (route.fallback() if restarts else route.fulfill(status=422, json={"code": "x", "detail": "No."}))
+
+    await wall.route("**/whep/**", answer)
+    video = await open_camera(wall, camera_id)
+    await moves(video)
+    await wall.evaluate("window.dispatchEvent(new Event('online'))")
+
+    async def asked() -> bool:
+        return bool(patches)
+
+    await until(asked)
+    assert patches[0][:2] == ("*", "application/trickle-ice-sdpfrag")
+    assert patches[0][2].startswith("a=ice-ufrag:")
+    assert "a=ice-pwd:" in patches[0][2]
+    await moves(video, pictures=100)
+
+
+async def test_the_page_itself_falls_to_hls_and_says_why(wall: Page, server: Stack) -> None:
+    await wall.add_init_script(PLAYS_H265)
+    await wall.route("**/whep/*?stream=auto", no_codec)
+    await wall.goto(f"/#/camera/{server.cameras[0]}")
+    await wall.reload()
+    await expect(wall.get_by_test_id("camera-page")).to_have_attribute("data-source", "hls")
+    await expect(wall.get_by_test_id("fallback-note")).to_contain_text("H.265")
+    await moves(await camera_video(wall), timeout_s=30)

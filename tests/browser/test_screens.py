@@ -9,7 +9,7 @@ import pytest_asyncio
 from playwright.async_api import Page, Route, expect
 
 from load_tests.stack import Stack
-from tests.browser.screen import moves, open_camera, until
+from tests.browser.screen import asked_alone, moves, open_camera, until
 
 PHONE = {"width": 390, "height": 844}
 SCREENS = ("#/", "#/camera/{camera}", "#/cameras", "#/survey", "#/access-log", "#/status", "#/nowhere")
@@ -105,8 +105,10 @@ async def test_nothing_is_called_live_that_is_not(desk: Page, server: Stack) -> 
             camera["streams"]["main"] |= {"state": "retrying", "reason": reason}
         await route.fulfill(response=answer, json=body)
 
+    await asked_alone(desk)
     await desk.route("**/api/v1/cameras", lost)
     await desk.goto(f"/#/camera/{server.cameras[0]}")
+    await desk.reload()
     bar = desk.locator(".player-bar")
     await expect(bar).to_contain_text("Mất hình")
     await expect(bar).not_to_contain_text("Trực tiếp")

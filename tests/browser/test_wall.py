@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import Page, Route, expect
 
 from load_tests.stack import Stack
-from tests.browser.screen import log_in, moves, peer_stats, until
+from tests.browser.screen import log_in, moves, peer_stats, tile_of, until
 
 
 async def test_every_camera_plays_in_its_tile(wall: Page, server: Stack) -> None:
@@ -31,7 +31,7 @@ async def test_a_tile_takes_the_sub_stream_without_audio(wall: Page, server: Sta
 
 
 async def test_a_tile_opens_its_camera_by_keyboard(wall: Page, server: Stack) -> None:
-    link = wall.locator(f"[data-testid=tile][data-camera='{server.cameras[1]}'] a")
+    link = tile_of(wall, server.cameras[1]).get_by_test_id("tile-link")
     await link.focus()
     await wall.keyboard.press("Enter")
     await expect(wall.get_by_test_id("camera-page")).to_have_attribute("data-camera", server.cameras[1])
@@ -82,3 +82,98 @@ async def test_a_lost_camera_shows_why_and_comes_back_by_itself(wall: Page, serv
         server.farm.fault(camera_id, "online")
     await expect(tile.get_by_test_id("state")).to_have_attribute("data-state", "live", timeout=60_000)
     await moves(tile.locator("video"), timeout_s=30)
+
+
+async def test_a_tile_enlarges_in_place_and_is_never_black(wall: Page, server: Stack) -> None:
+    camera_id = server.cameras[1]
+    tile = tile_of(wall, camera_id)
+    small = tile.locator("video").first
+    await moves(small)
+    await wall.evaluate(WATCH_FOR_BLACK, camera_id)
+    await tile.get_by_test_id("enlarge").click()
+    await expect(tile.get_by_test_id("tile-main")).to_have_attribute("data-player", "playing")
+    main = tile.locator("[data-testid=tile-main] video")
+    await moves(main)
+    assert await main.evaluate("video => video.videoWidth") > await small.evaluate("video => video.videoWidth")
+    looks = await wall.evaluate("window.looks")
+    assert len(looks) > 3
+    assert all(looks), "for a moment neither stream had a picture"
+    box = await tile.get_by_test_id("enlarged").bounding_box()
+    assert box is not None
+    assert box["width"] > 1200
+    await expect(wall.locator("[data-testid=tile][inert]")).to_have_count(len(server.cameras) - 1)
+    await wall.keyboard.press("Escape")
+    await expect(wall.get_by_test_id("enlarged")).to_have_count(0)
+    await expect(tile.locator("video")).to_have_count(1)
+
+    async def main_is_left() -> bool:
+        return int(server.client.cameras()[camera_id]["streams"]["main"]["viewers"]) == 0
+
+    await until(main_is_left)
+
+
+WATCH_FOR_BLACK = """camera => {
+    window.looks = []
+    const tile = document.querySelector(`[data-testid=tile][data-camera='${camera}']`)
+    const look = () => {
+        if (tile.querySelector('[data-testid=enlarged]')) {
+            const shown = [...tile.querySelectorAll('video')].filter(video => video.videoWidth > 0)
+            const top = tile.querySelector('[data-testid=tile-main] video')
+            const isClear = !top || top.videoWidth > 0 || getComputedStyle(top).backgroundColor === 'rgba(0, 0, 0, 0)'
+            window.looks.push(shown.length > 0 && isClear)
+        }
+        if (window.looks.length < 120) requestAnimationFrame(look)
+    }
+    look()
+}"""
+"""At each picture of the screen: somebody's picture is there, and nothing dark lies over it."""
+
+
+async def test_tiles_are_enlarged_changed_and_left_by_keyboard(wall: Page, server: Stack) -> None:
+    first, second = server.cameras[:2]
+    await moves(tile_of(wall, first).locator("video"))
+    control = tile_of(wall, first).get_by_test_id("enlarge")
+    await control.focus()
+    await wall.keyboard.press("Enter")
+    await expect(tile_of(wall, first).get_by_test_id("enlarged")).to_be_visible()
+    await expect(control).to_have_attribute("aria-expanded", "true")
+    await wall.keyboard.press("ArrowRight")
+    await expect(tile_of(wall, second).get_by_test_id("enlarged")).to_be_visible()
+    await expect(tile_of(wall, first).get_by_test_id("enlarged")).to_have_count(0)
+    await wall.keyboard.press("Escape")
+    await expect(wall.get_by_test_id("enlarged")).to_have_count(0)
+
+
+async def test_the_main_stream_that_does_not_come_is_said_over_the_small_one(wall: Page, server: Stack) -> None:
+    tile = tile_of(wall, server.cameras[1])
+    await moves(tile.locator("video"))
+
+    async def refuse(route: Route) -> None:
+        await route.fulfill(status=429, json={"code": "transcoders_full", "detail": "Enough."})
+
+    await wall.route("**/whep/*?stream=main", refuse)
+    await tile.get_by_test_id("enlarge").click()
+    await expect(tile.get_by_test_id("tile-main")).to_contain_text("đang xem luồng phụ")
+    await moves(tile.locator("video").first)
+
+
+async def test_the_chosen_layout_is_remembered(wall: Page) -> None:
+    await wall.get_by_test_id("layout").select_option("9")
+    columns = "document.querySelector('.grid').style.getPropertyValue('--columns')"
+    assert await wall.evaluate(columns) == "3"
+    await wall.reload()
+    await wall.get_by_test_id("tile").first.wait_for()
+    assert await wall.get_by_test_id("layout").input_value() == "9"
+    assert await wall.evaluate(columns) == "3"
+
+
+async def test_a_wall_that_is_hidden_lets_its_streams_go_and_takes_them_again(wall: Page, server: Stack) -> None:
+    await expect(wall.locator("[data-testid=tile] video[data-player=playing]")).to_have_count(len(server.cameras))
+    hide = """state => {
+        Object.defineProperty(document, 'visibilityState', { value: state, configurable: true })
+        document.dispatchEvent(new Event('visibilitychange'))
+    }"""
+    await wall.evaluate(hide, "hidden")
+    await expect(wall.locator("[data-testid=tile] video")).to_have_count(0, timeout=30_000)
+    await wall.evaluate(hide, "visible")
+    await expect(wall.locator("[data-testid=tile] video[data-player=playing]")).to_have_count(len(server.cameras))

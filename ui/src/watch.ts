@@ -13,8 +13,8 @@ import { loginFor, parseWatch } from './watch-options'
 import { joinAhead } from './whep'
 
 const options = parseWatch(location.pathname, location.search)
-if (options.camera) joinAhead(whepUrl(options.camera, options.stream))
-const words: Promise<Translator> = import('./i18n').then((i18n) => {
+const joined = options.camera ? joinAhead(whepUrl(options.camera, options.stream)) : Promise.resolve()
+const words: Promise<Translator> = joined.then(() => import('./i18n')).then((i18n) => {
   i18n.initLanguage(options.language)
   return i18n.currentTexts()
 })

@@ -68,16 +68,16 @@ async function restartIce(peer: RTCPeerConnection, resource: URL | null): Promis
 
 let ahead: { url: string; session: Promise<WhepSession> } | null = null
 
-/** Begins to join a stream, with audio, that the page which is about to open will want: `takeAhead` hands it over. */
-export function joinAhead(url: string): void {
+/** Begins to join a stream, with audio, that the page which is about to open will want: `takeAhead` hands it over. Ends with the join. */
+export async function joinAhead(url: string): Promise<void> {
   const begun = { url, session: joinWhep(url, true) }
   ahead = begun
-  begun.session.catch(() => undefined) // who takes it over sees the error; nobody else needs to
   setTimeout(() => {
     if (ahead !== begun) return
     ahead = null
     void begun.session.then((session) => session.close()).catch(() => undefined)
   }, AHEAD_MS)
+  await begun.session.catch(() => undefined) // who takes it over sees the error; nobody else needs to
 }
 
 /** The session that was begun for `url`, once, or null. */

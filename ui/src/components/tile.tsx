@@ -41,7 +41,7 @@ export function Tile({ camera, isEnlarged, isCovered, isSeen, onEnlarge, onRetur
   const isOver = plays && isEnlarged && streamName !== 'main'
   const enlarge = () => {
     // the click itself begins the join, before anything is drawn
-    if (plays && streamName !== 'main') joinAhead(whepUrl(camera.id, 'main'))
+    if (plays && streamName !== 'main') void joinAhead(whepUrl(camera.id, 'main'))
     onEnlarge()
   }
   return (
@@ -139,7 +139,7 @@ function usePoster(camera: string, isWaiting: boolean): string | undefined {
 function openAhead(event: MouseEvent, camera: Camera): void {
   const elsewhere = event.ctrlKey || event.metaKey || event.shiftKey || event.altKey
   if (elsewhere || !camera.enabled || !camera.permissions.includes('live.view')) return
-  joinAhead(whepUrl(camera.id, usualStream(camera)))
+  void joinAhead(whepUrl(camera.id, usualStream(camera)))
 }
 
 /** A stream pulled on demand is `idle` until we join; once it plays it is live whatever the last poll said. */

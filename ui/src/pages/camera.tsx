@@ -414,7 +414,7 @@ function LiveOverlay({ camera, live, source, liveStream }: ScreenProps & { live:
   if (live.kind === 'connecting') return <Waiting />
   const error = live.kind === 'retrying' ? live.error : null
   const text = playerText(live, error)
-  const why = error && (text === 'player.reconnecting' || text === 'player.hevcLost') ? explain(error) : null
+  const why = error && text === 'player.reconnecting' ? explain(error) : null
   return (
     <span class="overlay overlay-bad" data-transport={source?.kind} data-testid="live-overlay">
       {t(text)}

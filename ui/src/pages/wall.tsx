@@ -19,7 +19,7 @@ import { type Layout, LAYOUTS, pageOf, tilesOf, useLayout } from '../wall-layout
 import { prepareJoin } from '../whep'
 
 const GAP_PX = 8
-const LEAST_TILE_PX = 260
+const LEAST_TILE_PX = 240
 /** Whoever has chosen how many tiles there are wants them on one screen. */
 const LEAST_CHOSEN_PX = 150
 /** After the tiles have had their turn. */
