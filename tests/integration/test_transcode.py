@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
+import random
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -27,7 +29,7 @@ from mediasrv.media.access_unit import (
     TrackKind,
     VideoFormat,
 )
-from mediasrv.media.nal import NAL_IDR, iter_avcc, nal_type, parse_sps
+from mediasrv.media.nal import NAL_IDR, iter_avcc, join_avcc, nal_type, parse_sps
 from mediasrv.settings import TranscodeSettings
 from mediasrv.transcode import Transcoder
 from mediasrv.transcoding.process import OnMessage, WorkerProcess, start_worker
@@ -49,6 +51,8 @@ AAC_16K = AudioFormat(Codec.AAC, 16_000, 1, bytes.fromhex("1408"))
 PCMA = AudioFormat(Codec.PCMA, 8000, 1)
 PCMU = AudioFormat(Codec.PCMU, 8000, 1)
 OPUS = AudioFormat(Codec.OPUS, 48_000, 1)
+VAST_SPS = bytes.fromhex("42010101600000030090000003000003001ea000200080010005965654a4c2e68080000003008000000c84")
+"""Of H.265 pictures of 16384 x 16384: one takes 400 MB."""
 H264, TO_OPUS, TO_AAC = Rendition(video=Codec.H264), Rendition(audio=Codec.OPUS), Rendition(audio=Codec.AAC)
 BOTH = Rendition(Codec.H264, Codec.OPUS)
 SETTINGS = TranscodeSettings(nice=0, linger_s=1.0, hang_s=1.5, backoff_first_s=0.05, backoff_most_s=0.2)
@@ -346,6 +350,73 @@ async def test_a_gap_in_the_source_is_a_gap_of_what_is_made(rig: Rig) -> None:
         assert sum(step > 1.5 for step in steps) == 1
         assert sorted(steps)[-2] < usual_s * 2.2
     assert viewer.ended == []
+
+
+@pytest.mark.parametrize("how", ["noise", "flipped bits", "cut short", "vast pictures"])
+async def test_a_hostile_stream_harms_nobody_but_itself(rig: Rig, how: str) -> None:
+    bad, one = rig.camera("gate-1", "one")
+    good, other = rig.camera("gate-2")
+    hostile = list(spoilt(marked_pictures(one, ramp(60), gop=12), how))
+    pictures = list(marked_pictures(other, ramp(60)))
+    bad.publish(hostile[0])
+    good.publish(pictures[0])
+    made, _ = rig.watch(bad, H264)
+    neighbour, untouched = rig.watch(good, H264)
+    await until(lambda: neighbour.live)
+    for unit, fine in zip(hostile[1:], pictures[1:], strict=True):
+        bad.publish(unit)
+        good.publish(fine)
+        await asyncio.sleep(0.001)
+    await until(lambda: len(untouched.units) == 60)
+    assert untouched.ended == []
+    bad.end_session("camera_lost")
+    _, again = rig.camera("gate-1", "again")
+    healed = list(marked_pictures(again, ramp(40), gop=10))
+    await until(lambda: bad.subscribers == 2)  # a worker is there, the first or another
+    await rig.play(bad, healed)
+    assert made.live
+    assert made.session is again
+    assert rig.transcoder.counts["video"].damaged or rig.transcoder.counts["video"].failed
+
+
+@pytest.mark.parametrize("source", [AAC, OPUS])
+async def test_hostile_sound_is_passed_over(rig: Rig, source: AudioFormat) -> None:
+    mountpoint, session = rig.camera("gate-1")
+    noise = random.Random(3)
+    target = TO_OPUS if source is AAC else TO_AAC
+    sound = list(sound_units(session, source, tone(440, 3.0, 48_000)))
+    for unit in sound[20:70]:
+        unit.payload = noise.randbytes(noise.randrange(1, 300))
+    mountpoint.publish(next(marked_pictures(session, [DARK] * 3)))
+    mountpoint.publish(sound[0])
+    _, viewer = rig.watch(mountpoint, target)
+    await until(lambda: mountpoint.subscribers == 2)
+    await rig.play(mountpoint, sound[1:])
+    audio = viewer.of(TrackKind.AUDIO)
+    assert rig.transcoder.counts["audio"].damaged
+    assert rig.transcoder.counts["audio"].failed == 0
+    assert frequency_of(audio[-40:]) == pytest.approx(440, abs=5)
+
+
+def spoilt(units: Iterable[AccessUnit], how: str) -> Iterable[AccessUnit]:
+    """The same access units with their inside made to hurt."""
+    noise = random.Random(how)
+    for number, unit in enumerate(units):
+        payload = bytearray(unit.payload)
+        if how == "noise":
+            payload = bytearray(join_avcc([bytes((noise.choice((2, 38, 64, 66, 68)), 1)) + noise.randbytes(500)]))
+        elif how == "flipped bits":
+            for _ in range(40):
+                payload[noise.randrange(4, len(payload))] ^= 1 << noise.randrange(8)
+        elif how == "cut short":
+            payload = payload[: noise.randrange(1, len(payload))]
+        elif isinstance(unit.format, VideoFormat) and number % 12 == 0:
+            sets = list(unit.format.parameter_sets)
+            sets[1] = VAST_SPS
+            unit.format = dataclasses.replace(unit.format, parameter_sets=tuple(sets))
+            payload = bytearray(join_avcc([*sets, *list(iter_avcc(unit.payload))[-1:]]))
+        unit.payload = bytes(payload)
+        yield unit
 
 
 async def test_memory_and_processes_are_as_before_after_many_starts() -> None:
