@@ -24,6 +24,7 @@ class StillWorker:
         self._start = start
         self._turn = asyncio.Lock()
         self._worker: Worker | None = None
+        self._gone = False
         self._used = False
         self._generation = 0
         self._cpu_us = 0
@@ -35,6 +36,8 @@ class StillWorker:
         """The last picture of these access units, at most `width` wide; empty where nothing can be made of them."""
         async with self._turn:
             self._used = True
+            if self._gone:  # while it had nothing to do
+                await self._end()
             try:
                 worker = self._worker = self._worker or await self._begin()
                 async with asyncio.timeout(self._settings.hang_s):
@@ -63,7 +66,7 @@ class StillWorker:
 
     async def _begin(self) -> Worker:
         worker = await self._start("jpeg", self._settings.nice, self._on_message)
-        self._cpu_us = 0
+        self._cpu_us, self._gone = 0, False
         self._counts.started += 1
         self._counts.running = 1
         return worker
@@ -104,6 +107,7 @@ class StillWorker:
                 if self._left == 0:
                     self._settle(self._jpeg)
             case Failed():
+                self._gone = True
                 self._settle(None)
 
     def _settle(self, jpeg: bytes | None) -> None:
