@@ -7,7 +7,7 @@ import logging
 import socket
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -27,7 +27,7 @@ _REAP_S: Final = 10.0
 class Worker(Protocol):
     """What can be done with a worker."""
 
-    def send(self, message: Message) -> None:
+    def send(self, messages: Sequence[Message]) -> None:
         """Bounded by who calls it: a unit counts as under way until the worker says that it is consumed."""
 
     def kill(self) -> None:
@@ -68,9 +68,9 @@ class WorkerProcess(asyncio.Protocol):
         self._transport: asyncio.BaseTransport | None = None
         self._closed = asyncio.Event()
 
-    def send(self, message: Message) -> None:
+    def send(self, messages: Sequence[Message]) -> None:
         if isinstance(self._transport, asyncio.WriteTransport) and not self._transport.is_closing():
-            self._transport.write(build_message(message))
+            self._transport.write(b"".join(map(build_message, messages)))
 
     def kill(self) -> None:
         self._process.kill()

@@ -86,10 +86,9 @@ class StillWorker:
         self._left, self._jpeg = len(units) + 1, b""
         answer: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
         self._answer = answer
-        worker.send(Wish(self._generation, build_wish(picture_wish(video, width))))
-        for unit in units:
-            worker.send(Unit(self._generation, unit.dts, unit.pts, unit.keyframe, unit.payload))
-        worker.send(End(self._generation))
+        sent = (Unit(self._generation, unit.dts, unit.pts, unit.keyframe, unit.payload) for unit in units)
+        wish = Wish(self._generation, build_wish(picture_wish(video, width)))
+        worker.send([wish, *sent, End(self._generation)])
         try:
             return await answer
         finally:

@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 SETTLED_S: Final = 60.0
 """A worker that lasted so long begins anew at once when it fails."""
 
+_BATCH_S: Final = {Codec.OPUS: 0.06, Codec.AAC: 0.1}
+"""Sound is sent when so much of it waits: a worker that wakes for each access unit spends most of its time on that."""
+
 _SOUND_KEPT: Final = 512
 _FEWEST_TO_TELL_RATE: Final = 8
 
@@ -182,17 +185,21 @@ class TrackTranscode:
         self._subscription = source.subscribe(self)
 
     def _pump(self) -> None:
-        """Sends what there is room for."""
-        worker = self._worker
-        while worker is not None and (taken := self._queue.take()) is not None:
+        """Sends what there is room for; sound in batches."""
+        if self._worker is None or self._queue.waiting_s < _BATCH_S.get(self.target, 0.0):
+            return
+        if not self._queue.under_way:
+            self._heard_at = self._clock.monotonic()  # it was idle, and need not have said anything
+        messages: list[Message] = []
+        while (taken := self._queue.take()) is not None:
             unit, priming = taken
-            if self._queue.under_way == 1:
-                self._heard_at = self._clock.monotonic()  # it was idle, and need not have said anything
             if unit.format is not self._sent_format:
                 self._sent_format = unit.format
-                worker.send(Wish(self._generation, self._wish(unit.format)))
+                messages.append(Wish(self._generation, self._wish(unit.format)))
             self._arrivals.sent(unit)
-            worker.send(Unit(self._generation, unit.dts, unit.pts, unit.keyframe, unit.payload, priming))
+            messages.append(Unit(self._generation, unit.dts, unit.pts, unit.keyframe, unit.payload, priming))
+        if messages:
+            self._worker.send(messages)
 
     def _wish(self, source: Format) -> bytes:
         if isinstance(source, VideoFormat):

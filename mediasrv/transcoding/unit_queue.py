@@ -62,6 +62,14 @@ class UnitQueue:
                 return
         self._waiting.append(unit)
 
+    @property
+    def waiting_s(self) -> float:
+        """From the first that waits to the newest."""
+        if len(self._waiting) < 2:
+            return 0.0
+        first, last = self._waiting[0], self._waiting[-1]
+        return (last.dts - first.dts) / last.format.clock_rate
+
     def take(self) -> tuple[AccessUnit, bool] | None:
         """The next one and whether it is for decoding only; None while enough are under way, or none waits."""
         if self.under_way >= self._most_under_way or not (self._priming or self._waiting):

@@ -61,9 +61,9 @@ def main(name: str, nice: str) -> None:
 def _work(channel: socket.socket, job: Job) -> None:
     reader = MessageReader()
     while data := channel.recv(_RECEIVE_BYTES):
-        for message in reader.feed(data):
-            for answer in _answers(job, message):
-                channel.sendall(build_message(answer))
+        messages = reader.feed(data)
+        # In one go: who sends each by itself wakes the server for each.
+        channel.sendall(b"".join(build_message(one) for message in messages for one in _answers(job, message)))
 
 
 def _answers(job: Job, message: Message) -> Iterator[Message]:

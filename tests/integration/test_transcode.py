@@ -106,9 +106,9 @@ class Rig:
         await self.idle()
 
     async def idle(self) -> None:
-        """Nothing waits for a worker, or is under way."""
-        tracks = [transcode for transcode, _ in self.transcoder._transcodes.values()]
-        await until(lambda: not any(t._queue.under_way or t._queue._waiting for t in tracks))
+        """Nothing is under way, and no more waits than what is sent together."""
+        queues = [transcode._queue for transcode, _ in self.transcoder._transcodes.values()]
+        await until(lambda: not any(queue.under_way or queue.waiting_s > 0.1 for queue in queues))
 
 
 async def until(condition: Callable[[], object], most_s: float = 20.0) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections.abc import Sequence
 
 from mediasrv.media.nal import NAL_IDR, NAL_SLICE, join_avcc
 from mediasrv.transcoding.framing import Consumed, End, Failed, Message, Ready, Unit
@@ -27,10 +28,10 @@ class FakeWorker:
     def units(self) -> list[Unit]:
         return [message for message in self.sent if isinstance(message, Unit)]
 
-    def send(self, message: Message) -> None:
+    def send(self, messages: Sequence[Message]) -> None:
         assert not self.killed
-        self.sent.append(message)
-        if self.obliging:
+        self.sent += messages
+        for message in messages if self.obliging else ():
             asyncio.get_running_loop().call_soon(self.answer, message)
 
     def answer(self, message: Message) -> None:
