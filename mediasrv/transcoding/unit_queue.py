@@ -12,7 +12,8 @@ from typing import Final
 from mediasrv.errors import ProtocolError
 from mediasrv.media.access_unit import AccessUnit, TrackKind
 
-MOST_BEHIND_S: Final = 3.0
+MOST_BEHIND_S: Final = 1.0
+MOST_BEHIND_AT_FIRST_S: Final = 3.0
 """A decoder that joins a long GOP is given as long to catch up."""
 
 MOST_WAITING: Final = 1000
@@ -32,6 +33,7 @@ class UnitQueue:
         self._waiting: deque[AccessUnit] = deque()
         self._needs_keyframe = self._is_video
         self._is_dropping = False
+        self._most_behind_s = MOST_BEHIND_AT_FIRST_S
 
     def restart(self) -> None:
         """Another session: nothing of the one before is wanted any more."""
@@ -75,7 +77,11 @@ class UnitQueue:
         if self.under_way >= self._most_under_way or not (self._priming or self._waiting):
             return None
         self.under_way += 1
-        return (self._priming.popleft(), True) if self._priming else (self._waiting.popleft(), False)
+        if self._priming:
+            return self._priming.popleft(), True
+        if len(self._waiting) == 1:
+            self._most_behind_s = MOST_BEHIND_S
+        return self._waiting.popleft(), False
 
     def consumed(self, units: int) -> None:
         """Raises ProtocolError for more than are under way."""
@@ -94,4 +100,4 @@ class UnitQueue:
         if not self._waiting:
             return False
         behind_s = (unit.dts - self._waiting[0].dts) / unit.format.clock_rate
-        return behind_s > MOST_BEHIND_S or len(self._waiting) >= MOST_WAITING
+        return behind_s > self._most_behind_s or len(self._waiting) >= MOST_WAITING

@@ -74,6 +74,17 @@ def test_what_comes_out_behind_a_drop_begins_with_the_keyframe() -> None:
     assert [unit for unit, _ in drain(queue)] == units[100:102]
 
 
+def test_a_worker_that_had_caught_up_is_given_a_second_and_no_more() -> None:
+    """Or what it makes would be three seconds late for good."""
+    queue, units = UnitQueue(TrackKind.VIDEO), pictures(4.0, gop_s=4.0)
+    queue.push(units[0])
+    drain(queue)
+    for unit in units[1:28]:
+        queue.push(unit)
+    assert queue.dropped == 26
+    assert drain(queue) == []
+
+
 def test_a_keyframe_that_comes_while_it_is_behind_is_where_it_goes_on() -> None:
     queue, units = UnitQueue(TrackKind.VIDEO), pictures(8.0, gop_s=4.0)
     for unit in [*units[:70], units[100]]:  # the keyframe is the first to show how late it is
