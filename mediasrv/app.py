@@ -28,7 +28,7 @@ from mediasrv.clock import SystemClock
 from mediasrv.errors import SettingsError, StorageError
 from mediasrv.events import Events
 from mediasrv.hls import HlsService
-from mediasrv.hub import Hub, Mountpoint
+from mediasrv.hub import Hub, Mountpoint, Renditions
 from mediasrv.media.access_unit import Session, StreamRef
 from mediasrv.offline import Offline, identity_files, offline
 from mediasrv.playback import Playback
@@ -40,12 +40,14 @@ from mediasrv.rtsp_pull import RtspPull, RtspSource
 from mediasrv.security.credentials import CredentialVault
 from mediasrv.security.head_witness import HeadWitness
 from mediasrv.settings import Settings, load_cameras, read_secret
+from mediasrv.snapshots import Snapshots
 from mediasrv.storage.footage import Footage, KeyRing
 from mediasrv.storage.keys import Identity, NodeKey
 from mediasrv.storage.object_store import ObjectStore
 from mediasrv.storage.spool import Spool
 from mediasrv.survey import SurveyDesk
 from mediasrv.surveying import InService, refused_warnings, survey_drivers, survey_limits
+from mediasrv.transcode import Transcoder
 from mediasrv.waiting import Turns
 from mediasrv.web.application import STATES, VIEWERS, build_app
 from mediasrv.web.application import serve as listen
@@ -139,7 +141,10 @@ class Server:
             clock,
             settings.survey,
         )
-        self.webrtc = WebRtcService(self.hub, settings.webrtc, clock, self.cameras.ensure)
+        self.transcoder = Transcoder(self.hub, settings.transcode, clock)
+        self.renditions: Renditions = self.transcoder.mountpoint
+        self.snapshots = Snapshots(self.hub, settings.transcode, clock, self.cameras.ensure)
+        self.webrtc = WebRtcService(self.hub, settings.webrtc, clock, self.cameras.ensure, self.renditions)
         self.hls = HlsService(self.hub, settings.hls, clock, self.cameras.ensure)
         keyring = KeyRing(node.identities, CatalogueKeys(base.catalogue), clock, settings.sealing.key_cache_s)
         self.footage = Footage(store, self.spool, keyring)
@@ -179,6 +184,7 @@ class Server:
             events=self.events,
             ptz=self.fleet.ptz,
             surveys=self.surveys,
+            snapshots=self.snapshots,
         )
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -193,9 +199,10 @@ class Server:
             app[STATES].run,
             self.state.loop.run,
         )
+        making = (self.transcoder.run, self.snapshots.run)
         recording = (self.recorder.run, self.events.run)
         async with _running(*recording, self._node.ownership.run, self._keep_buckets, self.witness.run):
-            async with _running(*viewing, self.fleet.run, self.surveys.run, self.retention.run):
+            async with _running(*viewing, *making, self.fleet.run, self.surveys.run, self.retention.run):
                 runner = await listen(app, self._settings.server.host, self._settings.server.port, 1.0)
                 try:
                     await self._announce()
@@ -279,6 +286,8 @@ class Server:
             retention=lambda: self.retention.state,
             witness=lambda: self.witness.state,
             events=lambda: self.events,
+            workers=lambda: {**self.transcoder.counts, "jpeg": self.snapshots.counts},
+            transcodes_refused=lambda: self.transcoder.refused,
         )
 
 

@@ -70,7 +70,8 @@ class Mountpoint:
         """Of video over the last whole GOP; 0 before there is one."""
         self.audio_format: Format | None = None
         """Of the audio of this session; None without any."""
-        self._sound: list[AccessUnit] = []
+        self.sound: list[AccessUnit] = []
+        """Audio since the last keyframe, and the newest before it."""
         self.dropped_sinks = 0
         self.part_s = part_s
         self._segmenter: Segmenter | None = None
@@ -115,13 +116,7 @@ class Mountpoint:
 
         Metadata may come from the start of a session, the rest begins with the first keyframe.
         """
-        kind = unit.format.kind
-        if kind is TrackKind.VIDEO:
-            self._cache(unit)
-        elif kind is TrackKind.AUDIO:
-            self.audio_format = unit.format
-            if len(self._sound) < _SOUND_CACHE_LIMIT:
-                self._sound.append(unit)
+        self._remember(unit)
         for sink in self._unit_sinks:
             try:
                 sink.on_access_unit(unit)
@@ -129,16 +124,20 @@ class Mountpoint:
                 self._sink_failed(sink)
                 self._drop_unit_sink(sink)
         if self._segmenter is not None:
-            parts = self._segmenter.push(unit)
-            if parts:
-                self._deliver_parts(parts)
+            self._deliver_parts(self._segmenter.push(unit))
+
+    def publish_late(self, unit: AccessUnit) -> None:
+        """The same for one that comes too late for who takes access units as they come: for parts and caches only."""
+        self._remember(unit)
+        if self._segmenter is not None:
+            self._deliver_parts(self._segmenter.push(unit))
 
     def end_session(self, reason: str) -> None:
         """`reason` is a reason code of docs/reasons.md, such as `camera_lost`."""
         session, self.session = self.session, None
         if session is None:
             return
-        self.gop, self._sound, self.live, self.audio_format = [], [], False, None
+        self.gop, self.sound, self.live, self.audio_format = [], [], False, None
         if self._segmenter is not None:
             self._deliver_parts(self._segmenter.finish())
         sinks: tuple[PartSink | AccessUnitSink, ...] = (*self._part_sinks, *self._unit_sinks)
@@ -148,6 +147,15 @@ class Mountpoint:
             except Exception:
                 self._sink_failed(sink)
 
+    def _remember(self, unit: AccessUnit) -> None:
+        kind = unit.format.kind
+        if kind is TrackKind.VIDEO:
+            self._cache(unit)
+        elif kind is TrackKind.AUDIO:
+            self.audio_format = unit.format
+            if len(self.sound) < _SOUND_CACHE_LIMIT:
+                self.sound.append(unit)
+
     def _cache(self, unit: AccessUnit) -> None:
         if unit.keyframe:
             if self.gop:
@@ -155,7 +163,7 @@ class Mountpoint:
                 octets = sum(len(each.payload) for each in self.gop)
                 self.bits_per_s = 8 * octets / self.gop_duration_s if self.gop_duration_s > 0 else 0.0
             # The newest sound before the keyframe still waits for its successor in the segmenter.
-            self.gop, self._sound = [unit], self._sound[-1:]
+            self.gop, self.sound = [unit], self.sound[-1:]
             self.live = True
         elif self.gop:
             if len(self.gop) < GOP_CACHE_LIMIT:
@@ -167,10 +175,10 @@ class Mountpoint:
         """The complete parts since the cached keyframe, for a subscriber that has just come."""
         if self._segmenter is None:
             segmenter = self._segmenter = Segmenter(self.part_s)
-            units = merge(self.gop, self._sound, key=lambda unit: unit.arrived_us)
+            units = merge(self.gop, self.sound, key=lambda unit: unit.arrived_us)
             return [part for unit in units for part in segmenter.push(unit)]
         parts: list[Part] = []
-        for kind, cached in ((TrackKind.VIDEO, self.gop), (TrackKind.AUDIO, self._sound)):
+        for kind, cached in ((TrackKind.VIDEO, self.gop), (TrackKind.AUDIO, self.sound)):
             open_from = self._segmenter.open_from(kind)
             if open_from is not None:
                 parts += parts_before(cached, open_from, self.part_s)

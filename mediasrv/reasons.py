@@ -212,6 +212,22 @@ _SENTENCES: Final[dict[str, tuple[str, str]]] = {
         "The survey ended before this was found out.",
         "Đợt khảo sát kết thúc trước khi có kết quả.",
     ),
+    "transcoders_full": (
+        "The server converts as many streams at once as it may: try again in a while, or choose the other stream.",
+        "Máy chủ đang chuyển mã đủ số luồng cho phép: hãy thử lại sau hoặc chọn luồng khác.",
+    ),
+    "transcoder_failed": (
+        "Converting the stream for this viewer failed; it begins anew.",
+        "Việc chuyển mã luồng cho người xem bị lỗi và đang khởi động lại.",
+    ),
+    "snapshot_failed": (
+        "No picture could be made of what the camera sends.",
+        "Không tạo được ảnh từ dữ liệu camera gửi.",
+    ),
+    "snapshots_full": (
+        "More still pictures are asked for than the server makes: try again in a moment.",
+        "Có quá nhiều yêu cầu lấy ảnh cùng lúc: hãy thử lại sau giây lát.",
+    ),
     "not_watched": ("Nobody watches this stream.", "Không có ai đang xem luồng hình này."),
     "replaced": ("Another session took over.", "Đã có phiên khác thay thế."),
 }

@@ -252,6 +252,30 @@ class HlsSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class TranscodeSettings:
+    """What is made of streams for viewers who cannot take them as they are, each in a worker process.
+
+    At most `most_video` and `most_audio` workers at once; one that nobody wants any more ends after `linger_s`, one
+    that does not answer for `hang_s` is ended. Pictures have at most `video_height` lines and `video_kbps`, sound has
+    `opus_kbps` or `aac_kbps` a channel. `nice` is how far workers stand back behind the server. A worker that fails is
+    started again after `backoff_first_s`, doubled up to `backoff_most_s`.
+    """
+
+    most_video: int = 2
+    most_audio: int = 16
+    video_height: int = 720
+    video_kbps: int = 2000
+    opus_kbps: int = 32
+    aac_kbps: int = 48
+    linger_s: float = 10.0
+    hang_s: float = 5.0
+    nice: int = 5
+    backoff_first_s: float = 0.5
+    backoff_most_s: float = 30.0
+    snapshots_waiting: int = 128
+
+
+@dataclass(frozen=True, slots=True)
 class SecuritySettings:
     """argon2id costs follow RFC 9106, 4 (second recommended option).
 
@@ -300,6 +324,7 @@ class Settings:
     survey: SurveySettings = field(default_factory=SurveySettings)
     webrtc: WebRtcSettings = field(default_factory=WebRtcSettings)
     hls: HlsSettings = field(default_factory=HlsSettings)
+    transcode: TranscodeSettings = field(default_factory=TranscodeSettings)
     security: SecuritySettings = field(default_factory=SecuritySettings)
     retention: RetentionSettings = field(default_factory=RetentionSettings)
     log: LogSettings = field(default_factory=LogSettings)
@@ -401,6 +426,7 @@ def _check(settings: Settings) -> None:
     _check_onvif(settings.onvif)
     _check_survey(settings.survey)
     _check_webrtc(settings.webrtc)
+    _check_transcode(settings.transcode)
 
 
 def _check_pull(pull: PullSettings) -> None:
@@ -481,6 +507,19 @@ def _check_address(host: str) -> None:
         ipaddress.ip_address(host)
     except ValueError as error:
         raise SettingsError(f"webrtc.host takes IP addresses, not {host}.") from error
+
+
+def _check_transcode(transcode: TranscodeSettings) -> None:
+    if not 96 <= transcode.video_height <= 2160 or not 100 <= transcode.video_kbps <= 20_000:
+        raise SettingsError(
+            "transcode.video_height must lie between 96 and 2160 lines, transcode.video_kbps between 100 and 20000."
+        )
+    if not all(8 <= kbps <= 256 for kbps in (transcode.opus_kbps, transcode.aac_kbps)):
+        raise SettingsError("transcode.opus_kbps and transcode.aac_kbps must lie between 8 and 256.")
+    if transcode.nice > 19 or transcode.hang_s < 1 or transcode.backoff_first_s <= 0:
+        raise SettingsError(
+            "transcode.nice must be at most 19, transcode.hang_s at least 1 second, transcode.backoff_first_s above 0."
+        )
 
 
 def _check_network(network: str) -> None:

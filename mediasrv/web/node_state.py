@@ -19,7 +19,7 @@ from mediasrv.retention import RetentionState
 from mediasrv.security.head_witness import WitnessState
 from mediasrv.storage.spool import SpoolCondition, SpoolState
 from mediasrv.web.camera_json import reason_json
-from mediasrv.web.metrics import Metric, counter, gauge
+from mediasrv.web.metrics import Metric, Sample, counter, gauge
 
 _STEP_S: Final = 0.1
 _WINDOW: Final = 1200
@@ -49,6 +49,31 @@ class EventCounts(Protocol):
     def dropped(self) -> int: ...
 
 
+class WorkerCounts(Protocol):
+    """What became of the worker processes for one job."""
+
+    @property
+    def running(self) -> int: ...
+
+    @property
+    def started(self) -> int: ...
+
+    @property
+    def failed(self) -> int: ...
+
+    @property
+    def hung(self) -> int: ...
+
+    @property
+    def dropped(self) -> int: ...
+
+    @property
+    def damaged(self) -> int: ...
+
+    @property
+    def cpu_us(self) -> int: ...
+
+
 @dataclass(frozen=True, slots=True)
 class NodeParts:
     """Where the facts come from. A part that this process does not run is None."""
@@ -62,6 +87,8 @@ class NodeParts:
     retention: Callable[[], RetentionState] | None
     witness: Callable[[], WitnessState]
     events: Callable[[], EventCounts]
+    workers: Callable[[], Mapping[str, WorkerCounts]]
+    transcodes_refused: Callable[[], int]
 
 
 class LoopWatch:
@@ -126,6 +153,9 @@ class NodeState:
         events = self._parts.events()
         yield counter("mediasrv_camera_events_total", "Events of cameras that were kept.", events.kept)
         yield counter("mediasrv_camera_events_dropped_total", "Events beyond all bounds.", events.dropped)
+        refused = self._parts.transcodes_refused()
+        yield counter("mediasrv_transcodes_refused_total", "Renditions refused: enough were made.", refused)
+        yield from _worker_metrics(self._parts.workers())
 
     def _clock_alarms(self) -> int:
         devices = [camera.device for camera in self._parts.cameras()]
@@ -205,6 +235,22 @@ class NodeState:
             "copied_entry": state.copied.entry if state.copied else None,
             "copied_at": _iso(state.copied_us) if state.copied else None,
         }
+
+
+def _worker_metrics(workers: Mapping[str, WorkerCounts]) -> Iterable[Metric]:
+    """By job: `video`, `audio`, `jpeg`."""
+
+    def metric(name: str, kind: str, help_text: str, value: Callable[[WorkerCounts], float]) -> Metric:
+        samples = [Sample({"job": job}, value(counts)) for job, counts in workers.items()]
+        return Metric(f"mediasrv_worker{name}", kind, help_text, samples)
+
+    yield metric("s", "gauge", "Worker processes.", lambda counts: counts.running)
+    yield metric("_starts_total", "counter", "Worker processes that were started.", lambda counts: counts.started)
+    yield metric("_failures_total", "counter", "Workers that ended by themselves.", lambda counts: counts.failed)
+    yield metric("_hangs_total", "counter", "Workers ended because they hung.", lambda counts: counts.hung)
+    yield metric("_dropped_total", "counter", "Access units dropped: a worker was behind.", lambda one: one.dropped)
+    yield metric("_damaged_total", "counter", "Access units that could not be decoded.", lambda one: one.damaged)
+    yield metric("_cpu_seconds_total", "counter", "CPU of worker processes.", lambda counts: counts.cpu_us / 1e6)
 
 
 def _why(code: str | None) -> dict[str, str] | None:

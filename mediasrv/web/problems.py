@@ -43,7 +43,8 @@ def problem(
 def from_error(error: MediasrvError) -> web.Response:
     """The problem of an error of ours; the Vietnamese sentence comes along where the code has one."""
     retry_after_s = error.retry_after_s if isinstance(error, TooManyRequests) else None
-    vietnamese = None if isinstance(error, RequestError) else reason(error.code).sentence_vi
+    has_reason = isinstance(error, TooManyRequests) or not isinstance(error, RequestError)
+    vietnamese = reason(error.code).sentence_vi if has_reason else None
     if vietnamese == error.code:
         vietnamese = None
     response = problem(error.status, error.code, error.sentence, detail_vi=vietnamese, retry_after_s=retry_after_s)

@@ -126,6 +126,22 @@ class CameraService(Protocol):
     def discover(self, addresses: Sequence[str] = ()) -> Awaitable[Sequence[object]]: ...
 
 
+class Snapshot(Protocol):
+    """A still picture; `etag` is quoted."""
+
+    @property
+    def jpeg(self) -> bytes: ...
+
+    @property
+    def etag(self) -> str: ...
+
+
+class SnapshotSource(Protocol):
+    """Still pictures of live streams. Raises Unavailable with the camera's reason, TooManyRequests `snapshots_full`."""
+
+    def take(self, ref: StreamRef, width: int = 0) -> Awaitable[Snapshot]: ...
+
+
 class SystemState(Protocol):
     """How the node is doing, gathered from its parts."""
 
@@ -229,7 +245,7 @@ class SurveyService(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What a process does not do is None: `live`, `hls`, `playback`, `events`, `ptz`, `surveys`.
+    """What a process does not do is None: `live`, `hls`, `playback`, `events`, `ptz`, `surveys`, `snapshots`.
 
     `ui_dir` is the page's build.
     """
@@ -249,6 +265,13 @@ class Services:
     events: EventSource | None = None
     ptz: PtzService | None = None
     surveys: SurveyService | None = None
+    snapshots: SnapshotSource | None = None
+
+    def snapshots_here(self) -> SnapshotSource:
+        """Raises Unavailable in a process without the role."""
+        if self.snapshots is None:
+            raise Unavailable("This process makes no still pictures.", code="live_not_here")
+        return self.snapshots
 
     def surveys_here(self) -> SurveyService:
         """Raises Unavailable in a process without the role."""

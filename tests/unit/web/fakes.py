@@ -23,7 +23,7 @@ from mediasrv.catalogue import Catalogue
 from mediasrv.catalogue.cameras import insert_camera, remove_camera
 from mediasrv.catalogue.migrate import upgrade
 from mediasrv.catalogue.places import add_place
-from mediasrv.errors import CameraError, NotFound
+from mediasrv.errors import CameraError, MediasrvError, NotFound
 from mediasrv.events import Events
 from mediasrv.media.access_unit import StreamName, StreamRef, TrackKind
 from mediasrv.media.profile import MediaProfile
@@ -34,6 +34,7 @@ from mediasrv.security.accounts import Accounts, Actor
 from mediasrv.security.passwords import Passwords
 from mediasrv.security.sessions import Sessions
 from mediasrv.settings import SecuritySettings, ServerSettings, Settings, SurveySettings, WebRtcSettings
+from mediasrv.snapshots import Snapshot
 from mediasrv.survey import SurveyDesk
 from mediasrv.web.metrics import Metric, gauge
 from mediasrv.web.services import Services
@@ -306,6 +307,18 @@ class FakePlayback:
         return b"init"
 
 
+class FakeSnapshots:
+    """Pictures that say what was asked for; `error` is raised instead."""
+
+    def __init__(self) -> None:
+        self.error: MediasrvError | None = None
+
+    async def take(self, ref: StreamRef, width: int = 0) -> Snapshot:
+        if self.error is not None:
+            raise self.error
+        return Snapshot(f"{ref} {width}".encode(), f'"{ref}-{width}"', START_US)
+
+
 class FakePtzCamera:
     """A camera that can do everything, and remembers what it was told."""
 
@@ -350,6 +363,7 @@ class World:
     surveys: SurveyDesk
     network: Network
     """What its surveys reach."""
+    snapshots: FakeSnapshots
 
     async def account(self, username: str, *roles: str, place: str = "root") -> str:
         """A user with these roles, and an API token of theirs."""
@@ -385,7 +399,7 @@ async def make_world(
     events = Events(catalogue, bytes(32))
     ptz = PtzDesk(lambda camera_id: ptz_camera, clock, hold_s=2.0, lock_s=15.0)
     settings = Settings(server=server or ServerSettings(), security=CHEAP, webrtc=webrtc or WebRtcSettings())
-    network = Network()
+    network, snapshots = Network(), FakeSnapshots()
     desk = SurveyDesk(network.drivers(), LIMITS, clock, SurveySettings(measure_s=1.0, surveys_at_once=1, keep_s=100.0))
     services = Services(
         settings,
@@ -403,13 +417,14 @@ async def make_world(
         events,
         ptz,
         desk,
+        snapshots,
     )
     await catalogue.write(add_place, "north", "root", "province", "Bắc")
     await catalogue.write(add_place, "south", "root", "province", "Nam")
     await cameras.put(NORTH, "north")
     await cameras.put(SOUTH, "south")
     try:
-        yield World(services, clock, cameras, live, hls, playback, system, ptz_camera, events, desk, network)
+        yield World(services, clock, cameras, live, hls, playback, system, ptz_camera, events, desk, network, snapshots)
     finally:
         passwords.close()
         catalogue.close()
