@@ -6,10 +6,10 @@ a camera sends hundreds a second. It answers where the next packet begins, or th
 the interleaved stream around them must be resynchronised.
 """
 
-from mediasrv.media.rtp.audio import AacDepacketizer, G711Depacketizer, OpusDepacketizer
+from mediasrv.media.rtp.audio import AacDepacketizer, G711Depacketizer, OpusDepacketizer, packetize_aac, packetize_g711
 from mediasrv.media.rtp.base import NO_RTP, Deliver, Depacketizer, packets_between, payload_span
 from mediasrv.media.rtp.h264 import H264Depacketizer, packetize_h264
-from mediasrv.media.rtp.h265 import H265Depacketizer
+from mediasrv.media.rtp.h265 import H265Depacketizer, packetize_h265
 from mediasrv.media.rtp.metadata import MetadataDepacketizer
 from mediasrv.media.rtp.pictures import PictureDepacketizer
 
@@ -24,7 +24,10 @@ __all__ = [
     "MetadataDepacketizer",
     "OpusDepacketizer",
     "PictureDepacketizer",
+    "packetize_aac",
+    "packetize_g711",
     "packetize_h264",
+    "packetize_h265",
     "packets_between",
     "payload_span",
 ]

@@ -1,8 +1,14 @@
-"""RTP payloads to audio access units: G.711 (RFC 3551), AAC (RFC 3640) and Opus (RFC 7587)."""
+"""RTP payloads to audio access units, and back: G.711 (RFC 3551), AAC (RFC 3640) and Opus (RFC 7587)."""
 
 from __future__ import annotations
 
+from typing import Final
+
 from mediasrv.media.rtp.base import PLAIN, RTP_HEADER, RTP_HEADER_BYTES, Deliver, Depacketizer
+
+_AAC_SIZE_BITS: Final = 13
+_AAC_INDEX_BITS: Final = 3
+_AU_HEADERS_BITS: Final = _AAC_SIZE_BITS + _AAC_INDEX_BITS
 
 
 class G711Depacketizer(Depacketizer):
@@ -91,3 +97,26 @@ class OpusDepacketizer(G711Depacketizer):
     """Each packet is one Opus packet, which is one access unit (RFC 7587, 4.2), silent ones included."""
 
     __slots__ = ()
+
+
+def packetize_g711(payload: bytes, most_bytes: int, channels: int) -> list[bytes]:
+    """RTP payloads for one access unit of G.711: whole samples, all but the last of one size.
+
+    Payload number n begins n times that size divided by `channels` later in RTP time (RFC 3551, 4.5.14).
+    """
+    step = most_bytes // channels * channels
+    return [payload[at : at + step] for at in range(0, len(payload), step)]
+
+
+def packetize_aac(payload: bytes, most_bytes: int) -> list[bytes]:
+    """RTP payloads for one access unit of AAC in mode AAC-hbr (RFC 3640, 3.3.6): whole, or else in fragments.
+
+    Each carries one AU header of 13 bits of size (the whole access unit's, 3.2.3.2) and 3 bits of index. The marker
+    belongs on the last; all have the same RTP time. Empty for an access unit that the size field cannot tell.
+    """
+    size = len(payload)
+    if not 0 < size < 1 << _AAC_SIZE_BITS:
+        return []
+    header = _AU_HEADERS_BITS.to_bytes(2, "big") + (size << _AAC_INDEX_BITS).to_bytes(2, "big")
+    step = most_bytes - len(header)
+    return [header + payload[at : at + step] for at in range(0, size, step)]

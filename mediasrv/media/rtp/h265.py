@@ -1,10 +1,10 @@
-"""H.265 over RTP (RFC 7798): payloads to access units. Section numbers are its own."""
+"""H.265 over RTP (RFC 7798): payloads to access units, and back. Section numbers are its own."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from mediasrv.media.rtp.pictures import NalSyntax, PictureDepacketizer
+from mediasrv.media.rtp.pictures import NalSyntax, PictureDepacketizer, packetize_nals
 
 _HEADER_BYTES: Final = 2
 _AP: Final = 48
@@ -45,3 +45,20 @@ class H265Depacketizer(PictureDepacketizer):
 
     def _whole_header(self, data: bytes, at: int, kind: int) -> bytes:
         return bytes((data[at] & 0x81 | kind << 1, data[at + 1]))
+
+
+def packetize_h265(payload: bytes, most_bytes: int) -> list[bytes]:
+    """RTP payloads, in order, for one access unit of length-prefixed NAL units, without decoding order numbers.
+
+    None is longer than `most_bytes` (at least 4). Neighbouring NAL units that fit together share an aggregation packet
+    (4.4.2), so the parameter sets travel together; see `packetize_nals` for the rest.
+    """
+    return packetize_nals(payload, most_bytes, H265Depacketizer.syntax, _aggregate_header)
+
+
+def _aggregate_header(nals: list[bytes]) -> bytes:
+    """Of an aggregation packet (4.4.2): forbidden bit of any, the lowest layer and temporal id of all."""
+    forbidden = 0x80 & max(nal[0] for nal in nals)
+    layer_id = min((nal[0] & 1) << 5 | nal[1] >> 3 for nal in nals)
+    temporal_id = min(nal[1] & 0x07 for nal in nals)
+    return bytes((forbidden | _AP << 1 | layer_id >> 5, (layer_id & 0x1F) << 3 | temporal_id))

@@ -1,4 +1,4 @@
-"""RTP packets to coded pictures: what H.264 (RFC 6184) and H.265 (RFC 7798) have in common."""
+"""RTP packets to coded pictures, and back: what H.264 (RFC 6184) and H.265 (RFC 7798) have in common."""
 
 from __future__ import annotations
 
@@ -50,6 +50,11 @@ class NalSyntax:
     fu_mask: int
     fu_mark: int
     fu_bytes: int
+
+    @property
+    def header_bytes(self) -> int:
+        """Of a NAL unit."""
+        return self.fu_bytes - 1
 
     def nal_type(self, nal: bytes) -> int:
         return nal[0] >> self.type_shift & self.type_mask
@@ -340,3 +345,55 @@ def nal_spans(payload: bytes) -> Iterator[tuple[int, int]]:
         at = min(start + int.from_bytes(payload[at:start], "big"), size)
         if at > start:
             yield start, at
+
+
+def packetize_nals(
+    payload: bytes, most_bytes: int, syntax: NalSyntax, aggregate_header: Callable[[list[bytes]], bytes]
+) -> list[bytes]:
+    """RTP payloads, in order, for one access unit of length-prefixed NAL units; the marker bit belongs on the last.
+
+    Neighbouring NAL units that fit together are aggregated, so parameter sets and SEI travel in a small datagram of
+    their own before the fragments of a picture. All fragments of a NAL unit have one size, only the last may be
+    shorter: the kernel cuts them out of one buffer (UDP GSO). Access unit delimiters are dropped, and what is shorter
+    than a NAL unit's header. `most_bytes` exceeds `syntax.fu_bytes`; `aggregate_header` is of at least two units.
+    """
+    payloads: list[bytes] = []
+    together: list[bytes] = []
+    together_bytes = syntax.header_bytes
+    for start, end in nal_spans(payload):
+        size = end - start
+        if payload[start] >> syntax.type_shift & syntax.type_mask == syntax.delimiter or size < syntax.header_bytes:
+            continue
+        if together and together_bytes + 2 + size > most_bytes:
+            payloads.append(_aggregate(together, aggregate_header))
+            together, together_bytes = [], syntax.header_bytes
+        if size > most_bytes:
+            payloads += _fragment(payload, start, end, most_bytes, syntax)
+        else:
+            together.append(payload[start:end])
+            together_bytes += 2 + size
+    if together:
+        payloads.append(_aggregate(together, aggregate_header))
+    return payloads
+
+
+def _aggregate(nals: list[bytes], aggregate_header: Callable[[list[bytes]], bytes]) -> bytes:
+    """One NAL unit as it is, several each behind its length."""
+    if len(nals) == 1:
+        return nals[0]
+    return aggregate_header(nals) + b"".join(len(nal).to_bytes(2, "big") + nal for nal in nals)
+
+
+def _fragment(payload: bytes, start: int, end: int, most_bytes: int, syntax: NalSyntax) -> list[bytes]:
+    """Fragments of equal size; the NAL unit's header travels inside the first bytes of each."""
+    first = payload[start]
+    kind = first >> syntax.type_shift & syntax.type_mask
+    body = start + syntax.header_bytes
+    indicator = BYTES[first & ~syntax.fu_mask & 0xFF | syntax.fu_mark] + payload[start + 1 : body]
+    count = -(-(end - body) // (most_bytes - syntax.fu_bytes))
+    step = -(-(end - body) // count)
+    middle = indicator + BYTES[kind]
+    fragments = [middle + payload[at : min(at + step, end)] for at in range(body, end, step)]
+    fragments[0] = indicator + BYTES[kind | FU_START] + fragments[0][syntax.fu_bytes :]
+    fragments[-1] = indicator + BYTES[kind | FU_END] + fragments[-1][syntax.fu_bytes :]
+    return fragments
