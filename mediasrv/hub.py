@@ -68,6 +68,8 @@ class Mountpoint:
         """From the last keyframe but one to the last; None before that is known."""
         self.audio_format: Format | None = None
         """Of the audio of this session; None without any."""
+        self.has_metadata = False
+        """Whether a document has come in this session."""
         self._sound: list[AccessUnit] = []
         self.dropped_sinks = 0
         self.part_s = part_s
@@ -120,6 +122,8 @@ class Mountpoint:
             self.audio_format = unit.format
             if len(self._sound) < _SOUND_CACHE_LIMIT:
                 self._sound.append(unit)
+        else:
+            self.has_metadata = True
         for sink in self._unit_sinks:
             try:
                 sink.on_access_unit(unit)
@@ -136,7 +140,7 @@ class Mountpoint:
         session, self.session = self.session, None
         if session is None:
             return
-        self.gop, self._sound, self.live, self.audio_format = [], [], False, None
+        self.gop, self._sound, self.live, self.audio_format, self.has_metadata = [], [], False, None, False
         if self._segmenter is not None:
             self._deliver_parts(self._segmenter.finish())
         sinks: tuple[PartSink | AccessUnitSink, ...] = (*self._part_sinks, *self._unit_sinks)

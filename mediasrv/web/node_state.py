@@ -49,6 +49,28 @@ class EventCounts(Protocol):
     def dropped(self) -> int: ...
 
 
+class RtspCounts(Protocol):
+    """What became of connections to the RTSP door and of its readers, since the start."""
+
+    @property
+    def connections(self) -> int: ...
+
+    @property
+    def refused(self) -> int: ...
+
+    @property
+    def readers(self) -> int: ...
+
+    @property
+    def bytes_sent(self) -> int: ...
+
+    @property
+    def overruns(self) -> int: ...
+
+    @property
+    def stalled(self) -> int: ...
+
+
 @dataclass(frozen=True, slots=True)
 class NodeParts:
     """Where the facts come from. A part that this process does not run is None."""
@@ -62,6 +84,7 @@ class NodeParts:
     retention: Callable[[], RetentionState] | None
     witness: Callable[[], WitnessState]
     events: Callable[[], EventCounts]
+    rtsp: Callable[[], RtspCounts] | None = None
 
 
 class LoopWatch:
@@ -126,6 +149,8 @@ class NodeState:
         events = self._parts.events()
         yield counter("mediasrv_camera_events_total", "Events of cameras that were kept.", events.kept)
         yield counter("mediasrv_camera_events_dropped_total", "Events beyond all bounds.", events.dropped)
+        if self._parts.rtsp is not None:
+            yield from _rtsp_metrics(self._parts.rtsp())
 
     def _clock_alarms(self) -> int:
         devices = [camera.device for camera in self._parts.cameras()]
@@ -205,6 +230,17 @@ class NodeState:
             "copied_entry": state.copied.entry if state.copied else None,
             "copied_at": _iso(state.copied_us) if state.copied else None,
         }
+
+
+def _rtsp_metrics(counts: RtspCounts) -> Iterable[Metric]:
+    yield counter("mediasrv_rtsp_connections_total", "Connections to the RTSP door.", counts.connections)
+    yield counter("mediasrv_rtsp_refused_total", "Those beyond its bounds.", counts.refused)
+    yield counter("mediasrv_rtsp_readers_total", "Times that somebody began to read a stream.", counts.readers)
+    yield counter("mediasrv_rtsp_sent_bytes_total", "Media and reports sent to readers.", counts.bytes_sent)
+    yield counter(
+        "mediasrv_rtsp_overruns_total", "Times that a slow reader lost to the next keyframe.", counts.overruns
+    )
+    yield counter("mediasrv_rtsp_stalled_total", "Readers ended because they took nothing.", counts.stalled)
 
 
 def _why(code: str | None) -> dict[str, str] | None:
