@@ -50,12 +50,16 @@ class ServerFiles:
     cameras: Sequence[CameraAddress] = ()
     port: int = 0
     webrtc_port: int = 0
+    rtsp_port: int = 0
+    rtsps_port: int = 0
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.port = self.port or free_ports(1)[0]
         self.webrtc_port = self.webrtc_port or free_ports(1, socket.SOCK_DGRAM)[0]
+        if not self.rtsp_port:
+            self.rtsp_port, self.rtsps_port = free_ports(2)
 
     @property
     def config(self) -> Path:
@@ -78,6 +82,7 @@ class ServerFiles:
             "server": {"port": self.port, "data_dir": str(self.directory / "data"), "cameras_file": str(cameras)},
             "storage": {"endpoint": self.s3.endpoint},
             "webrtc": {"port": self.webrtc_port},
+            "rtsp_serve": {"port": self.rtsp_port, "tls_port": self.rtsps_port},
             "pull": {"allowed_networks": ["127.0.0.0/8"]},
         }
         for section, values in self.overrides.items():

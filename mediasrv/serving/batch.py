@@ -45,11 +45,12 @@ class Entry(NamedTuple):
 class Batch:
     """Entries in the order of sending. Never changed after it is made; `keyframe`: it begins with one."""
 
-    __slots__ = ("_framed", "_runs", "entries", "keyframe", "size_bytes")
+    __slots__ = ("_framed", "_runs", "entries", "has_reports", "keyframe", "size_bytes")
 
     def __init__(self, entries: list[Entry], *, keyframe: bool = False) -> None:
         self.entries = entries
         self.keyframe = keyframe
+        self.has_reports = any(entry.is_rtcp for entry in entries)
         self.size_bytes = sum(len(packet) + RTP_FRAME_BYTES for entry in entries for packet in entry.packets)
         """Interleaved, with all tracks."""
         self._framed: dict[Layout, bytes] = {}

@@ -35,7 +35,7 @@ from mediasrv.wire.sdp import build_sdp
 log = logging.getLogger(__name__)
 
 READ_BYTES: Final = 16_384
-AUDIO_WAIT_S: Final = 1.0
+AUDIO_WAIT_S: Final = 0.5
 """How long a new session's sound may follow its first picture and still stand in the description."""
 _STEP_S: Final = 0.05
 _CLOSE_S: Final = 1.0

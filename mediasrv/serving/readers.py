@@ -108,6 +108,10 @@ class Reader(ABC):
         self._counters.overruns += 1
         self._counters.skipped += 1
 
+    def _count(self, sent_bytes: int) -> None:
+        self.bytes_sent += sent_bytes
+        self._counters.bytes_sent += sent_bytes
+
     @abstractmethod
     def waiting_bytes(self) -> int:
         """What was handed over and has not left this process."""
@@ -138,8 +142,7 @@ class TcpReader(Reader):
         layout = self._layout
         data = batches[0].framed(layout) if len(batches) == 1 else b"".join([one.framed(layout) for one in batches])
         if data:
-            self.bytes_sent += len(data)
-            self._counters.bytes_sent += len(data)
+            self._count(len(data))
             self._write(data)
 
 
@@ -181,6 +184,7 @@ class UdpReader(Reader):
     ) -> None:
         super().__init__(bounds, counters)
         self._sockets = sockets
+        self._send_run = sockets.rtp.send_run
         self._ways = ways
         self._call_later = call_later
         self._queue = _Queue()
@@ -196,15 +200,22 @@ class UdpReader(Reader):
 
     def _hand_over(self, batches: Sequence[Batch]) -> None:
         for batch in batches:
-            for run in batch.runs():
-                way = self._ways.get(run.kind)
-                if way is not None:
-                    self._enqueue(run.joined, run.size_bytes, way.rtp)
-            self._send_rtcp(batch)
-        if self._timer is None:
+            at_once = self._timer is None and batch.size_bytes <= BURST_BYTES and len(batches) == 1
+            for kind, joined, size_bytes in batch.runs():
+                way = self._ways.get(kind)
+                if way is None:
+                    continue
+                if at_once:
+                    self._send_run(joined, size_bytes, way.rtp)
+                    self._count(len(joined))
+                else:
+                    self._enqueue(joined, size_bytes, way.rtp)
+            if batch.has_reports:
+                self._send_reports(batch)
+        if self._timer is None and self._queue.sends:
             self._drain()
 
-    def _send_rtcp(self, batch: Batch) -> None:
+    def _send_reports(self, batch: Batch) -> None:
         for entry in batch.entries:
             way = self._ways.get(entry.kind) if entry.is_rtcp else None
             if way is not None:
@@ -212,7 +223,7 @@ class UdpReader(Reader):
                     self._sockets.rtcp.send(packet, way.rtcp)
 
     def _enqueue(self, joined: bytes, size_bytes: int, path: Path) -> None:
-        queue, send_run = self._queue, self._sockets.rtp.send_run
+        queue, send_run = self._queue, self._send_run
         queue.sends.append(lambda: send_run(joined, size_bytes, path))
         queue.sizes.append(len(joined))
         queue.waiting_bytes += len(joined)
@@ -224,8 +235,7 @@ class UdpReader(Reader):
             queue.sends.popleft()()
             sent += queue.sizes.popleft()
         queue.waiting_bytes -= sent
-        self.bytes_sent += sent
-        self._counters.bytes_sent += sent
+        self._count(sent)
         if queue.sends:
             self._timer = self._call_later(PACE_S, self._drain)
 

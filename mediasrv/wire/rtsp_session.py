@@ -121,7 +121,8 @@ class ReaderSession:
         ports = transport_pair(alternative, "client_port", 65_535)
         if self._udp is None or ports is None or min(ports) < _LEAST_PORT or ports[0] == ports[1]:
             return None
-        return UdpPorts(*ports)
+        taken = {port for way in others.values() if isinstance(way, UdpPorts) for port in (way.rtp, way.rtcp)}
+        return None if taken & set(ports) else UdpPorts(*ports)
 
     def _told(self, way: Way) -> str:
         if isinstance(way, Interleaved):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -79,6 +80,12 @@ class Client:
             self.session = headers["session"][0].partition(";")[0]
         return Answer(int(status.split(" ")[1]), headers, body)
 
+    def stop_reading(self) -> None:
+        self.writer.transport.pause_reading()  # type: ignore[attr-defined]
+
+    def go_on_reading(self) -> None:
+        self.writer.transport.resume_reading()  # type: ignore[attr-defined]
+
     async def read_packets(self, count: int) -> None:
         async with asyncio.timeout(10):
             for _ in range(count):
@@ -107,9 +114,15 @@ class Client:
 
 @contextlib.asynccontextmanager
 async def connecting(
-    port: int, username: str, password: str, path: str = "/gate-1/main", limit: int = 1 << 16
+    port: int, username: str, password: str, path: str = "/gate-1/main", *, narrow: bool = False
 ) -> AsyncIterator[Client]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=limit)
+    """`narrow`: hardly anything waits at this end of the connection."""
+    sock = socket.socket()
+    sock.setblocking(False)
+    if narrow:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
+    reader, writer = await asyncio.open_connection(sock=sock, limit=1024 if narrow else 1 << 16)
     try:
         yield Client(reader, writer, f"rtsp://127.0.0.1:{port}{path}", Authenticator(username, password))
     finally:

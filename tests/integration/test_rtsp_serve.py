@@ -235,11 +235,9 @@ async def test_revocation_ends_a_reader_within_five_seconds(door: Door) -> None:
 async def test_a_reader_that_never_reads_loses_alone_and_is_ended(tmp_path: Path) -> None:
     bounds = {"most_waiting_bytes": 200_000, "behind_s": 0.5, "stall_s": 2.0}
     async with serving(tmp_path, **bounds) as door, publishing(door.mountpoint, Clip.big()):
-        async with client_of(door) as reading, connecting(door.port, LOGIN, PASSWORD, limit=1024) as deaf:
-            sock = deaf.writer.get_extra_info("socket")
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        async with client_of(door) as reading, connecting(door.port, LOGIN, PASSWORD, narrow=True) as deaf:
             await deaf.play()
-            deaf.reader._transport.pause_reading()  # type: ignore[attr-defined]
+            deaf.stop_reading()
             await reading.play()
             keeping = asyncio.create_task(keep_reading(reading))
             await until(lambda: door.serve.counters.overruns > 0)
@@ -259,14 +257,14 @@ async def test_a_reader_that_never_reads_loses_alone_and_is_ended(tmp_path: Path
 async def test_a_slow_reader_loses_whole_pictures_and_goes_on_at_a_keyframe(tmp_path: Path) -> None:
     bounds = {"most_waiting_bytes": 200_000, "behind_s": 0.3}
     async with serving(tmp_path, **bounds) as door, publishing(door.mountpoint, Clip.big()):
-        async with connecting(door.port, LOGIN, PASSWORD, limit=1024) as slow:
+        async with connecting(door.port, LOGIN, PASSWORD, narrow=True) as slow:
             await slow.play()
             for _ in range(3):
-                slow.reader._transport.pause_reading()  # type: ignore[attr-defined]
+                slow.stop_reading()
                 before = door.serve.counters.overruns
                 await until(lambda before=before: door.serve.counters.overruns > before)  # type: ignore[misc]
-                slow.reader._transport.resume_reading()  # type: ignore[attr-defined]
-                await slow.read_packets(3000)
+                slow.go_on_reading()
+                await slow.read_packets(1500)
             video = [data for channel, data in slow.packets if channel == 0]
             sequences = [int.from_bytes(packet[2:4], "big") for packet in video]
             # What is behind a hole begins with parameter sets, and what is before it ended a picture.
