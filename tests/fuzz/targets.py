@@ -357,7 +357,7 @@ def _rtsp_server(data: bytes) -> None:
             broken = isinstance(event, ProtocolBroken)
             if isinstance(event, RequestReceived):
                 _request(event, session, challenger)
-    assert len({way for way in session.tracks.values()}) == len(session.tracks)
+    assert len(set(session.tracks.values())) == len(session.tracks)
 
 
 def _request(request: RequestReceived, session: ReaderSession, challenger: Challenger) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import itertools
 import socket
 import stat
 from collections.abc import AsyncIterator
@@ -204,17 +205,23 @@ async def test_connections_are_bounded_in_all_and_for_an_address(tmp_path: Path)
             async with client_of(door) as fourth:
                 assert await fourth.at_end() == b""
         await until(lambda: not door.serve.connections)
-    async with serving(tmp_path, most_connections=2) as door, publishing(door.mountpoint):
-        async with client_of(door) as known, client_of(door) as stranger:
-            await known.play()
-            async with client_of(door) as newcomer:
-                # The stranger makes room; somebody who has shown who they are does not.
-                assert (await newcomer.ask("DESCRIBE")).status == 200
-                with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
-                    await stranger.ask("OPTIONS")
-                async with client_of(door) as last:
-                    assert await last.at_end() == b""
-                assert len(door.serve.readers()) == 1
+
+
+async def test_where_all_places_are_taken_a_stranger_makes_room_and_nobody_who_is_known(tmp_path: Path) -> None:
+    async with (
+        serving(tmp_path, most_connections=2) as door,
+        publishing(door.mountpoint),
+        client_of(door) as known,
+        client_of(door) as stranger,
+    ):
+        await known.play()
+        async with client_of(door) as newcomer:
+            assert (await newcomer.ask("DESCRIBE")).status == 200
+            with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+                await stranger.ask("OPTIONS")
+            async with client_of(door) as last:
+                assert await last.at_end() == b""
+            assert len(door.serve.readers()) == 1
 
 
 async def test_revocation_ends_a_reader_within_five_seconds(door: Door) -> None:
@@ -234,44 +241,51 @@ async def test_revocation_ends_a_reader_within_five_seconds(door: Door) -> None:
 
 async def test_a_reader_that_never_reads_loses_alone_and_is_ended(tmp_path: Path) -> None:
     bounds = {"most_waiting_bytes": 200_000, "behind_s": 0.5, "stall_s": 2.0}
-    async with serving(tmp_path, **bounds) as door, publishing(door.mountpoint, Clip.big()):
-        async with client_of(door) as reading, connecting(door.port, LOGIN, PASSWORD, narrow=True) as deaf:
-            await deaf.play()
-            deaf.stop_reading()
-            await reading.play()
-            keeping = asyncio.create_task(keep_reading(reading))
-            await until(lambda: door.serve.counters.overruns > 0)
-            most = 0
-            async with asyncio.timeout(15):
-                while door.serve.counters.stalled == 0:
-                    most = max([most, *(reader.waiting_bytes for reader in door.serve.readers())])
-                    await asyncio.sleep(0.02)
-            assert most <= 200_000
-            assert len(door.serve.readers()) == 1
-            assert door.serve.readers()[0].overruns == 0
-            keeping.cancel()
-            await asyncio.gather(keeping, return_exceptions=True)
-            assert_unbroken(reading)
+    async with (
+        serving(tmp_path, **bounds) as door,
+        publishing(door.mountpoint, Clip.big()),
+        client_of(door) as reading,
+        connecting(door.port, LOGIN, PASSWORD, narrow=True) as deaf,
+    ):
+        await deaf.play()
+        deaf.stop_reading()
+        await reading.play()
+        keeping = asyncio.create_task(keep_reading(reading))
+        await until(lambda: door.serve.counters.overruns > 0)
+        most = 0
+        async with asyncio.timeout(15):
+            while door.serve.counters.stalled == 0:
+                most = max([most, *(reader.waiting_bytes for reader in door.serve.readers())])
+                await asyncio.sleep(0.02)
+        assert most <= 200_000
+        assert len(door.serve.readers()) == 1
+        assert door.serve.readers()[0].overruns == 0
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+        assert_unbroken(reading)
 
 
 async def test_a_slow_reader_loses_whole_pictures_and_goes_on_at_a_keyframe(tmp_path: Path) -> None:
     bounds = {"most_waiting_bytes": 200_000, "behind_s": 0.3}
-    async with serving(tmp_path, **bounds) as door, publishing(door.mountpoint, Clip.big()):
-        async with connecting(door.port, LOGIN, PASSWORD, narrow=True) as slow:
-            await slow.play()
-            for _ in range(3):
-                slow.stop_reading()
-                before = door.serve.counters.overruns
-                await until(lambda before=before: door.serve.counters.overruns > before)  # type: ignore[misc]
-                slow.go_on_reading()
-                await slow.read_packets(1500)
-            video = [data for channel, data in slow.packets if channel == 0]
-            sequences = [int.from_bytes(packet[2:4], "big") for packet in video]
-            # What is behind a hole begins with parameter sets, and what is before it ended a picture.
-            holes = [at for at in range(1, len(video)) if (sequences[at] - sequences[at - 1]) & 0xFFFF != 1]
-            assert holes
-            assert all(video[at][12] & 31 in (24, 7) for at in holes)
-            assert all(video[at - 1][1] & 0x80 for at in holes)
+    async with (
+        serving(tmp_path, **bounds) as door,
+        publishing(door.mountpoint, Clip.big()),
+        connecting(door.port, LOGIN, PASSWORD, narrow=True) as slow,
+    ):
+        await slow.play()
+        for _ in range(3):
+            slow.stop_reading()
+            before = door.serve.counters.overruns
+            await until(lambda before=before: door.serve.counters.overruns > before)  # type: ignore[misc]
+            slow.go_on_reading()
+            await slow.read_packets(1500)
+        video = [data for channel, data in slow.packets if channel == 0]
+        sequences = [int.from_bytes(packet[2:4], "big") for packet in video]
+        # What is behind a hole begins with parameter sets, and what is before it ended a picture.
+        holes = [at for at in range(1, len(video)) if (sequences[at] - sequences[at - 1]) & 0xFFFF != 1]
+        assert holes
+        assert all(video[at][12] & 31 in (24, 7) for at in holes)
+        assert all(video[at - 1][1] & 0x80 for at in holes)
 
 
 async def test_a_peer_that_vanished_is_freed_at_once(door: Door) -> None:
@@ -333,7 +347,7 @@ def assert_unbroken(client: Client) -> None:
     """Every packet of every track came, in order."""
     for channel in {channel for channel, _ in client.packets if channel % 2 == 0}:
         sequences = [int.from_bytes(data[2:4], "big") for found, data in client.packets if found == channel]
-        assert all((later - earlier) & 0xFFFF == 1 for earlier, later in zip(sequences, sequences[1:], strict=False))
+        assert all((later - earlier) & 0xFFFF == 1 for earlier, later in itertools.pairwise(sequences))
 
 
 async def keep_reading(client: Client) -> None:

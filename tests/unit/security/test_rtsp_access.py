@@ -42,6 +42,10 @@ class Rig:
         return await self.access.authenticate(login[0], REMOTE, lambda password: password == login[1])
 
 
+def all_bytes(directory: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in directory.glob("catalogue.db*"))
+
+
 @pytest.fixture
 async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     async with make_world(tmp_path) as world:
@@ -186,8 +190,7 @@ async def test_another_nodes_key_and_a_moved_secret_open_nothing(rig: Rig, tmp_p
 async def test_the_secret_stands_nowhere_in_plain(rig: Rig, tmp_path: Path) -> None:
     login = await rig.login()
     await rig.enter(login)
-    kept = b"".join(path.read_bytes() for path in tmp_path.glob("catalogue.db*"))
-    assert login[1].encode() not in kept
+    assert login[1].encode() not in all_bytes(tmp_path)
     secret = await rig.logins.find(login[0])
     assert secret is not None
     assert login[1] not in repr(secret)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 from mediasrv.hub import Mountpoint
@@ -59,13 +61,7 @@ class Timers:
     def call_later(self, delay_s: float, work: Callable[[], None]) -> Any:
         entry = (delay_s, work)
         self.waiting.append(entry)
-
-        class Handle:
-            def cancel(handle) -> None:
-                if entry in self.waiting:
-                    self.waiting.remove(entry)
-
-        return Handle()
+        return SimpleNamespace(cancel=lambda: entry in self.waiting and self.waiting.remove(entry))
 
     def run(self) -> None:
         due, self.waiting = self.waiting, []
@@ -153,7 +149,7 @@ def test_who_joins_is_sent_what_is_cached_in_one_go_and_readers_share_the_bytes(
     assert batch.framed(LAYOUT) is batch.framed(Layout(0, 2, None)), "made once"
     assert batch.framed(Layout(8, 2, None))[1] == 8
     numbers = sequences(one.data)
-    assert all((later - earlier) & 0xFFFF == 1 for earlier, later in zip(numbers, numbers[1:], strict=False))
+    assert all((later - earlier) & 0xFFFF == 1 for earlier, later in itertools.pairwise(numbers))
 
 
 def test_sound_waits_for_the_picture_behind_it_but_not_for_long() -> None:
@@ -242,7 +238,7 @@ def test_readers_stay_over_sessions_of_the_camera_and_begin_with_its_keyframe() 
     world.mountpoint.start_session(world.session)
     world.picture(keyframe=True)
     numbers = sequences(transport.data)
-    assert all((later - earlier) & 0xFFFF == 1 for earlier, later in zip(numbers, numbers[1:], strict=False))
+    assert all((later - earlier) & 0xFFFF == 1 for earlier, later in itertools.pairwise(numbers))
     assert len({packet[8:12] for found, packet in packets(transport.data) if found == 0}) == 1
     assert not world.failed
     assert not reader.waiting_keyframe
@@ -304,7 +300,7 @@ def test_over_udp_a_burst_is_paced_and_packets_keep_their_order() -> None:
         world.timers.run()
         assert sum(map(len, rtp.sent)) - sent <= BURST_BYTES
     numbers = [int.from_bytes(packet[2:4], "big") for packet in rtp.sent]
-    assert all((later - earlier) & 0xFFFF == 1 for earlier, later in zip(numbers, numbers[1:], strict=False))
+    assert all((later - earlier) & 0xFFFF == 1 for earlier, later in itertools.pairwise(numbers))
     assert len(numbers) > 200
     assert reader.waiting_bytes() == 0
     reader.close()
