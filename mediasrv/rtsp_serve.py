@@ -73,6 +73,7 @@ class RtspServe:
         directory: Path,
     ) -> None:
         self.counters = ServeCounters()
+        self.bound = asyncio.Event()
         self._hub = hub
         self._settings = settings
         self._clock = clock
@@ -93,6 +94,9 @@ class RtspServe:
                 *(self._settings, self._clock, self._access, self._ensure, self, udp, self.counters, loop.call_later)
             )
             listeners = [(held.enter_context(sock), tls) for sock, tls in self._listeners()]
+            for sock, tls in listeners:
+                log.info("RTSP%s on %s port %d", "S" if tls else "", *sock.getsockname()[:2])
+            self.bound.set()
             async with asyncio.TaskGroup() as tasks:
                 for sock, tls in listeners:
                     tasks.create_task(accept(sock, self._admitting(around, tls, tasks)))

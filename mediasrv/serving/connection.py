@@ -23,6 +23,7 @@ from mediasrv.security.rtsp_access import Visitor
 from mediasrv.serving.description import describe
 from mediasrv.serving.feed import StreamFeed, first_packets
 from mediasrv.serving.identity import IdentityDesk
+from mediasrv.serving.link import Link
 from mediasrv.serving.readers import Reader
 from mediasrv.serving.surroundings import Address, Surroundings, make_reader
 from mediasrv.serving.urls import CONTROL, base_url, parse_stream_url
@@ -34,11 +35,11 @@ from mediasrv.wire.sdp import build_sdp
 
 log = logging.getLogger(__name__)
 
-READ_BYTES: Final = 16_384
+MOST_STRANGER_REQUESTS: Final = 20
+"""Of somebody who has not logged in: a client needs three."""
 AUDIO_WAIT_S: Final = 0.5
 """How long a new session's sound may follow its first picture and still stand in the description."""
 _STEP_S: Final = 0.05
-_CLOSE_S: Final = 1.0
 _METHODS: Final = "OPTIONS, DESCRIBE, SETUP, PLAY, PAUSE, TEARDOWN, GET_PARAMETER, SET_PARAMETER"
 _NOT_HERE: Final = frozenset(("ANNOUNCE", "RECORD", "REDIRECT"))
 
@@ -63,18 +64,15 @@ class ReaderConnection:
         self.playing: Playing | None = None
         self.lost_fraction = 0.0
         self._around = around
-        self._sock = sock
-        self._tls = tls
+        self._link = Link(sock, tls)
         self._core = RtspServer()
         self._desk = IdentityDesk(around.access, around.clock, remote, secured=tls is not None)
         self._session: ReaderSession | None = None
         self._feed: StreamFeed | None = None
-        self._writer: asyncio.StreamWriter | None = None
         self._opened = now
         self._seen = now
         self._logged = False
-        self._task: asyncio.Task[None] | None = None
-        self._ended = False
+        self._requests = 0
 
     @property
     def ref(self) -> StreamRef | None:
@@ -84,32 +82,31 @@ class ReaderConnection:
     @property
     def way(self) -> str:
         """`tcp`, `udp` or `tls`."""
-        if self._tls is not None:
+        if self._link.is_tls:
             return "tls"
         return "udp" if self._session is not None and self._session.is_udp else "tcp"
 
     async def run(self) -> None:
         """Serves requests until the peer leaves, breaks the protocol, or is ended. Never raises but CancelledError."""
-        self._task = asyncio.current_task()
         try:
-            reader = None if self._ended else await self._open()
-            while reader is not None and await self._serve_some(reader):
+            await self._link.open(self._around.settings.stranger_s)
+            while await self._serve_some():
                 pass
-        except (OSError, ProtocolError, asyncio.IncompleteReadError) as error:
+        except (OSError, ProtocolError) as error:
             log.debug("%s: the RTSP connection ended: %s", self.remote, error)
         except Exception:
             self._around.counters.failures += 1
             log.exception("%s: an RTSP connection failed", self.remote)
         finally:
             self.leave()
-            await self._close()
+            await self._link.close()
 
     def expire(self, now: float) -> None:
         """Ends it where it has been silent, or has taken nothing, for too long."""
         settings = self._around.settings
         if self.visitor is None:
             if now - self._opened > settings.stranger_s:
-                self._dismiss()
+                self._link.dismiss(build_response(408, ""))
             return
         playing = self.playing
         if playing is not None and playing.reader.look(now) > settings.stall_s:
@@ -121,21 +118,10 @@ class ReaderConnection:
 
     def end(self, why: str) -> None:
         """Ends it at once, without a word: what waits for it is dropped."""
-        log.info("%s: an RTSP connection is ended: %s", self.remote, why)
-        self._ended = True
+        if self.visitor is not None:
+            log.info("%s: the RTSP connection of %s is ended: %s", self.remote, self.visitor.login, why)
         self.leave()
-        if self._writer is not None:
-            self._writer.transport.abort()
-        elif self._task is not None:
-            self._task.cancel()  # in the midst of a TLS handshake
-
-    def _dismiss(self) -> None:
-        """A plain status and the end, without waiting for a peer that may not read it."""
-        if self._writer is None or self._writer.is_closing():
-            self.end("stranger_silent")
-        else:
-            self._send(build_response(408, ""))
-            self._writer.close()
+        self._link.abort()
 
     def leave(self) -> None:
         """Takes it off its feed. Twice does no harm."""
@@ -145,22 +131,11 @@ class ReaderConnection:
         if feed is not None:
             self._around.feeds.release(feed)
 
-    # -- bytes
+    # -- requests
 
-    async def _open(self) -> asyncio.StreamReader:
-        loop = asyncio.get_running_loop()
-        reader = asyncio.StreamReader(READ_BYTES, loop)
-        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
-        limit_s = self._around.settings.stranger_s if self._tls else None
-        transport, _ = await loop.connect_accepted_socket(
-            lambda: protocol, self._sock, ssl=self._tls, ssl_handshake_timeout=limit_s
-        )
-        self._writer = asyncio.StreamWriter(transport, protocol, reader, loop)
-        return reader
-
-    async def _serve_some(self, reader: asyncio.StreamReader) -> bool:
+    async def _serve_some(self) -> bool:
         """What comes next; False at the end."""
-        data = await reader.read(READ_BYTES)
+        data = await self._link.read()
         if not data:
             return False
         for event in self._core.receive(data):
@@ -168,7 +143,7 @@ class ReaderConnection:
                 self._on_rtcp(event.data)
             elif isinstance(event, ProtocolBroken):
                 self._around.counters.protocol_errors += 1
-                self._send(build_response(event.status, ""))
+                self._link.send(build_response(event.status, ""))
                 return False
             elif not await self._serve(event):
                 return False
@@ -177,6 +152,7 @@ class ReaderConnection:
     async def _serve(self, request: RequestReceived) -> bool:
         """Answers one request; False where the connection is over with it."""
         self._seen = self._around.clock.monotonic()
+        self._requests += 1
         try:
             await self._answer(request)
         except RtspRefused as refused:
@@ -190,9 +166,8 @@ class ReaderConnection:
         except MediasrvError as refused:
             status = refused.status if refused.status in (403, 404) else 503
             self._write(request, status, _why(refused))
-        if self._writer is not None:
-            await self._writer.drain()
-        return self._writer is not None
+        await self._link.drain()
+        return self._link.is_open and (self.visitor is not None or self._requests < MOST_STRANGER_REQUESTS)
 
     def _write(
         self, request: RequestReceived, status: int = 200, headers: Sequence[tuple[str, str]] = (), body: bytes = b""
@@ -200,24 +175,7 @@ class ReaderConnection:
         session = self._session
         if session is not None:
             headers = [*headers, ("Session", f"{session.session_id};timeout={self._around.settings.session_s:.0f}")]
-        self._send(build_response(status, request.cseq, headers, body))
-
-    def _send(self, data: bytes) -> None:
-        if self._writer is not None and not self._writer.is_closing():
-            self._writer.write(data)
-
-    async def _close(self) -> None:
-        writer, self._writer = self._writer, None
-        if writer is None:
-            self._sock.close()
-            return
-        writer.close()
-        with contextlib.suppress(OSError, TimeoutError):
-            async with asyncio.timeout(_CLOSE_S):
-                await writer.wait_closed()
-        writer.transport.abort()
-
-    # -- requests
+        self._link.send(build_response(status, request.cseq, headers, body))
 
     async def _answer(self, request: RequestReceived) -> None:
         if not request.cseq:
@@ -255,7 +213,7 @@ class ReaderConnection:
         session = self._session
         if session is None:
             udp = self._around.udp
-            ports = udp.ports if udp is not None and self._tls is None else None
+            ports = udp.ports if udp is not None and not self._link.is_tls else None
             session = ReaderSession(secrets.token_hex(12), str(ref), ports)
         told = session.set_up(str(ref), int(track), request.header("transport"))
         self._session = session
@@ -270,7 +228,7 @@ class ReaderConnection:
             self._write(request, 200, [("Range", "npt=now-")])
             return
         if session.state is not SessionState.INIT and not self._logged:
-            await self._around.access.started(visitor, ref, "rtsps" if self._tls else "rtsp")
+            await self._around.access.started(visitor, ref, "rtsps" if self._link.is_tls else "rtsp")
             self._logged = True
         session.play()
         if self._feed is feed:  # it was not ended meanwhile
@@ -335,9 +293,10 @@ class ReaderConnection:
     def _start_playing(self, request: RequestReceived, feed: StreamFeed, session: ReaderSession) -> None:
         around, settings = self._around, self._around.settings
         cached = feed.cached(settings.most_waiting_bytes) if settings.start_cached else ()
-        if self._writer is None:
+        writer = self._link.writer
+        if writer is None:
             raise ProtocolError("The connection has ended.")
-        reader, rtcp_address = make_reader(around, session, self._writer, self._on_rtcp)
+        reader, rtcp_address = make_reader(around, session, writer, self._on_rtcp)
         first = {kind: found for kind, found in first_packets(cached).items() if int(kind) in session.tracks}
         base = base_url(request.url)
         info = ",".join(f"url={base}/{CONTROL}{int(kind)};seq={at[0]};rtptime={at[1]}" for kind, at in first.items())

@@ -72,11 +72,6 @@ class RtspServer:
         self._rest = b""
         self._broken = False
 
-    @property
-    def is_midway(self) -> bool:
-        """Whether a message has begun and not ended."""
-        return bool(self._rest)
-
     def receive(self, data: bytes) -> list[Event]:
         """The events in these bytes and what was left before; after a ProtocolBroken, none. Never raises."""
         events: list[Event] = []

@@ -91,6 +91,7 @@ async def serving(directory: Path, **settings: object) -> AsyncIterator[Door]:
     serve = RtspServe(hub, chosen, SystemClock(), access, ensure, directory)
     task = asyncio.create_task(serve.run())
     try:
+        await until(lambda: serve.bound.is_set() or task.done())
         yield Door(serve, hub, access, port, tls_port)
         if task.done():
             task.result()

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import contextlib
 import itertools
+import logging
 import socket
 import stat
 from collections.abc import AsyncIterator
@@ -14,7 +15,9 @@ from pathlib import Path
 import pytest
 
 from mediasrv.media.access_unit import StreamName, StreamRef
+from mediasrv.serving.connection import MOST_STRANGER_REQUESTS
 from mediasrv.wire.rtcp import build_receiver_report
+from mediasrv.wire.rtsp_auth import digest_hash
 from tests.integration.pull_rig import until
 from tests.integration.rtsp_client import INTERLEAVED, Client, connecting
 from tests.integration.rtsp_rig import LOGIN, PASSWORD, REF, Clip, Door, publishing, serving
@@ -353,3 +356,49 @@ def assert_unbroken(client: Client) -> None:
 async def keep_reading(client: Client) -> None:
     while True:
         await client.read_packets(1)
+
+
+async def test_the_log_at_its_most_talkative_holds_no_secret(door: Door, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with client_of(door) as client:
+        await client.play()
+        answers = [client.authenticator.authorization(method, client.base) or "" for method in ("PLAY", "DESCRIBE")]
+        await client.ask_once("PLAY", Authorization=answers[0])
+        await client.ask_once("DESCRIBE", Authorization=answers[1].replace("response", "responce"))
+        door.access.cameras.clear()
+        await until(lambda: not door.serve.readers(), 5)
+    async with connecting(door.port, LOGIN, "wrong") as client:
+        assert (await client.ask("DESCRIBE")).status == 401
+    responses = [answer.partition('response="')[2].partition('"')[0] for answer in answers]
+    assert "rtsp-reader is ended: revoked" in caplog.text
+    for secret in (PASSWORD, *responses, digest_hash("MD5", LOGIN, "mediasrv", PASSWORD)):
+        assert secret not in caplog.text
+
+
+async def test_a_stranger_is_not_answered_without_end(door: Door) -> None:
+    async with client_of(door) as client:
+        for _ in range(MOST_STRANGER_REQUESTS):
+            assert (await client.ask_once("OPTIONS")).status == 200
+        assert await client.at_end() == b""
+
+
+async def test_a_flood_of_requests_holds_back_nobodys_pictures(door: Door) -> None:
+    async with client_of(door) as reading, client_of(door) as flooding:
+        await reading.play()
+        await flooding.ask("DESCRIBE")
+        request = flooding.request("OPTIONS")
+
+        async def flood() -> None:
+            while True:
+                flooding.writer.write(request * 200)
+                await flooding.writer.drain()
+                await flooding.reader.read(1 << 16)
+
+        task = asyncio.create_task(flood())
+        began = asyncio.get_running_loop().time()
+        await reading.read_packets(75)
+        took_s = asyncio.get_running_loop().time() - began
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert_unbroken(reading)
+        assert took_s < 5
