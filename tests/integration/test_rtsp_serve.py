@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import dataclasses
 import itertools
 import logging
 import socket
@@ -15,10 +16,12 @@ from pathlib import Path
 import pytest
 
 from mediasrv.media.access_unit import StreamName, StreamRef
+from mediasrv.rtsp_pull import RtspSource
 from mediasrv.serving.connection import MOST_STRANGER_REQUESTS
 from mediasrv.wire.rtcp import build_receiver_report
 from mediasrv.wire.rtsp_auth import digest_hash
-from tests.integration.pull_rig import until
+from tests.integration.pull_rig import SETTINGS as PULL
+from tests.integration.pull_rig import pulling, until
 from tests.integration.rtsp_client import INTERLEAVED, Client, connecting
 from tests.integration.rtsp_rig import LOGIN, PASSWORD, REF, Clip, Door, publishing, serving
 
@@ -402,3 +405,16 @@ async def test_a_flood_of_requests_holds_back_nobodys_pictures(door: Door) -> No
         await asyncio.gather(task, return_exceptions=True)
         assert_unbroken(reading)
         assert took_s < 5
+
+
+@pytest.mark.parametrize("way", ["tcp", "udp"])
+@pytest.mark.parametrize(("bound", "asked"), [("::1", "[::1]"), ("0.0.0.0", "127.0.0.2")])  # noqa: S104 - loopback is asked
+async def test_other_addresses_are_served_too_and_udp_comes_from_the_one_that_was_asked(
+    tmp_path: Path, bound: str, asked: str, way: str
+) -> None:
+    allowed = dataclasses.replace(PULL, allowed_networks=("127.0.0.0/8", "::1/128"))
+    async with serving(tmp_path, host=bound) as door, publishing(door.mountpoint):
+        source = RtspSource(f"rtsp://{asked}:{door.port}/{REF.camera_id}/main", LOGIN, PASSWORD, way)
+        async with pulling(source, allowed) as read:
+            await until(lambda: len(read.video) > 30)
+            assert [reader.way for reader in door.serve.readers()] == [way]

@@ -61,15 +61,51 @@ def test_another_session_or_stream_is_refused() -> None:
     assert refused(one.set_up, "gate-1/sub", 1, TCP) == 459
 
 
-WORDS = st.sampled_from(
+@pytest.mark.parametrize(
+    "transport",
     [
-        *("RTP/AVP", "RTP/AVP/TCP", "RTP/AVP/UDP", "RTP/SAVP", "RAW/RAW/UDP", "unicast", "multicast", "mode=play"),
-        *('mode="PLAY"', "mode=record", "destination=192.0.2.9", "client_port=6000-6001", "client_port=80-81"),
-        *("client_port=6000", "client_port=6000-6000", "client_port=99999", "interleaved=0-1", "interleaved=1-2"),
-        *("interleaved=255-256", "interleaved=4-9", "interleaved=", "ttl=1", "source=192.0.2.9", "", "="),
+        "RTP/AVP;unicast;client_port=6000-6001;destination=192.0.2.9",
+        "RTP/AVP;unicast; Destination =192.0.2.9;client_port=6000-6001",
+        "RTP/AVP/TCP;unicast;interleaved=0-1;destination=192.0.2.9",
+        "RTP/AVP;multicast;client_port=6000-6001",
+        "RTP/AVP;unicast;client_port=1023-1024",
+        "RTP/AVP;unicast;client_port=6000-80",
+        "RTP/AVP;unicast;client_port=6000-6000",
+        "RTP/AVP;unicast;client_port=65535",
+        "RTP/AVP;unicast;mode=record;client_port=6000-6001",
+        "RTP/SAVP;unicast;client_port=6000-6001",
+        "RTP/AVP;unicast",
+    ],
+)
+def test_what_is_not_for_the_peer_itself_is_refused(transport: str) -> None:
+    assert refused(session().set_up, "gate-1/main", 1, transport) == 461
+
+
+def test_channels_and_ports_are_not_given_twice() -> None:
+    one = session()
+    one.set_up("gate-1/main", 1, "RTP/AVP/TCP;unicast;interleaved=0-1")
+    for wanted in ("0-1", "1-2"):
+        told = one.set_up("gate-1/main", 2, f"RTP/AVP/TCP;unicast;interleaved={wanted}")
+        assert parse_transport(told).channels == (2, 3)
+    two = session()
+    two.set_up("gate-1/main", 1, "RTP/AVP;unicast;client_port=6000-6001")
+    assert refused(two.set_up, "gate-1/main", 2, "RTP/AVP;unicast;client_port=6001-6002") == 461
+    assert refused(two.set_up, "gate-1/main", 2, TCP) == 461
+
+
+PROFILES = st.sampled_from(["RTP/AVP", "RTP/AVP", "RTP/AVP/TCP", "RTP/AVP/TCP", "RTP/AVP/UDP", "RTP/SAVP", "RAW"])
+PLACES = st.sampled_from(
+    [
+        *("client_port=6000-6001", "client_port=6001-6002", "client_port=7000", "client_port=80-81"),
+        *("interleaved=0-1", "interleaved=1-2", "interleaved=4-9", "interleaved=255-256", ""),
     ]
 )
-HEADERS = st.lists(st.lists(WORDS, max_size=6).map(";".join), max_size=12).map(",".join)
+OTHERS = st.lists(
+    st.sampled_from(["unicast", "mode=play", 'mode="PLAY"', "destination=192.0.2.9", "multicast", "ttl=1", "="]),
+    max_size=2,
+)
+ALTERNATIVES = st.builds(lambda profile, place, others: ";".join([profile, *others, place]), PROFILES, PLACES, OTHERS)
+HEADERS = st.lists(ALTERNATIVES, min_size=1, max_size=3).map(",".join)
 
 
 @given(st.lists(st.tuples(st.integers(1, 3), HEADERS), max_size=6), st.booleans())
