@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 import secrets
 import socket
 import ssl
@@ -35,6 +36,7 @@ from mediasrv.wire.sdp import build_sdp
 
 log = logging.getLogger(__name__)
 
+MOST_REASON_CHARACTERS: Final = 300
 MOST_STRANGER_REQUESTS: Final = 20
 """Of somebody who has not logged in: a client needs three."""
 AUDIO_WAIT_S: Final = 0.5
@@ -339,8 +341,8 @@ async def _wait_for_tracks(feed: StreamFeed, clock: Clock) -> None:
 
 
 def _why(refused: MediasrvError) -> list[tuple[str, str]]:
-    """For whoever looks at the traffic: RTSP has no other place for it."""
-    return [("X-Reason", f"{refused.code}: {refused.sentence}")]
+    """For whoever looks at the traffic: RTSP has no other place for it. A sentence may quote a camera."""
+    return [("X-Reason", re.sub(r"[^ -~]", "?", f"{refused.code}: {refused.sentence}")[:MOST_REASON_CHARACTERS])]
 
 
 _Handler = Callable[[ReaderConnection, RequestReceived], Awaitable[None]]

@@ -163,3 +163,17 @@ async def test_readers_stay_while_the_camera_is_lost(served: Served, farm: Camer
     times = [int.from_bytes(packet[4:8], "big") for packet in video]
     assert all((later - earlier) & 0xFFFFFFFF < 1 << 31 for earlier, later in itertools.pairwise(times))
     assert len(client.packets) > before
+
+
+async def test_a_camera_that_is_away_is_said_to_be_with_its_reason(served: Served, farm: CameraFarm) -> None:
+    camera = served.cameras[1]
+    await until(lambda: served.node.mountpoint(camera).live, 20)
+    farm.fault(camera, "offline")
+    try:
+        await until(lambda: served.node.main(camera).state == "retrying", 20)
+        async with served.reader(f"/{camera}/main") as client:
+            answer = await client.ask("DESCRIBE")
+            assert answer.status == 503
+            assert answer.header("x-reason").partition(":")[0] in ("port_closed", "camera_lost", "host_unreachable")
+    finally:
+        farm.fault(camera, "online")

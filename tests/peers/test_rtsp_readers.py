@@ -20,7 +20,7 @@ import pytest
 
 from load_tests.camera_farm.counters import read_counters, verify
 from load_tests.stack import CameraFarm
-from mediasrv.media.access_unit import AccessUnit, StreamName, StreamRef
+from mediasrv.media.access_unit import AccessUnit, StreamName, StreamRef, TrackKind
 from mediasrv.rtsp_pull import RtspSource
 from tests.integration.pull_rig import Pulled, pulling, until
 from tests.integration.rtsp_rig import LOGIN, PASSWORD, Door, serving
@@ -32,6 +32,7 @@ CAMERAS = {
     "cam-3": "codec=h264,audio=opus,b-frames=2,slices=3",
     "cam-4": "codec=h265,audio=pcmu,sub-codec=h264",
     "cam-5": "codec=h264,audio=aac,in-band-sets=off",
+    "cam-6": "codec=h264,audio=pcma,metadata=on,motion-every=1,motion-for=0.5",
 }
 SHAPE = {"width": 640, "height": 368, "bitrate": 600, "rate": 25, "gop": 1}
 WAYS = ("tcp", "udp", "tls")
@@ -102,6 +103,21 @@ def numbered(units: Sequence[AccessUnit], key: bytes) -> dict[int, AccessUnit]:
         assert verify(counter, key)
         found[counter.counter] = unit
     return found
+
+
+async def test_documents_are_served_once_the_camera_has_sent_one(farm: CameraFarm, tmp_path: Path) -> None:
+    async with served(farm, tmp_path, "cam-6") as (door, pulled):
+        await until(lambda: pulled.mountpoint.has_metadata)
+        async with pulling(RtspSource(url_of(door, "cam-6", "tcp"), LOGIN, PASSWORD, "tcp")) as read:
+            await until(lambda: len(documents(read)) > 2)
+        sent, got = documents(pulled), documents(read)
+        assert got
+        assert all(b"MetadataStream" in document for document in got)
+        assert set(got) <= set(sent)
+
+
+def documents(pulled: Pulled) -> list[bytes]:
+    return [unit.payload for unit in pulled.units if unit.format.kind is TrackKind.METADATA]
 
 
 def assert_run(sent: Sequence[AccessUnit], read: Sequence[AccessUnit]) -> None:
