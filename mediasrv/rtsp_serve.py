@@ -118,7 +118,7 @@ class RtspServe:
     def hold(self, ref: StreamRef) -> StreamFeed:
         """The stream's feed, subscribed from here on, so that an on-demand stream stays up."""
         feed = self._feeds.get(ref)
-        if feed is None:
+        if feed is None or feed.is_broken:
             call_later = asyncio.get_running_loop().call_later
             mountpoint, payload_bytes = self._hub.mountpoint(ref), self._settings.payload_bytes
             feed = StreamFeed(mountpoint, payload_bytes, self._clock, call_later, self._on_reader_failed)
@@ -130,7 +130,8 @@ class RtspServe:
         feed.users -= 1
         if not feed.users:
             feed.close()
-            del self._feeds[feed.ref]
+            if self._feeds.get(feed.ref) is feed:
+                del self._feeds[feed.ref]
 
     # -- connections
 
@@ -201,9 +202,11 @@ class RtspServe:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(CHECK_S)
-            now = self._clock.monotonic()
             for connection in list(self._connections):
-                connection.expire(now)
+                try:
+                    connection.expire(self._clock.monotonic())
+                except Exception:  # one bad reader never ends the door
+                    self._failed(connection)
 
     async def _report(self) -> None:
         while True:
@@ -220,6 +223,11 @@ class RtspServe:
                     await self._end_if_revoked(connection)
                 except Exception:
                     log.exception("the right of an RTSP reader could not be checked")
+
+    def _failed(self, connection: ReaderConnection) -> None:
+        self.counters.failures += 1
+        log.exception("%s: an RTSP connection failed", connection.remote)
+        connection.end("reader_failed")
 
     async def _end_if_revoked(self, connection: ReaderConnection) -> None:
         visitor, ref = connection.visitor, connection.ref

@@ -74,10 +74,14 @@ async def accept(listener: socket.socket, accepted: Accepted) -> None:
         except OSError as error:
             if error.errno in _FULL:
                 log.warning("no more RTSP connections can be taken now: %s", error.strerror)
-                await asyncio.sleep(_FULL_S)
+            await asyncio.sleep(_FULL_S if error.errno in _FULL else 0)
             continue
-        _prepare(sock)
-        accepted(sock, str(address[0]))
+        try:
+            _prepare(sock)
+        except OSError:  # gone before it was looked at
+            sock.close()
+        else:
+            accepted(sock, str(address[0]))
 
 
 def _prepare(sock: socket.socket) -> None:

@@ -51,6 +51,8 @@ class StreamFeed:
         self.mountpoint = mountpoint
         self.tracks: dict[TrackKind, OutgoingTrack] = {}
         self.users = 0
+        self.is_broken = False
+        """Whether it failed and takes nothing any more: whoever comes needs a new one."""
         self._cname = secrets.token_hex(8)
         self._payload_bytes = payload_bytes
         self._clock = clock
@@ -92,7 +94,15 @@ class StreamFeed:
         self._readers = tuple(other for other in self._readers if other is not reader)
 
     def on_access_unit(self, unit: AccessUnit) -> None:
-        """Hot: once a unit."""
+        """Hot: once a unit. What fails here fails for all: readers are ended, and the hub drops this sink."""
+        try:
+            self._take(unit)
+        except Exception:
+            self.is_broken = True
+            self._end_readers("feed_failed")
+            raise
+
+    def _take(self, unit: AccessUnit) -> None:
         track = self._track(unit.format)
         if track is None:
             return
@@ -125,9 +135,7 @@ class StreamFeed:
             track.format = form
             return track
         if track is not None:
-            readers, self._readers = self._readers, ()
-            for reader in readers:
-                self._on_reader_failed(reader, "format_changed")
+            self._end_readers("format_changed")
         self.tracks[form.kind] = OutgoingTrack(
             form,
             _payload_type(form),
@@ -137,6 +145,11 @@ class StreamFeed:
             payload_bytes=self._payload_bytes,
         )
         return self.tracks[form.kind]
+
+    def _end_readers(self, why: str) -> None:
+        readers, self._readers = self._readers, ()
+        for reader in readers:
+            self._on_reader_failed(reader, why)
 
     def _flush(self, *, keyframe: bool = False) -> None:
         if self._timer is not None:

@@ -418,3 +418,22 @@ async def test_other_addresses_are_served_too_and_udp_comes_from_the_one_that_wa
         async with pulling(source, allowed) as read:
             await until(lambda: len(read.video) > 30)
             assert [reader.way for reader in door.serve.readers()] == [way]
+
+
+async def test_a_feed_that_failed_is_replaced_for_whoever_comes_next(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with client_of(door) as client, client_of(door) as described:
+        await client.play()
+        await described.ask("DESCRIBE")
+        feed = door.serve.hold(REF)
+        monkeypatch.setattr(feed, "_take", lambda unit: 1 // 0)
+        with contextlib.suppress(ConnectionError):
+            async with asyncio.timeout(5):
+                await client.reader.read(-1)
+        async with client_of(door) as another:
+            assert (await another.play()).status == 200
+            await another.read_packets(40)
+        door.serve.release(feed)
+    await until(lambda: not door.serve.connections)
+    assert door.mountpoint.subscribers == 0

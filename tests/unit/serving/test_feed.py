@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from mediasrv.hub import Mountpoint
 from mediasrv.media.access_unit import (
     AccessUnit,
@@ -271,6 +273,19 @@ def test_a_reader_that_raises_is_dropped_and_the_others_get_their_picture() -> N
     world.picture()
     assert world.failed == ["reader_failed"]
     assert len(sequences(transport.data)) == before + 8
+
+
+def test_a_feed_that_fails_ends_its_readers_rather_than_to_leave_them_without_a_word(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World()
+    world.picture(keyframe=True)
+    world.reader()
+    monkeypatch.setattr(world.feed.tracks[TrackKind.VIDEO], "packetize", lambda unit: 1 // 0)
+    world.picture()
+    assert world.feed.is_broken
+    assert world.failed == ["feed_failed"]
+    assert world.mountpoint.subscribers == 0
 
 
 @dataclass
