@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -13,10 +13,10 @@ _END_S: Final = 10.0
 
 
 @contextmanager
-def child_process(module: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """`python -m module …`, ended with the block."""
+def child_process(module: str, *arguments: str, prefix: Sequence[str] = ()) -> Iterator[subprocess.Popen[str]]:
+    """`python -m module …`, ended with the block; `prefix` goes before it, as one that runs it elsewhere."""
     process = subprocess.Popen(
-        [sys.executable, "-m", module, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [*prefix, sys.executable, "-m", module, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     try:
         yield process

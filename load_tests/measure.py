@@ -58,6 +58,12 @@ def median_of(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return result
 
 
+def percentile(values: Sequence[float], percent: float) -> float:
+    """The value that so many percent do not exceed; nan where there is none."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))] if ordered else float("nan")
+
+
 def machine() -> str:
     """One line that says where a figure was measured."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()

@@ -19,20 +19,17 @@ from typing import Any, Final
 import uvloop
 
 from load_tests.fanout_server import REF, Publisher
-from load_tests.media import alaw_frames
 from load_tests.ports import free_ports
 from mediasrv.clock import SystemClock
 from mediasrv.errors import NotAuthenticated
 from mediasrv.hub import Hub, Mountpoint
-from mediasrv.media.access_unit import AccessUnit, AudioFormat, Codec, StreamRef
+from mediasrv.media.access_unit import StreamRef
 from mediasrv.rtsp_serve import RtspServe
 from mediasrv.security.rtsp_access import Visitor
 from mediasrv.settings import RtspServeSettings
 
 LOGIN: Final = "rtsp-load"
 PASSWORD: Final = "load"
-_AUDIO: Final = AudioFormat(Codec.PCMA, 8000, 1)
-_FRAME_S: Final = 0.02
 
 
 class EverybodyMay:
@@ -56,21 +53,6 @@ class EverybodyMay:
         return True
 
 
-async def _publish_sound(mountpoint: Mountpoint) -> None:
-    """G.711 of 20 ms beside the pictures of the session that runs."""
-    frames, number = alaw_frames(), 0
-    await _live(mountpoint)
-    session, loop = mountpoint.session, asyncio.get_running_loop()
-    started = loop.time()
-    if session is None:
-        return
-    while True:
-        await asyncio.sleep(max(0.0, started + number * _FRAME_S - loop.time()))
-        samples, at_us = number * 160, session.started_us + round(number * _FRAME_S * 1e6)
-        mountpoint.publish(AccessUnit(session, _AUDIO, samples, samples, at_us, True, frames[number % len(frames)]))
-        number += 1
-
-
 async def _live(mountpoint: Mountpoint) -> None:
     while not mountpoint.live:  # noqa: ASYNC110 - as the supervisor of cameras waits
         await asyncio.sleep(0.01)
@@ -80,11 +62,11 @@ async def _answer(serve: RtspServe, publisher: Publisher) -> None:
     lines, loop = asyncio.StreamReader(), asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     while await lines.readline():
-        late = sorted(publisher.late_ms)
-        publisher.late_ms.clear()
+        late = sorted(publisher.air.late_ms)
+        publisher.air.late_ms.clear()
         _say(
             {
-                "access_units": publisher.sent,
+                "access_units": publisher.air.pictures,
                 "readers": len(serve.readers()),
                 "loop_late_ms_p99": late[int(len(late) * 0.99)] if late else 0.0,
                 "counters": dataclasses.asdict(serve.counters),
@@ -95,7 +77,7 @@ async def _answer(serve: RtspServe, publisher: Publisher) -> None:
 async def _serve(options: argparse.Namespace) -> None:
     hub, (port, tls_port) = Hub(), free_ports(2)
     mountpoint = hub.mountpoint(REF)
-    publisher = Publisher(mountpoint)
+    publisher = Publisher(mountpoint, audio=options.audio)
 
     async def ensure(ref: StreamRef) -> None:
         await _live(mountpoint)
@@ -106,8 +88,6 @@ async def _serve(options: argparse.Namespace) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(serve.run())
             tasks.create_task(publisher.run())
-            if options.audio:
-                tasks.create_task(_publish_sound(mountpoint))
             path = f"/{REF.camera_id}/{REF.stream}"
             _say({"port": port, "tls_port": tls_port, "path": path, "username": LOGIN, "password": PASSWORD})
             await _answer(serve, publisher)

@@ -10,7 +10,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -57,7 +56,8 @@ class ServerFiles:
 
     def __post_init__(self) -> None:
         self.port = self.port or free_ports(1)[0]
-        self.webrtc_port = self.webrtc_port or free_ports(1, socket.SOCK_DGRAM)[0]
+        # Of TCP as of UDP, and not that of HTTP.
+        self.webrtc_port = self.webrtc_port or next(port for port in free_ports(2) if port != self.port)
         if not self.rtsp_port:
             self.rtsp_port, self.rtsps_port = free_ports(2)
 

@@ -1,14 +1,19 @@
 """A cheap WebRTC viewer of our own: real ICE, DTLS and SRTP, no decoder. It checks what it receives.
 
 Sans-IO but for its socket: the owner waits for readability and calls `on_readable`, and `on_time` now and then.
+It is always the DTLS client, and answers checks of servers that are no ICE-lite, so that it can watch other servers.
 """
 
 from __future__ import annotations
 
 import contextlib
 import datetime
+import ipaddress
 import secrets
 import socket
+import struct
+from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -16,6 +21,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from OpenSSL import SSL
 
+from load_tests.clip_on_air import read_stamp
+from mediasrv.errors import ProtocolError
 from mediasrv.wire import rtcp, stun
 from mediasrv.wire.dtls import DtlsIdentity
 from mediasrv.wire.srtp import SrtcpSender, SrtpKeys, derive
@@ -27,11 +34,20 @@ H264_PAYLOAD_TYPE: Final = 102
 PCMA_PAYLOAD_TYPE: Final = 8
 
 _IDENTITY: Final = DtlsIdentity(datetime.datetime.now(datetime.UTC))
+# Other servers' certificates are RSA.
+_IDENTITY.context.set_cipher_list(b"ECDHE+AESGCM")
+_SO_TIMESTAMPNS: Final = 35
+"""asm-generic/socket.h; also the type of the control message that brings the time."""
+_CONTROL_BYTES: Final = socket.CMSG_SPACE(16)
 
 
 @dataclass(slots=True)
 class Received:
-    """Counts since the last `WebRtcClient.restart_counts`. `pictures` counts video packets with the marker bit."""
+    """Counts since the last `WebRtcClient.restart_counts`. `pictures` counts video packets with the marker bit.
+
+    `late_ms` is, for each picture that tells (see `clip_on_air`), when its last packet came after it was due;
+    `behind_ms` the same after it was published.
+    """
 
     packets: int = 0
     octets: int = 0
@@ -42,6 +58,8 @@ class Received:
     not_authentic: int = 0
     first_index: int | None = None
     last_index: int | None = None
+    late_ms: array[float] = field(default_factory=lambda: array("f"))
+    behind_ms: array[float] = field(default_factory=lambda: array("f"))
     faults: list[str] = field(default_factory=list)
 
     @property
@@ -53,12 +71,17 @@ class Received:
 
 
 class WebRtcClient:
-    """One viewer. `offer()` first, then `accept(answer)`. Every `sample`th video packet is decrypted and checked."""
+    """One viewer. `offer()` first, then `accept(answer)`; or `answer(offer)` of a server that offers itself.
 
-    def __init__(self, sample: int = 50) -> None:
-        self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    Every `sample`th video packet is decrypted and checked, with `timed` the last one of each picture.
+    """
+
+    def __init__(self, sample: int = 50, *, timed: bool = False, family: int = socket.AF_INET) -> None:
+        self.sock = socket.socket(family, socket.SOCK_DGRAM)
         self.sock.setblocking(False)
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        if timed:
+            self.sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         self.received = Received()
         self.connected = False
         self.first_picture_s: float | None = None
@@ -66,6 +89,8 @@ class WebRtcClient:
         """The first payload that was decrypted."""
         self.closed = False
         self._sample = sample
+        self._timed = timed
+        self._video_type = H264_PAYLOAD_TYPE
         self._fragment, self._password = secrets.token_hex(4), secrets.token_hex(16)
         self._ssl = SSL.Connection(_IDENTITY.context, None)
         self._ssl.set_connect_state()
@@ -95,13 +120,37 @@ class WebRtcClient:
         return "\r\n".join(lines) + "\r\n"
 
     def accept(self, answer: str) -> None:
-        """Takes the answer's first section: its ICE credentials, candidate and SSRC."""
+        """Takes the answer's first section, and connects to the first candidate that this socket can reach."""
+        self.learn(answer)
+        candidates = [line.partition(":")[2].split() for line in answer.splitlines() if line.startswith("a=candidate:")]
+        self.sock.connect(next(self._reachable(candidates)))
+
+    def learn(self, answer: str) -> None:
+        """Takes the answer's first section: its ICE credentials and its SSRC."""
         for line in answer.splitlines():
             name, _, value = line.partition(":")
             self._remote.setdefault(name, value)
-        candidate = self._remote["a=candidate"].split()
         self._video_ssrc = int(self._remote["a=ssrc"].split()[0])
-        self.sock.connect((candidate[4], int(candidate[5])))
+
+    def _reachable(self, candidates: list[list[str]]) -> Iterator[tuple[str, int]]:
+        version = 4 if self.sock.family == socket.AF_INET else 6
+        for candidate in candidates:
+            if candidate[2].lower() == "udp" and ipaddress.ip_address(candidate[4]).version == version:
+                yield candidate[4], int(candidate[5])
+
+    def answer(self, offer: str) -> str:
+        """The answer to a server's offer, whose first section is H.264 and whose second, if any, is A-law."""
+        sections = offer.split("m=")[1:]
+        mids = [_value(section, "mid") for section in sections]
+        numbers = [int(section.split()[3]) for section in sections]
+        self._video_type = numbers[0]
+        lines = ["v=0", "o=- 1 1 IN IP4 127.0.0.1", "s=-", "t=0 0", f"a=group:BUNDLE {' '.join(mids)}"]
+        for section, mid, number in zip(sections, mids, numbers, strict=True):
+            kind = section.split()[0]
+            lines += self._section(kind, number, mid)
+            lines += [f"a=rtpmap:{number} {'H264/90000' if kind == 'video' else 'PCMA/8000'}"]
+        self.accept(offer)
+        return "\r\n".join(lines) + "\r\n"
 
     def restart_counts(self) -> None:
         self.received = Received()
@@ -133,30 +182,36 @@ class WebRtcClient:
 
     def on_readable(self, now_s: float) -> None:
         """Reads all that waits."""
-        receive = self.sock.recv
+        receive = self.sock.recvmsg
+        control_bytes = _CONTROL_BYTES if self._timed else 0
         while True:
             try:
-                data = receive(2048)
-            except BlockingIOError:
-                return
-            except OSError:
+                data, control, _, _ = receive(2048, control_bytes)
+            except OSError:  # nothing more, or the network's complaint about something we sent
                 return
             first = data[0]
             if first >= 128:
                 if 192 <= data[1] <= 223:
                     continue
-                self._on_media(data, now_s)
+                self._on_media(data, now_s, control)
             elif 20 <= first <= 63:
                 self._on_dtls(data)
-            elif not self.connected:
-                self._start_dtls(data)
+            else:
+                self._on_stun(data)
+
+    def leave(self) -> None:
+        """Says goodbye (DTLS close_notify) and closes."""
+        with contextlib.suppress(SSL.Error):
+            self._ssl.shutdown()
+        self._flush_dtls()
+        self.close()
 
     def close(self) -> None:
         """Leaves without a word: what a viewer whose machine dies does."""
         self.closed = True
         self.sock.close()
 
-    def _section(self, kind: str, payload_type: int, mid: int) -> list[str]:
+    def _section(self, kind: str, payload_type: int, mid: int | str) -> list[str]:
         return [
             f"m={kind} 9 UDP/TLS/RTP/SAVPF {payload_type}",
             "c=IN IP4 0.0.0.0",
@@ -166,7 +221,7 @@ class WebRtcClient:
             f"a=ice-ufrag:{self._fragment}",
             f"a=ice-pwd:{self._password}",
             f"a=fingerprint:{_IDENTITY.fingerprint}",
-            "a=setup:actpass",
+            "a=setup:active",
         ]
 
     def _send(self, datagram: bytes) -> None:
@@ -185,9 +240,16 @@ class WebRtcClient:
         )
         self._send(request)
 
-    def _start_dtls(self, data: bytes) -> None:
-        answer = stun.parse_message(data)
-        if answer.kind == stun.BINDING_SUCCESS and answer.is_authentic(self._remote["a=ice-pwd"].encode()):
+    def _on_stun(self, data: bytes) -> None:
+        """The answer to a check begins the handshake; a server that is no ICE-lite checks us, too."""
+        try:
+            message = stun.parse_message(data)
+        except ProtocolError:
+            return
+        if message.kind == stun.BINDING_REQUEST:
+            host, port = self.sock.getpeername()[:2]
+            self._send(stun.build_success(message, (host, port), self._password.encode()))
+        elif not self.connected and message.is_authentic(self._remote["a=ice-pwd"].encode()):
             self._handshake()
 
     def _on_dtls(self, data: bytes) -> None:
@@ -230,9 +292,9 @@ class WebRtcClient:
     def _reported(self, feedback: bytes) -> bytes:
         return rtcp.build_receiver_report(self._ssrc) + feedback
 
-    def _on_media(self, data: bytes, now_s: float) -> None:
+    def _on_media(self, data: bytes, now_s: float, control: list[tuple[int, int, bytes]]) -> None:
         received = self.received
-        if data[1] & 0x7F != H264_PAYLOAD_TYPE:
+        if data[1] & 0x7F != self._video_type:
             received.audio_packets += 1
             return
         sequence = data[2] << 8 | data[3]
@@ -254,19 +316,38 @@ class WebRtcClient:
             received.pictures += 1
             if self.first_picture_s is None:
                 self.first_picture_s = now_s
+            if control:
+                self._time(self._open(data, index), control)
+                return
         if self._sample and received.packets % self._sample == 0:
             self._open(data, index)
 
-    def _open(self, data: bytes, index: int) -> None:
-        """Decrypts one packet and looks at the H.264 payload header (RFC 6184, 5.2)."""
+    def _time(self, payload: bytes, control: list[tuple[int, int, bytes]]) -> None:
+        """Notes how late a picture is, by its last packet."""
+        stamp = read_stamp(payload)
+        if stamp is None:
+            return
+        seconds, nanoseconds = struct.unpack("=qq", control[0][2])
+        arrived_ns = seconds * 1_000_000_000 + nanoseconds
+        self.received.late_ms.append((arrived_ns - stamp[0]) / 1e6)
+        self.received.behind_ms.append((arrived_ns - stamp[1]) / 1e6)
+
+    def _open(self, data: bytes, index: int) -> bytes:
+        """Decrypts one packet and looks at the H.264 payload header (RFC 6184, 5.2); the payload, b"" where broken."""
         ssrc = int.from_bytes(data[8:12], "big")
         nonce = (self._salt ^ ssrc << 48 ^ index).to_bytes(12, "big")
         try:
             payload = self._cipher.decrypt(nonce, data[12:], data[:12]) if self._cipher else b""
         except InvalidTag:
             self.received.not_authentic += 1
-            return
+            return b""
         self.received.opened += 1
         self.first_payload = self.first_payload or payload
         if ssrc != self._video_ssrc or not payload or payload[0] & 31 not in (1, 5, 6, 7, 8, 24, 28):
             self.received.faults.append(f"packet {index} is no H.264 of this stream")
+        return payload
+
+
+def _value(section: str, name: str) -> str:
+    """The value of an attribute of a section of SDP."""
+    return section.split(f"a={name}:", 1)[1].split("\r\n", 1)[0]

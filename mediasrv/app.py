@@ -49,7 +49,7 @@ from mediasrv.storage.spool import Spool
 from mediasrv.survey import SurveyDesk
 from mediasrv.surveying import InService, refused_warnings, survey_drivers, survey_limits
 from mediasrv.waiting import Turns
-from mediasrv.web.application import VIEWERS, build_app
+from mediasrv.web.application import STATES, VIEWERS, build_app
 from mediasrv.web.application import serve as listen
 from mediasrv.web.camera_places import CameraPlaces
 from mediasrv.web.node_state import NodeParts, NodeState
@@ -212,6 +212,7 @@ class Server:
             self.hls.run,
             self.rtsp.run,
             app[VIEWERS].run,
+            app[STATES].run,
             self.state.loop.run,
         )
         recording = (self.recorder.run, self.events.run)

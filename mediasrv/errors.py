@@ -8,6 +8,8 @@
     │   ├── NotPermitted                403
     │   ├── NotFound                    404
     │   ├── Conflict                    409
+    │   ├── PreconditionFailed          412  If-Match names what no longer is
+    │   ├── PreconditionRequired        428  If-Match is missing
     │   ├── TooManyRequests             429
     │   ├── UnsupportedMediaType        415
     │   └── NotAcceptable               406  no codec, suite or transport in common
@@ -82,6 +84,16 @@ class UnsupportedMediaType(RequestError):
 class Conflict(RequestError):
     default_code = "conflict"
     status = 409
+
+
+class PreconditionFailed(RequestError):
+    default_code = "precondition_failed"
+    status = 412
+
+
+class PreconditionRequired(RequestError):
+    default_code = "precondition_required"
+    status = 428
 
 
 class TooManyRequests(RequestError):

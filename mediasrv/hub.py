@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from heapq import merge
 from typing import Final, Protocol
 
-from mediasrv.media.access_unit import AccessUnit, Format, Part, Session, StreamRef, TrackKind
+from mediasrv.media.access_unit import AccessUnit, Format, Part, Rendition, Session, StreamRef, TrackKind
 from mediasrv.media.segmenter import Segmenter, parts_before
 
 log = logging.getLogger(__name__)
@@ -66,6 +66,8 @@ class Mountpoint:
         """Video since the last keyframe, that keyframe first; empty while there is none."""
         self.gop_duration_s: float | None = None
         """From the last keyframe but one to the last; None before that is known."""
+        self.bits_per_s = 0.0
+        """Of video over the last whole GOP; 0 before there is one."""
         self.audio_format: Format | None = None
         """Of the audio of this session; None without any."""
         self.has_metadata = False
@@ -154,6 +156,8 @@ class Mountpoint:
         if unit.keyframe:
             if self.gop:
                 self.gop_duration_s = (unit.dts - self.gop[0].dts) / unit.format.clock_rate
+                octets = sum(len(each.payload) for each in self.gop)
+                self.bits_per_s = 8 * octets / self.gop_duration_s if self.gop_duration_s > 0 else 0.0
             # The newest sound before the keyframe still waits for its successor in the segmenter.
             self.gop, self._sound = [unit], self._sound[-1:]
             self.live = True
@@ -207,6 +211,14 @@ class Mountpoint:
     def _demand_changed(self) -> None:
         for listener in tuple(self._demand_listeners):
             listener()
+
+
+Renditions = Callable[[StreamRef, Rendition], Mountpoint]
+"""The mountpoint of what a stream is made into. It is in no hub; it works while somebody is subscribed to it, and a
+while longer. Its access units are of the stream's own sessions: what is not transcoded comes as it is.
+
+Raises NotFound for a stream that is not there, TooManyRequests `transcoders_full` where no more can be made.
+"""
 
 
 class Hub:

@@ -25,21 +25,31 @@ T = TypeVar("T")
 
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
 """Of a cell or node: part of the keys of objects."""
+_ICE_SERVER: Final = re.compile(r"[a-z]+:[A-Za-z0-9.:\[\]-]+(?:\?transport=(?:udp|tcp))?")
+"""A STUN or TURN URI (RFC 7064, RFC 7065)."""
+_ORIGIN: Final = re.compile(r"https?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(?::\d{1,5})?", re.ASCII)
 TRANSPORTS: Final = ("auto", "tcp", "udp")
 """How media may come from a camera."""
 RECORD_STREAMS: Final = ("main", "sub", "both")
 """What may be recorded of a camera."""
+WEBRTC_TRANSPORTS: Final = ("udp", "tcp")
+"""By what media may reach a WebRTC viewer."""
 GRID_STREAMS: Final = ("main", "sub")
 """Which of its streams may stand for a camera in grids."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """`roles`: `record` and `web` are always played; without `unseal` the server holds no key that opens footage."""
+    """`roles`: `record` and `web` are always played; without `unseal` the server holds no key that opens footage.
+    `allowed_origins` are those of other sites' pages that may join viewers, by Bearer token.
+    `frame_ancestors` are the origins whose pages may show `/watch/{camera}` in a frame. `state_streams` bounds how
+    many follow the states of cameras at once, `state_streams_per_account` how many of one account.
+    """
 
     host: str = "127.0.0.1"
     port: int = 8080
     public_url: str = ""
+    allowed_origins: tuple[str, ...] = ()
     data_dir: str = "data"
     cell: str = "cell-1"
     node_name: str = "node-1"
@@ -47,6 +57,9 @@ class ServerSettings:
     trusted_proxies: tuple[str, ...] = ()
     shutdown_s: float = 5.0
     cameras_file: str = ""
+    frame_ancestors: tuple[str, ...] = ()
+    state_streams: int = 1000
+    state_streams_per_account: int = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,15 +201,30 @@ class SurveySettings:
 
 @dataclass(frozen=True, slots=True)
 class WebRtcSettings:
-    """`host` is bound; `advertised` are the addresses put into answers (NAT), default the bound one.
+    """`host` (one, or several) is bound; `advertised` are the addresses put into answers (NAT), default the bound ones.
+
+    `transports` are `udp` and `tcp`; a `tcp_port` of 0 is the number of `port`. `joins_per_minute` bounds the offers
+    and ICE restarts of a principal (0: no bound), `handshakes` viewers that are not connected yet. TURN servers take
+    credentials made with `turn_secret`, valid for `turn_ttl_s`.
 
     `payload_bytes` bounds an RTP payload; `ring_s` is how long a packet can be asked for again. What is larger than
-    `burst_packets` leaves in bursts each `pace_s`: 30 packets in 30 ms are 10 Mbit/s.
+    `burst_packets` leaves in bursts each `pace_s`: 30 packets in 30 ms are 10 Mbit/s. `main_kbps` is what a main stream
+    is taken for that nobody has pulled yet, where a viewer may choose between streams. Viewers hold pictures back to
+    even out a bad line, by no less than `playout_delay_least_s` and no more than `playout_delay_most_s`.
     """
 
-    host: str = "127.0.0.1"
+    host: str | tuple[str, ...] = "127.0.0.1"
     port: int = 8189
+    transports: tuple[str, ...] = WEBRTC_TRANSPORTS
+    tcp_port: int = 0
+    tcp_connections: int = 2000
     advertised: tuple[str, ...] = ()
+    stun: tuple[str, ...] = ()
+    turn: tuple[str, ...] = ()
+    turn_secret: str = ""
+    turn_ttl_s: int = 12 * 3600
+    joins_per_minute: int = 300
+    handshakes: int = 200
     payload_bytes: int = 1172
     ring_s: float = 4.0
     most_viewers: int = 1000
@@ -204,6 +232,13 @@ class WebRtcSettings:
     handshake_s: float = 10.0
     burst_packets: int = 30
     pace_s: float = 0.03
+    main_kbps: int = 4000
+    playout_delay_least_s: float = 0.0
+    playout_delay_most_s: float = 1.0
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        return (self.host,) if isinstance(self.host, str) else self.host
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,6 +392,10 @@ def _parse_value(hint: Any, value: Any, where: str) -> Any:
         if not isinstance(value, Mapping):
             raise SettingsError(f"{where} must be a table.")
         return _parse_slice(typing.cast(type, hint), value, where + ".")
+    if typing.get_origin(hint) is types.UnionType:  # one, or a list
+        one, hint = typing.get_args(hint)
+        if type(value) is one:
+            return value
     if typing.get_origin(hint) is tuple:
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise SettingsError(f"{where} must be a list of strings.")
@@ -393,6 +432,7 @@ def _check(settings: Settings) -> None:
     _check_onvif(settings.onvif)
     _check_survey(settings.survey)
     _check_rtsp_serve(settings.rtsp_serve)
+    _check_webrtc(settings.webrtc)
 
 
 def _check_pull(pull: PullSettings) -> None:
@@ -414,9 +454,17 @@ def _check_server(server: ServerSettings) -> None:
         raise SettingsError(f"server.roles knows record, unseal and web, not {', '.join(sorted(unknown))}.")
     if not {"record", "web"} <= set(server.roles):
         raise SettingsError("server.roles must hold record and web; only unseal may be left out.")
+    for origin in server.allowed_origins:
+        if origin != "*" and (_ORIGIN.fullmatch(origin) is None or origin != origin.lower()):
+            raise SettingsError(
+                f"server.allowed_origins: {origin} is no origin such as https://wall.example.org, in small letters."
+            )
     for name in ("cell", "node_name"):
         if _NAME.fullmatch(getattr(server, name)) is None:
             raise SettingsError(f"server.{name} must be 1 to 64 of a-z, 0-9 and inner hyphens.")
+    for origin in server.frame_ancestors:
+        if origin != "'self'" and _ORIGIN.fullmatch(origin) is None:
+            raise SettingsError(f"server.frame_ancestors: {origin} is no origin such as https://vms.example.org.")
 
 
 def _check_onvif(onvif: OnvifSettings) -> None:
@@ -458,6 +506,32 @@ def _check_rtsp_serve(serve: RtspServeSettings) -> None:
         raise SettingsError("rtsp_serve.most_waiting_bytes must be at least 65536.")
     if min(serve.behind_s, serve.stall_s, serve.stranger_s, serve.report_s) < 0.1 or serve.session_s < 5:
         raise SettingsError("Times of rtsp_serve must be at least 0.1 seconds, and session_s at least 5.")
+
+
+def _check_webrtc(webrtc: WebRtcSettings) -> None:
+    for host in webrtc.hosts:
+        _check_address(host)
+    if not webrtc.hosts or not webrtc.transports or set(webrtc.transports) - set(WEBRTC_TRANSPORTS):
+        raise SettingsError("webrtc.host must name an address, and webrtc.transports udp, tcp or both.")
+    if webrtc.handshakes < 1 or webrtc.turn_ttl_s < 60:
+        raise SettingsError("webrtc.handshakes must be at least 1 and webrtc.turn_ttl_s at least 60 seconds.")
+    if bool(webrtc.turn) != bool(webrtc.turn_secret):
+        raise SettingsError("webrtc.turn and webrtc.turn_secret belong together.")
+    if webrtc.turn_secret and webrtc.turn_secret.partition(":")[0] not in ("env", "file"):
+        raise SettingsError(
+            "webrtc.turn_secret must be a reference: env:NAME or file:PATH.", code="settings_secret_plain"
+        )
+    for name, schemes in (("stun", ("stun", "stuns")), ("turn", ("turn", "turns"))):
+        for uri in getattr(webrtc, name):
+            if uri.partition(":")[0] not in schemes or not _ICE_SERVER.fullmatch(uri):
+                raise SettingsError(f"webrtc.{name}: {uri} is no address such as {name}:{name}.example.org:3478.")
+
+
+def _check_address(host: str) -> None:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError as error:
+        raise SettingsError(f"webrtc.host takes IP addresses, not {host}.") from error
 
 
 def _check_network(network: str) -> None:

@@ -1,47 +1,52 @@
-"""WebRTC fan-out (WHEP): hub -> viewers, over one UDP port.
+"""WebRTC fan-out (WHEP): hub -> viewers, over one UDP and one TCP port.
 
-A `_Fanout` subscribes once per watched stream and packetises each access unit once. Each viewer then costs a
+A `Fanout` subscribes once per watched stream and packetises each access unit once. Each viewer then costs a
 header, one AES-GCM call a packet and one GSO send a picture (`wire.webrtc_peer`). The protocols are sans-IO cores
-in `wire/`; what is here is the socket, the timers and the lives of viewers, all on the event loop's thread.
+in `wire/`; what is here is the lives of viewers, all on the event loop's thread.
+
+What a viewer's browser cannot decode comes from a rendition of the stream, made once for all who need it. An `auto`
+viewer is moved between a camera's two streams as its line allows (`fanout.choice`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import hmac
 import logging
 import secrets
-import socket
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Final
 
 from mediasrv.clock import Clock, from_us
-from mediasrv.errors import InvalidRequest, NotAcceptable, NotFound, ProtocolError, TooManyRequests, Unavailable
-from mediasrv.hub import GOP_CACHE_LIMIT, Hub, Mountpoint
-from mediasrv.media.access_unit import VIDEO_CLOCK_RATE, AccessUnit, AudioFormat, Codec, Session, StreamRef, VideoFormat
-from mediasrv.media.nal import NAL_SPS, iter_avcc, join_avcc, nal_type
-from mediasrv.media.rtp import packetize_h264
-from mediasrv.media.stream_clock import StreamClock, arrived_monotonic_s
+from mediasrv.errors import MediasrvError, NotAcceptable, NotFound, TooManyRequests, Unavailable
+from mediasrv.fanout.admission import JoinRate, check_handshakes
+from mediasrv.fanout.choice import Situation, StreamChoice
+from mediasrv.fanout.port import WebRtcPort
+from mediasrv.fanout.signalling import Restarted, entity_tag, make_credentials, read_patch
+from mediasrv.fanout.stream import (
+    AutoViewing,
+    Fanout,
+    FanoutKey,
+    Viewer,
+    ViewerInfo,
+    audio_encoding,
+    video_encoding,
+)
+from mediasrv.hub import Hub, Mountpoint, Renditions
+from mediasrv.media.access_unit import AudioFormat, Codec, Rendition, StreamRef
 from mediasrv.settings import WebRtcSettings
 from mediasrv.wire.dtls import DtlsIdentity, DtlsServer
-from mediasrv.wire.ice import IceLite, Path, PathKey
-from mediasrv.wire.packet_ring import PacketizedUnit, PacketRing
-from mediasrv.wire.stun import parse_message
-from mediasrv.wire.udp import UdpTransport, advertised_hosts, open_socket
+from mediasrv.wire.ice import IceLite
+from mediasrv.wire.sdp_fragment import build_fragment
 from mediasrv.wire.webrtc_peer import Counters, Host, WebRtcPeer
-from mediasrv.wire.whep_sdp import LocalTransport, Offer, build_answer, parse_offer
+from mediasrv.wire.whep_sdp import LocalTransport, Offer, build_answer, candidate_lines, parse_offer
 
 log = logging.getLogger(__name__)
 
 _TICK_S: Final = 0.5
 _REPORT_TICKS: Final = 4
-_DATAGRAMS_A_WAKE: Final = 64
-_HANDSHAKES_A_WAKE: Final = 4
-"""A storm of joins must not hold back pictures: a handshake step costs as much as a dozen sends."""
-_G711_CLOCK_RATE: Final = 8000
+_OPUS: Final = "OPUS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,115 +56,6 @@ class Joined:
     viewer_id: str
     answer_sdp: str
     etag: str
-
-
-@dataclass(frozen=True, slots=True)
-class ViewerInfo:
-    """A snapshot. `state` is `connecting`, `waiting_keyframe` or `live`; `lost_fraction` is of its last report."""
-
-    viewer_id: str
-    principal_id: str
-    ref: StreamRef
-    joined_at: datetime
-    state: str
-    packets_sent: int
-    bytes_sent: int
-    packets_resent: int
-    lost_fraction: float
-
-
-@dataclass(slots=True, eq=False)
-class _Viewer:
-    viewer_id: str
-    principal_id: str
-    peer: WebRtcPeer
-    fanout: _Fanout
-    joined_s: float
-    joined_us: int
-
-    def info(self) -> ViewerInfo:
-        video = self.peer.video
-        return ViewerInfo(
-            viewer_id=self.viewer_id,
-            principal_id=self.principal_id,
-            ref=self.fanout.ref,
-            joined_at=from_us(self.joined_us),
-            state="connecting" if video is None else "waiting_keyframe" if self.peer.waiting else "live",
-            packets_sent=video.packets if video else 0,
-            bytes_sent=video.octets if video else 0,
-            packets_resent=self.peer.packets_resent,
-            lost_fraction=self.peer.lost_fraction,
-        )
-
-
-class _Fanout:
-    """One watched stream: packetised once, handed to each viewer. An `AccessUnitSink` of the hub."""
-
-    def __init__(self, mountpoint: Mountpoint, settings: WebRtcSettings, on_viewer_failed: Callable[[_Viewer], None]):
-        self.mountpoint = mountpoint
-        self.ref = mountpoint.ref
-        self.ring = PacketRing(settings.ring_s)
-        self.video_clock = StreamClock(VIDEO_CLOCK_RATE)
-        self.audio_clock = StreamClock(_G711_CLOCK_RATE)
-        self.video_format: VideoFormat | None = None
-        self.audio_format: AudioFormat | None = None
-        self.viewers: list[_Viewer] = []
-        self.joining = 0
-        self._payload_bytes = settings.payload_bytes
-        self._on_viewer_failed = on_viewer_failed
-        for unit in mountpoint.gop:
-            self._packetize(unit)
-        self._subscription = mountpoint.subscribe(self)
-
-    def close(self) -> None:
-        self._subscription.close()
-
-    def on_access_unit(self, unit: AccessUnit) -> None:
-        if isinstance(unit.format, VideoFormat):
-            self._send_video(unit)
-        elif isinstance(unit.format, AudioFormat):
-            self._send_audio(unit, unit.format)
-
-    def on_session_ended(self, session: Session, reason: str) -> None:
-        """Viewers stay: the camera's next session goes on under their SSRC, from its first keyframe."""
-        self.ring.end_gop()
-
-    def _send_video(self, unit: AccessUnit) -> None:
-        packetized = self._packetize(unit)
-        if packetized is None:
-            return
-        for viewer in self.viewers:
-            try:
-                viewer.peer.send_video(packetized)
-            except Exception:  # one bad viewer never stops another
-                self._on_viewer_failed(viewer)
-
-    def _packetize(self, unit: AccessUnit) -> PacketizedUnit | None:
-        """Into the ring; None for an access unit that holds nothing to send, or that is not H.264."""
-        if isinstance(unit.format, VideoFormat):
-            self.video_format = unit.format
-        if unit.format.codec is not Codec.H264:
-            return None
-        if len(self.ring.gop) >= GOP_CACHE_LIMIT:
-            self.ring.end_gop()
-        payloads = packetize_h264(_decodable(unit), self._payload_bytes)
-        if not payloads:
-            return None
-        return self.ring.push(
-            payloads, self.video_clock.place(unit), keyframe=unit.keyframe, arrived_s=arrived_monotonic_s(unit)
-        )
-
-    def _send_audio(self, unit: AccessUnit, audio: AudioFormat) -> None:
-        """G.711 as it came; anything else stays silent here."""
-        self.audio_format = audio
-        if not _is_narrow_g711(audio):
-            return
-        timestamp = self.audio_clock.place(unit)
-        for start in range(0, len(unit.payload), self._payload_bytes):
-            payload = unit.payload[start : start + self._payload_bytes]
-            for viewer in self.viewers:
-                # One byte a sample, so the offset in bytes is the offset in RTP time.
-                viewer.peer.send_audio(audio.codec.value.upper(), payload, timestamp + start)
 
 
 class WebRtcService:
@@ -174,67 +70,82 @@ class WebRtcService:
         settings: WebRtcSettings,
         clock: Clock,
         ensure: Callable[[StreamRef], Awaitable[None]] | None = None,
+        renditions: Renditions | None = None,
     ) -> None:
         self.counters = Counters()
-        self.port = 0
-        """The bound port, 0 while there is none."""
-        self.bound = asyncio.Event()
         self._hub = hub
         self._settings = settings
         self._clock = clock
         self._ensure = ensure
+        self._renditions = renditions
+        self._port = WebRtcPort(settings, clock, self.counters, self._drop)
         self._identity = DtlsIdentity(from_us(clock.wall_us()))
-        self._host: Host | None = None
-        self._transport: UdpTransport | None = None
-        self._addresses: list[tuple[str, int]] = []
-        self._fanouts: dict[StreamRef, _Fanout] = {}
-        self._viewers: dict[str, _Viewer] = {}
-        self._by_fragment: dict[str, _Viewer] = {}
-        self._by_path: dict[PathKey, _Viewer] = {}
+        self._rate = JoinRate(settings.joins_per_minute)
+        self._fanouts: dict[FanoutKey, Fanout] = {}
+        self._viewers: dict[str, Viewer] = {}
         self._ticks = 0
+        self._moves: asyncio.TaskGroup | None = None
+
+    @property
+    def port(self) -> int:
+        """The bound UDP port, 0 while there is none."""
+        return self._port.port
+
+    @property
+    def tcp_port(self) -> int:
+        """The bound TCP port, 0 while there is none."""
+        return self._port.tcp_port
+
+    @property
+    def connections(self) -> int:
+        """Open TCP connections of viewers and of those who may become one."""
+        return self._port.connections
+
+    @property
+    def bound(self) -> asyncio.Event:
+        """Set while the port is open."""
+        return self._port.bound
 
     async def run(self) -> None:
-        """Binds the UDP port and serves it until cancelled; all viewers leave at the end. Raises SettingsError."""
-        loop = asyncio.get_running_loop()
-        with open_socket(self._settings.host, self._settings.port) as sock:
-            self._start(sock, loop)
-            loop.add_reader(sock.fileno(), self._on_readable)
+        """Binds the ports and serves them until cancelled; all viewers leave at the end. Raises SettingsError."""
+        async with self._port.open(), asyncio.TaskGroup() as self._moves:
             try:
                 while True:
                     await asyncio.sleep(_TICK_S)
                     self._tick()
             finally:
                 self.leave_where(lambda _: True)
-                loop.remove_reader(sock.fileno())
-                self._stop()
 
-    async def join(self, ref: StreamRef, offer_sdp: str, principal_id: str) -> Joined:
+    async def join(self, ref: StreamRef, offer_sdp: str, principal_id: str, *, auto: StreamRef | None = None) -> Joined:
         """Takes a WHEP offer. The stream is subscribed from here on, so that an on-demand one stays up.
 
+        With `auto` the viewer begins with `ref`, the substream, and is moved between that and the main stream `auto`.
         Raises InvalidRequest or NotAcceptable for the offer, TooManyRequests, Unavailable, or what `ensure` raises.
         """
-        joining = sum(fanout.joining for fanout in self._fanouts.values())
-        if len(self._viewers) + joining >= self._settings.most_viewers:
-            raise TooManyRequests("As many viewers as this server serves are watching.", code="viewers_full")
-        parse_offer(offer_sdp)
-        with self._hold(ref) as fanout:
-            if self._ensure is not None:
-                await self._ensure(ref)
-            if self._host is None:
+        self._check_room(principal_id)
+        offer = parse_offer(offer_sdp)
+        async with self._ready(ref, offer) as fanout:
+            if self._port.host is None:
                 raise Unavailable("WebRTC is not running.", code="webrtc_down")
-            return self._admit(fanout, offer_sdp, principal_id, self._host)
+            viewer, joined = self._admit(fanout, offer_sdp, principal_id, self._port.host)
+            if auto is not None:
+                viewer.auto = AutoViewing(ref, auto, StreamChoice(viewer.joined_s))
+            return joined
 
-    def trickle(self, viewer_id: str, fragment: str) -> None:
-        """Takes trickled candidates and needs none: ICE-lite answers whoever checks.
+    def trickle(self, viewer_id: str, fragment: str, if_match: str | None) -> Restarted | None:
+        """Takes trickled candidates (None), or restarts ICE.
 
-        Raises NotFound, and InvalidRequest for an ICE restart.
+        Raises NotFound, PreconditionRequired, PreconditionFailed, InvalidRequest, and TooManyRequests for a restart.
         """
         viewer = self._viewer(viewer_id)
-        offered = viewer.peer.ice.remote_fragment
-        for line in fragment.splitlines():
-            name, _, value = line.strip().partition(":")
-            if name == "a=ice-ufrag" and not hmac.compare_digest(value.encode(), offered.encode()):
-                raise InvalidRequest("ICE cannot be restarted here: join again.", code="ice_restart_unsupported")
+        ice = viewer.peer.ice
+        restart = read_patch(ice, fragment, if_match)
+        if restart is None:
+            return None
+        self._rate.take(viewer.principal_id, self._clock.monotonic())
+        self._port.restart(viewer, make_credentials(restart.fragment))
+        lines = candidate_lines(self._port.candidates)
+        return Restarted(build_fragment(restart.section, ice.credentials, lines), entity_tag(ice))
 
     def leave(self, viewer_id: str) -> None:
         """Raises NotFound for a viewer that is not (or no longer) there."""
@@ -256,68 +167,98 @@ class WebRtcService:
 
     # -- lives of viewers
 
-    def _admit(self, fanout: _Fanout, offer_sdp: str, principal_id: str, host: Host) -> Joined:
+    def _check_room(self, principal_id: str) -> None:
+        self._rate.take(principal_id, self._clock.monotonic())
+        joining = sum(fanout.joining for fanout in self._fanouts.values())
+        if len(self._viewers) + joining >= self._settings.most_viewers:
+            raise TooManyRequests("As many viewers as this server serves are watching.", code="viewers_full")
+        connecting = [viewer.principal_id for viewer in self._viewers.values() if not viewer.peer.connected]
+        check_handshakes(connecting, principal_id, self._settings.handshakes)
+
+    def _admit(self, fanout: Fanout, offer_sdp: str, principal_id: str, host: Host) -> tuple[Viewer, Joined]:
         # Read again: by now the stream may have said what it is.
         video = fanout.video_format
-        if video is not None and video.codec is not Codec.H264:
-            raise NotAcceptable("WebRTC carries H.264 here, and this stream is H.265.", code="webrtc_codec_unsupported")
-        profile = video.rfc6381.partition(".")[2] if video else ""
-        audible = fanout.audio_format is None or _is_narrow_g711(fanout.audio_format)
+        profile = video.rfc6381.partition(".")[2] if video and video.codec is Codec.H264 else ""
+        audio = fanout.mountpoint.audio_format
+        audible = not isinstance(audio, AudioFormat) or audio_encoding(audio) is not None
         offer = parse_offer(offer_sdp, profile, audio=audible)
-        ice = IceLite(secrets.token_hex(4), secrets.token_hex(16), offer.ice_fragment)
+        ice = IceLite(make_credentials(offer.ice_fragment))
         peer = WebRtcPeer(offer, ice, DtlsServer(self._identity, offer.fingerprints), fanout.ring, host)
-        viewer = _Viewer(
-            secrets.token_urlsafe(16), principal_id, peer, fanout, self._clock.monotonic(), self._clock.wall_us()
-        )
+        now_s, now_us = self._clock.monotonic(), self._clock.wall_us()
+        viewer = Viewer(secrets.token_urlsafe(16), principal_id, peer, fanout, fanout, now_s, now_us)
         self._viewers[viewer.viewer_id] = viewer
-        self._by_fragment[ice.fragment] = viewer
-        fanout.viewers.append(viewer)
-        return Joined(viewer.viewer_id, self._answer(offer, peer), f'"{secrets.token_hex(8)}"')
+        self._port.add(viewer)
+        fanout.add(viewer)
+        return viewer, Joined(viewer.viewer_id, self._answer(offer, peer), entity_tag(ice))
 
     def _answer(self, offer: Offer, peer: WebRtcPeer) -> str:
         return build_answer(
             offer,
             LocalTransport(
-                ice_fragment=peer.ice.fragment,
-                ice_password=peer.ice.password,
+                ice_fragment=peer.ice.credentials.fragment,
+                ice_password=peer.ice.credentials.password,
                 fingerprint=self._identity.fingerprint,
-                addresses=self._addresses,
+                candidates=self._port.candidates,
                 video_ssrc=peer.video_ssrc,
+                repair_ssrc=peer.repair_ssrc,
                 audio_ssrc=peer.audio_ssrc,
                 cname=peer.cname,
             ),
         )
 
-    def _viewer(self, viewer_id: str) -> _Viewer:
+    def _viewer(self, viewer_id: str) -> Viewer:
         viewer = self._viewers.get(viewer_id)
         if viewer is None:
             raise NotFound("There is no such viewer; it may have ended.", code="viewer_not_found")
         return viewer
 
-    def _drop(self, viewer: _Viewer) -> None:
+    def _drop(self, viewer: Viewer) -> None:
         if self._viewers.pop(viewer.viewer_id, None) is None:
             return
-        del self._by_fragment[viewer.peer.ice.fragment]
-        for path in viewer.peer.ice.paths:
-            if self._by_path.get(path.key) is viewer:
-                del self._by_path[path.key]
         viewer.peer.close()
-        # A new list: the fan-out may be walking the old one.
-        viewer.fanout.viewers = [other for other in viewer.fanout.viewers if other is not viewer]
-        self._close_if_idle(viewer.fanout)
+        self._port.remove(viewer)
+        for fanout in viewer.fanouts:
+            fanout.remove(viewer)
+            self._close_if_idle(fanout)
 
-    def _on_viewer_failed(self, viewer: _Viewer) -> None:
+    def _on_viewer_failed(self, viewer: Viewer) -> None:
         log.exception("%s: viewer %s failed and is dropped", viewer.fanout.ref, viewer.principal_id)
         self.counters.viewer_failures += 1
         self._drop(viewer)
 
+    # -- streams
+
+    @asynccontextmanager
+    async def _ready(self, ref: StreamRef, offer: Offer) -> AsyncIterator[Fanout]:
+        """A stream that is live, as this viewer can decode it, held until the end of the block."""
+        with self._hold((ref, None)) as fanout:
+            if self._ensure is not None:
+                await self._ensure(ref)
+            with self._fit(fanout, offer) as fit:
+                yield fit
+
     @contextmanager
-    def _hold(self, ref: StreamRef) -> Iterator[_Fanout]:
+    def _fit(self, fanout: Fanout, offer: Offer) -> Iterator[Fanout]:
+        """The stream, or what is made of it for this viewer. A picture without sound is better than none."""
+        rendition = _rendition_for(fanout, offer)
+        with ExitStack() as stack:
+            fit = fanout
+            try:
+                if rendition is not None:
+                    fit = stack.enter_context(self._hold((fanout.ref, rendition)))
+            except (NotAcceptable, TooManyRequests):
+                if rendition is not None and rendition.video is not None:
+                    raise
+            yield fit
+
+    @contextmanager
+    def _hold(self, key: FanoutKey) -> Iterator[Fanout]:
         """The stream's fan-out, subscribed, kept at least until the end of the block."""
-        fanout = self._fanouts.get(ref)
+        fanout = self._fanouts.get(key)
         if fanout is None:
-            fanout = _Fanout(self._hub.mountpoint(ref), self._settings, self._on_viewer_failed)
-            self._fanouts[ref] = fanout
+            source = self._hub.mountpoint(key[0])
+            fanout = Fanout(key, self._mountpoint(*key), source, self._settings, self._on_viewer_failed, self._drop)
+            self._fanouts[key] = fanout
         fanout.joining += 1
         try:
             yield fanout
@@ -325,99 +266,27 @@ class WebRtcService:
             fanout.joining -= 1
             self._close_if_idle(fanout)
 
-    def _close_if_idle(self, fanout: _Fanout) -> None:
-        if not fanout.viewers and not fanout.joining:
+    def _mountpoint(self, ref: StreamRef, rendition: Rendition | None) -> Mountpoint:
+        if rendition is None:
+            return self._hub.mountpoint(ref)
+        if self._renditions is None:
+            raise NotAcceptable("WebRTC carries H.264 here, and this stream is H.265.", code="webrtc_codec_unsupported")
+        return self._renditions(ref, rendition)
+
+    def _close_if_idle(self, fanout: Fanout) -> None:
+        if fanout.idle and self._fanouts.get(fanout.key) is fanout:
+            del self._fanouts[fanout.key]
             fanout.close()
-            del self._fanouts[fanout.ref]
-
-    # -- the port
-
-    def _start(self, sock: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
-        settings = self._settings
-        self.port = sock.getsockname()[1]
-        self._addresses = [(host, self.port) for host in advertised_hosts(settings.host, settings.advertised)]
-        self._transport = UdpTransport(sock, self.counters)
-        burst = max(1, settings.burst_packets)
-        self._host = Host(self._transport, loop.call_later, self.counters, burst, max(0.001, settings.pace_s))
-        self.bound.set()
-
-    def _stop(self) -> None:
-        self._host = self._transport = None
-        self.port = 0
-        self.bound.clear()
-
-    def _on_readable(self) -> None:
-        """Takes what waits, but not so much at once that pictures would be late; the loop comes back for the rest."""
-        handshakes = 0
-        for _ in range(_DATAGRAMS_A_WAKE):
-            received = self._transport.receive() if self._transport else None
-            if received is None:
-                return
-            handshakes += self._on_datagram(*received)
-            if handshakes >= _HANDSHAKES_A_WAKE:
-                return
-
-    def _on_datagram(self, data: bytes, key: PathKey) -> bool:
-        """Sorts by the first byte (RFC 7983, 7). True for DTLS. What is malformed is counted and forgotten."""
-        self.counters.datagrams += 1
-        first = data[0] if data else 0xFF
-        try:
-            if first <= 3:
-                self._on_stun(data, key)
-            elif 20 <= first <= 63:
-                return self._on_dtls(data, key)
-            elif 128 <= first <= 191:
-                self._on_rtcp(data, key)
-            else:
-                self.counters.strays += 1
-        except ProtocolError as error:
-            self.counters.malformed += 1
-            log.debug("a datagram from %s was refused: %s", key[0][0], error.sentence)
-        return False
-
-    def _on_stun(self, data: bytes, key: PathKey) -> None:
-        request = parse_message(data)
-        viewer = self._by_fragment.get(request.username.partition(":")[0])
-        if viewer is None or self._by_path.get(key, viewer) is not viewer:
-            # Unknown, or an address that is another viewer's: what else comes from there could not be told apart.
-            self.counters.strays += 1
-            return
-        viewer.peer.on_check(request, key, self._clock.monotonic())
-        if viewer.peer.ice.path(key) is not None:
-            self._by_path[key] = viewer
-
-    def _on_dtls(self, data: bytes, key: PathKey) -> bool:
-        viewer, path = self._known(key)
-        if viewer is None or path is None:
-            return False
-        try:
-            viewer.peer.on_dtls(data, path)
-        except ProtocolError as error:
-            self.counters.handshakes_failed += 1
-            log.warning("%s: a viewer's handshake failed (%s): %s", viewer.fanout.ref, error.code, error.sentence)
-            self._drop(viewer)
-        if viewer.peer.said_goodbye:
-            self._drop(viewer)
-        return True
-
-    def _on_rtcp(self, data: bytes, key: PathKey) -> None:
-        viewer, path = self._known(key)
-        if viewer is not None and path is not None:
-            viewer.peer.on_rtcp(data, path, self._clock.monotonic())
-
-    def _known(self, key: PathKey) -> tuple[_Viewer | None, Path | None]:
-        viewer = self._by_path.get(key)
-        path = viewer.peer.ice.path(key) if viewer else None
-        if path is None:
-            self.counters.strays += 1
-        return viewer, path
 
     # -- what time brings
 
     def _tick(self) -> None:
         self._ticks += 1
         now_s = self._clock.monotonic()
-        removed = {ref for ref, fanout in self._fanouts.items() if self._hub.get(ref) is not fanout.mountpoint}
+        fanouts = list(self._fanouts.values())
+        for fanout in fanouts:
+            self._close_if_idle(fanout)  # one that an auto viewer has left
+        removed = {each.ref for each in fanouts if self._hub.get(each.ref) is not each.source}
         if removed:
             self.leave_where(lambda info: info.ref in removed)
         for number, viewer in enumerate(list(self._viewers.values())):
@@ -429,12 +298,11 @@ class WebRtcService:
             except Exception:  # one bad viewer never stops another
                 self._on_viewer_failed(viewer)
 
-    def _report(self, viewer: _Viewer, now_s: float) -> None:
-        fanout = viewer.fanout
-        viewer.peer.send_reports(fanout.video_clock.at(now_s), fanout.audio_clock.at(now_s))
+    def _report(self, viewer: Viewer, now_s: float) -> None:
+        viewer.peer.send_reports(viewer.fanout.video_clock.at(now_s), viewer.sound.audio_clock.at(now_s), now_s)
 
-    def _keep(self, viewer: _Viewer, now_s: float) -> None:
-        """Ends a viewer that did not finish its handshake or lost consent; else forgets addresses it has left."""
+    def _keep(self, viewer: Viewer, now_s: float) -> None:
+        """Ends a viewer that did not finish its handshake or lost consent; else looks after it."""
         peer, settings = viewer.peer, self._settings
         if not peer.connected and now_s - viewer.joined_s > settings.handshake_s:
             self.counters.handshakes_failed += 1
@@ -443,23 +311,55 @@ class WebRtcService:
             self.counters.consent_lost += 1
             self._drop(viewer)
         else:
-            peer.tick()
-            for key in peer.ice.forget_paths(now_s - settings.consent_s):
-                self._by_path.pop(key, None)
+            peer.tick(now_s)
+            if viewer.auto is not None and peer.connected:
+                self._choose(viewer, viewer.auto, now_s)
+            self._port.forget_paths(viewer, now_s - settings.consent_s)
+
+    # -- two streams
+
+    def _choose(self, viewer: Viewer, auto: AutoViewing, now_s: float) -> None:
+        """Asks which stream the viewer should have, and sends it there."""
+        self._report(viewer, now_s)  # round trips tell of queues, so they are measured at each tick
+        on_main = viewer.fanout.ref == auto.main
+        situation = Situation(
+            on_main=on_main,
+            sent_bps=viewer.peer.sent_bps,
+            main_bps=self._hub.mountpoint(auto.main).bits_per_s or self._settings.main_kbps * 1000,
+            sub_bps=self._hub.mountpoint(auto.sub).bits_per_s,
+            can_probe=viewer.peer.can_probe,
+            now_s=now_s,
+        )
+        choice = auto.choice.decide(viewer.peer.line, situation)
+        viewer.peer.probe(choice.probe_bps)
+        if choice.main is on_main:
+            viewer.stay()
+        elif viewer.bound_for is None and not auto.moving and self._moves is not None:
+            auto.moving = True
+            self._moves.create_task(self._move(viewer, auto, auto.main if choice.main else auto.sub))
+
+    async def _move(self, viewer: Viewer, auto: AutoViewing, ref: StreamRef) -> None:
+        """Sends a viewer to the other stream; it stays where it is if that cannot be had or decoded."""
+        try:
+            async with self._ready(ref, viewer.peer.offer) as fanout:
+                if viewer.viewer_id not in self._viewers:
+                    return
+                rendition = fanout.key[1]
+                if rendition is not None and rendition.video is not None:
+                    viewer.auto = None  # nobody transcodes for a choice
+                    return
+                fanout.expect(viewer)
+        except MediasrvError as error:
+            log.info("%s: an auto viewer stays where it is: %s", ref, error.sentence)
+            auto.choice.failed(self._clock.monotonic())
+        finally:
+            auto.moving = False
 
 
-def _decodable(unit: AccessUnit) -> bytes:
-    """The access unit's payload; a keyframe without parameter sets gets those of its format, for who joins there."""
-    video = unit.format
-    if not unit.keyframe or not isinstance(video, VideoFormat) or _has_sps(unit.payload):
-        return unit.payload
-    return join_avcc(video.parameter_sets) + unit.payload
-
-
-def _has_sps(payload: bytes) -> bool:
-    return any(nal_type(nal) == NAL_SPS for nal in iter_avcc(payload))
-
-
-def _is_narrow_g711(audio: AudioFormat) -> bool:
-    """G.711 as browsers know it: 8 kHz mono (RFC 3551, 4.5.14)."""
-    return audio.codec in (Codec.PCMA, Codec.PCMU) and audio.clock_rate == _G711_CLOCK_RATE and audio.channels == 1
+def _rendition_for(fanout: Fanout, offer: Offer) -> Rendition | None:
+    """What must be made of a stream so that this viewer can decode it; None where nothing."""
+    video, audio = fanout.video_format, fanout.mountpoint.audio_format
+    made_video = Codec.H264 if video is not None and video_encoding(video) not in offer.video else None
+    silent = isinstance(audio, AudioFormat) and audio_encoding(audio) not in offer.audio
+    made_audio = Codec.OPUS if silent and _OPUS in offer.audio else None
+    return Rendition(made_video, made_audio) if made_video or made_audio else None

@@ -1,4 +1,4 @@
-// Builds src/ into dist/: hashed assets under /assets/ and an index.html that names them.
+// Builds src/ into dist/: hashed assets under /assets/ and pages that name them.
 // `--watch` rebuilds on change, `--tests` bundles tests/ for node:test instead.
 import { copyFile, mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
@@ -15,24 +15,44 @@ function assetOf(metafile, entry) {
   throw new Error(`the build has no output for ${entry}`)
 }
 
-const page = {
-  name: 'page',
+/** The chunks that an entry point imports at once, as URL paths: fetched beside it instead of after it. */
+function importsOf(metafile, entry, found = new Set()) {
+  const file = path.join('dist', entry)
+  for (const { path: imported, kind } of metafile.outputs[file]?.imports ?? []) {
+    const url = '/' + path.relative('dist', imported).split(path.sep).join('/')
+    if (kind !== 'import-statement' || found.has(url)) continue
+    importsOf(metafile, url, found.add(url))
+  }
+  return found
+}
+
+/** Writes a page into dist/: its template with the hashed names of what it loads. */
+async function writePage(metafile, template, script, style) {
+  const main = assetOf(metafile, script)
+  const preloads = [...importsOf(metafile, main)].map((url) => `<link rel="modulepreload" href="${url}">`)
+  const html = (await readFile(path.join(root, template), 'utf8'))
+    .replace('%SCRIPT%', main)
+    .replace('%STYLE%', assetOf(metafile, style))
+    .replace('%PRELOADS%', preloads.join('\n    '))
+    .replace('%STATES_WORKER%', assetOf(metafile, 'src/states-worker.ts'))
+  await writeFile(path.join(root, 'dist', template), html)
+}
+
+const pages = {
+  name: 'pages',
   setup(build) {
-    build.onEnd(async (result) => {
-      if (result.errors.length > 0) return
-      const template = await readFile(path.join(root, 'index.html'), 'utf8')
-      const html = template
-        .replace('%SCRIPT%', assetOf(result.metafile, 'src/main.tsx'))
-        .replace('%STYLE%', assetOf(result.metafile, 'src/styles/main.css'))
+    build.onEnd(async ({ errors, metafile }) => {
+      if (errors.length > 0) return
       await copyFile(path.join(root, 'public/favicon.svg'), path.join(root, 'dist/favicon.svg'))
-      await writeFile(path.join(root, 'dist/index.html'), html)
+      await writePage(metafile, 'index.html', 'src/main.tsx', 'src/styles/main.css')
+      await writePage(metafile, 'watch.html', 'src/watch.ts', 'src/styles/watch.css')
     })
   },
 }
 
 const application = {
   absWorkingDir: root,
-  entryPoints: ['src/main.tsx', 'src/styles/main.css'],
+  entryPoints: ['src/main.tsx', 'src/watch.ts', 'src/states-worker.ts', 'src/styles/main.css', 'src/styles/watch.css'],
   outdir: 'dist/assets',
   entryNames: '[name]-[hash]',
   chunkNames: '[name]-[hash]',
@@ -48,7 +68,7 @@ const application = {
   jsx: 'automatic',
   jsxImportSource: 'preact',
   logLevel: 'info',
-  plugins: [page],
+  plugins: [pages],
 }
 
 async function buildTests() {

@@ -73,10 +73,14 @@ def make_reader(
     peer = str(writer.get_extra_info("peername")[0])
     wildcard = ipaddress.ip_address(around.settings.host).is_unspecified
     local = ipaddress.ip_address(writer.get_extra_info("sockname")[0]).packed if wildcard else b""
+    sockets = around.udp.sockets
     ways = {
-        kind: UdpWay(Path((peer, way.rtp), local, 0.0), Path((peer, way.rtcp), local, 0.0))
+        kind: UdpWay(
+            Path((peer, way.rtp), local, sockets.rtp, 0.0),
+            Path((peer, way.rtcp), local, sockets.rtcp, 0.0),
+        )
         for kind, way in ports.items()
     }
     address = (peer, next(iter(ports.values())).rtcp)
     around.udp.listen(address, on_rtcp)
-    return UdpReader(around.udp.sockets, ways, bounds, around.counters, around.call_later), address
+    return UdpReader(sockets, ways, bounds, around.counters, around.call_later), address

@@ -16,12 +16,15 @@ from mediasrv.web import (
     routes_ptz,
     routes_rtsp_logins,
     routes_session,
+    routes_states,
     routes_surveys,
     routes_system,
     routes_ui,
     routes_whep,
 )
 from mediasrv.web.camera_places import CameraPlaces
+from mediasrv.web.camera_states import CameraStates
+from mediasrv.web.cors import cross_origin
 from mediasrv.web.guard import Guard
 from mediasrv.web.middleware import RequestCounts, outermost
 from mediasrv.web.routing import Route
@@ -37,19 +40,27 @@ ROUTES: Final = web.AppKey("routes", dict[object, Route])
 VIEWERS: Final = web.AppKey("viewers", Viewers)
 """Its `run` belongs into the server's task group: it ends what was revoked."""
 
+STATES: Final = web.AppKey("states", CameraStates)
+"""Its `run` belongs there too: it reads what cameras look like for those who follow it."""
+
 
 def build_app(services: Services) -> web.Application:
-    """The whole HTTP side. Serve it with `serve`, and run `app[VIEWERS].run()` beside it."""
+    """The whole HTTP side. Serve it with `serve`, and run `app[VIEWERS].run()` and `app[STATES].run()` beside it."""
     counts, places = RequestCounts(), CameraPlaces(services.catalogue, services.clock)
     viewers = Viewers(services, places)
-    app = web.Application(middlewares=[outermost(counts, services)], client_max_size=BODY_BYTES)
+    states = CameraStates(services, viewers)
     declared: dict[object, Route] = {}
+    middlewares, origins = [outermost(counts, services)], services.settings.server.allowed_origins
+    if origins:
+        middlewares.insert(0, cross_origin(origins, declared))
+    app = web.Application(middlewares=middlewares, client_max_size=BODY_BYTES)
     guard = Guard(services, places)
-    for route in _routes(services, places, viewers, counts):
+    for route in _routes(services, places, viewers, states, counts):
         handler = _guarded(guard, route)
         declared[handler] = route
         app.router.add_route(route.method, route.path, handler)
-    app[ROUTES], app[VIEWERS] = declared, viewers
+    app[ROUTES], app[VIEWERS], app[STATES] = declared, viewers, states
+    app.on_shutdown.append(_end_streams)
     return app
 
 
@@ -61,10 +72,17 @@ async def serve(app: web.Application, host: str, port: int, shutdown_s: float) -
     return runner
 
 
-def _routes(services: Services, places: CameraPlaces, viewers: Viewers, counts: RequestCounts) -> list[Route]:
+async def _end_streams(app: web.Application) -> None:
+    app[STATES].end()
+
+
+def _routes(
+    services: Services, places: CameraPlaces, viewers: Viewers, states: CameraStates, counts: RequestCounts
+) -> list[Route]:
     return [
         *routes_session.routes(services),
         *routes_cameras.routes(services, places, viewers),
+        *routes_states.routes(services, states),
         *routes_whep.routes(services, viewers),
         *routes_hls.routes(services, viewers),
         *routes_playback.routes(services),
@@ -74,7 +92,7 @@ def _routes(services: Services, places: CameraPlaces, viewers: Viewers, counts: 
         *routes_admin.routes(services),
         *routes_rtsp_logins.routes(services, places),
         *routes_system.routes(services, viewers, counts),
-        *routes_ui.routes(services.ui_dir),
+        *routes_ui.routes(services.ui_dir, services.settings.server.frame_ancestors),
     ]
 
 

@@ -45,7 +45,7 @@ def camera_json(
         "tls_fingerprint": view.tls_fingerprint,
         "record_stream": view.record_stream,
         "grid_stream": view.grid_stream,
-        "permissions": [permission for permission in _SHOWN if permission in permissions],
+        "permissions": shown_permissions(permissions),
         "streams": {
             stream: _stream_json(shown, viewers.get(StreamRef(view.camera_id, stream), 0))
             for stream, shown in view.streams.items()
@@ -54,6 +54,11 @@ def camera_json(
         "device": None if view.device is None else _device_json(view.device),
         "retention": retention_json(view, defaults),
     }
+
+
+def shown_permissions(permissions: frozenset[Permission]) -> list[Permission]:
+    """Those that the page asks about, in one order."""
+    return [permission for permission in _SHOWN if permission in permissions]
 
 
 def retention_json(view: CameraView, defaults: RetentionSettings) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from mediasrv.security.policy import Permission
 from mediasrv.security.sessions import Identity
 from mediasrv.web.camera_places import CameraPlaces
 from mediasrv.web.remote import Remotes
-from mediasrv.web.routing import Access, Requirement, Route, Scope
+from mediasrv.web.routing import Access, Requirement, Route, Scope, is_preflight
 from mediasrv.web.services import Services
 
 COOKIE: Final = "mediasrv_session"
@@ -45,6 +45,8 @@ class Guard:
             self._check_origin(request)
         now_us = self._services.clock.wall_us()
         if route.permission is Requirement.PUBLIC or (route.loopback and self._remotes.is_local(request)):
+            return Access(None, remote, now_us)
+        if route.cross_origin and is_preflight(request):
             return Access(None, remote, now_us)
         identity = await self._services.sessions.identify(read_token(request))
         if isinstance(route.permission, Requirement):

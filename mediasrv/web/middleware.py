@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from aiohttp import hdrs, web
@@ -19,20 +19,32 @@ from mediasrv.web.services import Services
 
 log = logging.getLogger(__name__)
 
-CSP_PAGE: Final = (
+_CSP: Final = "Content-Security-Policy"
+_CSP_PAGE: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; font-src 'self'; "
     "media-src 'self' blob:; connect-src 'self'; worker-src 'self' blob:; manifest-src 'self'; base-uri 'none'; "
-    "form-action 'self'; frame-ancestors 'none'"
+    "form-action 'self'; frame-ancestors "
 )
+_UNFRAMED: Final = {"X-Frame-Options": "DENY"}
+"""The same as `frame-ancestors 'none'`, for browsers that do not know that."""
 HEADERS: Final[Mapping[str, str]] = {
     "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    _CSP: "default-src 'none'; frame-ancestors 'none'",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
+    **_UNFRAMED,
 }
 """On every answer that does not say otherwise. Footage is never stored by a cache: it would lie there unsealed."""
+_BESIDE_A_POLICY: Final = {name: value for name, value in HEADERS.items() if name not in _UNFRAMED}
+"""Who sets a policy says there who may frame it."""
+
+
+def page_policy(frame_ancestors: Sequence[str] = ()) -> Mapping[str, str]:
+    """The security policy of a page that only the pages of these origins may show in a frame; empty: nobody."""
+    if frame_ancestors:
+        return {_CSP: _CSP_PAGE + " ".join(frame_ancestors)}
+    return {_CSP: _CSP_PAGE + "'none'", **_UNFRAMED}
 
 
 class RequestCounts:
@@ -68,7 +80,7 @@ def outermost(counts: RequestCounts, services: Services) -> Middleware:
             handler = exchange
         response = await _answer(request, handler)
         headers = response.headers
-        for name, value in HEADERS.items():
+        for name, value in (_BESIDE_A_POLICY if _CSP in headers else HEADERS).items():
             if name not in headers:
                 headers[name] = value
         counts.count(request, response.status)

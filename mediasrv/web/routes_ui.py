@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import mimetypes
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,14 +16,13 @@ from typing import Final
 from aiohttp import hdrs, web
 
 from mediasrv.errors import Unavailable
-from mediasrv.web.middleware import CSP_PAGE
+from mediasrv.web.middleware import page_policy
 from mediasrv.web.routing import PUBLIC, Access, Handler, Route
 
 _IMMUTABLE: Final = "public, max-age=31536000, immutable"
 _REVALIDATE: Final = "no-cache"
 _COMPRESSIBLE: Final = ("text/", "application/javascript", "application/json", "image/svg")
 _PAGE_HEADERS: Final = {
-    "Content-Security-Policy": CSP_PAGE,
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=(), payment=()",
 }
@@ -36,11 +36,13 @@ class _File:
     etag: str
 
 
-def routes(ui_dir: Path | None) -> list[Route]:
-    """A route for the page, one for the invite's page, and one for each other file of the build."""
+def routes(ui_dir: Path | None, frame_ancestors: Sequence[str] = ()) -> list[Route]:
+    """Routes for the page, for the invite's page, for the player alone, and for each other file of the build."""
     files = _read(ui_dir)
-    page = _page(files.pop("index.html", None))
+    page = _page(files.pop("index.html", None), page_policy())
+    watch = _page(files.pop("watch.html", None), page_policy(frame_ancestors))
     pages = [Route("GET", path, PUBLIC, page) for path in ("/", "/index.html", "/invite/{token}")]
+    pages.append(Route("GET", "/watch/{watched}", PUBLIC, watch))
     return pages + [Route("GET", f"/{name}", PUBLIC, _asset(name, file)) for name, file in sorted(files.items())]
 
 
@@ -60,11 +62,13 @@ def _file(path: Path) -> _File:
     return _File(body, packed, content_type, f'"{hashlib.sha256(body).hexdigest()[:20]}"')
 
 
-def _page(index: _File | None) -> Handler:
+def _page(index: _File | None, policy: Mapping[str, str]) -> Handler:
+    headers = {**_PAGE_HEADERS, **policy, hdrs.CACHE_CONTROL: _REVALIDATE}
+
     async def page(request: web.Request, access: Access) -> web.StreamResponse:
         if index is None:
             raise Unavailable("The page has not been built: see README, make ui.", code="page_missing")
-        return _send(request, index, _PAGE_HEADERS | {hdrs.CACHE_CONTROL: _REVALIDATE})
+        return _send(request, index, headers)
 
     return page
 

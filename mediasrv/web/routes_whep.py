@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from mediasrv.errors import InvalidRequest, UnsupportedMediaType
-from mediasrv.media.access_unit import StreamRef
+from mediasrv.media.access_unit import StreamName, StreamRef
 from mediasrv.security.access_log import Event
 from mediasrv.security.policy import Permission
 from mediasrv.web.fields import query_stream
-from mediasrv.web.routing import Access, Route, Scope
+from mediasrv.web.ice_servers import IceServers
+from mediasrv.web.routing import Access, Handler, Route, Scope
 from mediasrv.web.services import Services
 from mediasrv.web.viewers import Viewers
 
@@ -21,11 +22,19 @@ FRAGMENT: Final = "application/trickle-ice-sdpfrag"
 
 def routes(services: Services, viewers: Viewers) -> list[Route]:
     whep = _Handlers(services, viewers)
-    live = Permission.LIVE_VIEW
+    endpoint, session = "/whep/{camera}", "/whep/{camera}/{viewer}"
+
+    def route(method: str, path: str, handler: Handler) -> Route:
+        return Route(method, path, Permission.LIVE_VIEW, handler, Scope.CAMERA, cross_origin=True)
+
     return [
-        Route("POST", "/whep/{camera}", live, whep.join, Scope.CAMERA),
-        Route("PATCH", "/whep/{camera}/{viewer}", live, whep.trickle, Scope.CAMERA),
-        Route("DELETE", "/whep/{camera}/{viewer}", live, whep.leave, Scope.CAMERA),
+        route("POST", endpoint, whep.join),
+        route("GET", endpoint, whep.nothing),
+        route("OPTIONS", endpoint, whep.describe_endpoint),
+        route("PATCH", session, whep.trickle),
+        route("DELETE", session, whep.leave),
+        route("GET", session, whep.nothing_of_session),
+        route("OPTIONS", session, whep.describe_session),
     ]
 
 
@@ -33,12 +42,13 @@ class _Handlers:
     def __init__(self, services: Services, viewers: Viewers) -> None:
         self._services = services
         self._viewers = viewers
+        self._ice_servers = IceServers(services.settings.webrtc, services.clock)
 
     async def join(self, request: web.Request, access: Access) -> web.StreamResponse:
         """201 with the answer. It leaves after the log entry is durable, and no media can leave before it."""
-        live, ref = self._services.live_here(), StreamRef(access.camera_id, query_stream(request))
+        live, (ref, main) = self._services.live_here(), self._wanted(request, access.camera_id)
         offer = await _read(request, SDP)
-        joined = await live.join(ref, offer, access.principal.principal_id)
+        joined = await live.join(ref, offer, access.principal.principal_id, auto=main)
         self._viewers.admitted(joined.viewer_id, access.principal, access.camera_id)
         try:
             await self._log(access, "live.started", ref)
@@ -46,16 +56,45 @@ class _Handlers:
             live.leave(joined.viewer_id)
             raise
         headers = {
-            "Location": self._location(request, access.camera_id, joined.viewer_id),
-            "ETag": joined.etag,
+            hdrs.LOCATION: self._location(request, access.camera_id, joined.viewer_id),
+            hdrs.ETAG: joined.etag,
             "Accept-Patch": FRAGMENT,
         }
-        return web.Response(status=201, text=joined.answer_sdp, content_type=SDP, headers=headers)
+        response = web.Response(status=201, text=joined.answer_sdp, content_type=SDP, headers=headers)
+        return self._with_ice_servers(response, access)
+
+    async def describe_endpoint(self, request: web.Request, access: Access) -> web.StreamResponse:
+        """STUN and TURN servers for who must know them before the offer; a preflight is not told."""
+        response = web.Response(headers={"Accept-Post": SDP, hdrs.ALLOW: "GET, OPTIONS, POST"})
+        return response if access.identity is None else self._with_ice_servers(response, access)
+
+    async def describe_session(self, request: web.Request, access: Access) -> web.StreamResponse:
+        return web.Response(headers={"Accept-Patch": FRAGMENT, hdrs.ALLOW: "DELETE, GET, OPTIONS, PATCH"})
+
+    async def nothing(self, request: web.Request, access: Access) -> web.StreamResponse:
+        """GET: there is no representation to give (RFC 9725, 4.1)."""
+        return web.Response(status=204)
+
+    async def nothing_of_session(self, request: web.Request, access: Access) -> web.StreamResponse:
+        self._own_viewer(request, access)
+        return web.Response(status=204)
+
+    def _wanted(self, request: web.Request, camera_id: str) -> tuple[StreamRef, StreamRef | None]:
+        """The stream to begin with and, where the viewer leaves the choice to the server, the main stream."""
+        if request.query.get("stream") != "auto":
+            return StreamRef(camera_id, query_stream(request)), None
+        main = StreamRef(camera_id, StreamName.MAIN)
+        if StreamName.SUB not in self._services.cameras.get(camera_id).streams:
+            return main, None
+        return StreamRef(camera_id, StreamName.SUB), main
 
     async def trickle(self, request: web.Request, access: Access) -> web.StreamResponse:
-        viewer_id = self._own_viewer(request, access)
-        self._services.live_here().trickle(viewer_id, await _read(request, FRAGMENT))
-        return web.Response(status=204)
+        """204 for candidates, 200 with our new side for an ICE restart."""
+        viewer_id, fragment = self._own_viewer(request, access), await _read(request, FRAGMENT)
+        restarted = self._services.live_here().trickle(viewer_id, fragment, request.headers.get(hdrs.IF_MATCH))
+        if restarted is None:
+            return web.Response(status=204)
+        return web.Response(text=restarted.fragment_sdp, content_type=FRAGMENT, headers={hdrs.ETAG: restarted.etag})
 
     async def leave(self, request: web.Request, access: Access) -> web.StreamResponse:
         viewer_id = self._own_viewer(request, access)
@@ -67,6 +106,11 @@ class _Handlers:
         viewer_id = request.match_info["viewer"]
         self._viewers.check_owner(viewer_id, access.principal.principal_id, access.camera_id)
         return viewer_id
+
+    def _with_ice_servers(self, response: web.Response, access: Access) -> web.Response:
+        for link in self._ice_servers.links(access.principal.principal_id):
+            response.headers.add(hdrs.LINK, link)
+        return response
 
     def _location(self, request: web.Request, camera_id: str, viewer_id: str) -> str:
         """Absolute, so that it holds when a camera's owner is another node than the one that was asked."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from mediasrv.errors import NotPermitted
 from mediasrv.security.accounts import Actor
@@ -71,7 +71,11 @@ Handler = Callable[[web.Request, Access], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """`loopback` also lets in a caller on this machine without an account (health and metrics)."""
+    """`loopback` also lets in a caller on this machine without an account (health and metrics).
+
+    `cross_origin` lets pages of the allowed origins use it, by token. Its OPTIONS route lets in preflights, and these
+    alone, without an account: browsers send them without credentials.
+    """
 
     method: str
     path: str
@@ -79,8 +83,20 @@ class Route:
     handler: Handler
     scope: Scope = Scope.ROOT
     loopback: bool = False
+    cross_origin: bool = False
 
     def __post_init__(self) -> None:
         needs_camera = self.scope in (Scope.CAMERA, Scope.FOOTAGE)
         if needs_camera != ("{camera}" in self.path):
             raise ValueError(f"{self.path}: the scope and the path disagree about a camera")
+
+
+def is_preflight(request: web.Request) -> bool:
+    """Whether a browser asks before it sends what another site's page wants (Fetch standard, CORS-preflight)."""
+    headers = request.headers
+    return (
+        request.method == hdrs.METH_OPTIONS
+        and hdrs.ORIGIN in headers
+        and hdrs.ACCESS_CONTROL_REQUEST_METHOD in headers
+        and hdrs.AUTHORIZATION not in headers
+    )

@@ -11,7 +11,7 @@ from mediasrv.cameras.views import CameraChanges, CameraView, NewCamera, Profile
 from mediasrv.catalogue import Catalogue
 from mediasrv.clock import Clock
 from mediasrv.errors import Unavailable
-from mediasrv.events import StoredEvent
+from mediasrv.events import EventBroker, StoredEvent
 from mediasrv.media.access_unit import StreamRef, TrackKind
 from mediasrv.media.camera_event import EventKind
 from mediasrv.onvif import Holder, Move, Preset, PtzAbility, Vector
@@ -52,6 +52,16 @@ class RtspService(Protocol):
     def readers(self) -> Sequence[Reader]: ...
 
 
+class Restarted(Protocol):
+    """An ICE restart of a WHEP viewer, as its answer tells it."""
+
+    @property
+    def fragment_sdp(self) -> str: ...
+
+    @property
+    def etag(self) -> str: ...
+
+
 class Viewer(Protocol):
     """A WHEP viewer as the fan-out lists it."""
 
@@ -63,11 +73,15 @@ class Viewer(Protocol):
 
 
 class LiveService(Protocol):
-    """The WebRTC fan-out. `leave` of an unknown viewer does nothing."""
+    """The WebRTC fan-out. With `auto` a viewer is moved between `ref` and that main stream. `leave` of an unknown
+    viewer does nothing.
+    """
 
-    async def join(self, ref: StreamRef, offer_sdp: str, principal_id: str) -> Joined: ...
+    async def join(
+        self, ref: StreamRef, offer_sdp: str, principal_id: str, *, auto: StreamRef | None = None
+    ) -> Joined: ...
 
-    def trickle(self, viewer_id: str, fragment: str) -> None: ...
+    def trickle(self, viewer_id: str, fragment: str, if_match: str | None) -> Restarted | None: ...
 
     def leave(self, viewer_id: str) -> None: ...
 
@@ -175,7 +189,10 @@ class PlaybackSource(Protocol):
 
 
 class EventSource(Protocol):
-    """What cameras told, as the catalogue keeps it."""
+    """What cameras told, as the catalogue keeps it; `broker` hands on what is new."""
+
+    @property
+    def broker(self) -> EventBroker: ...
 
     async def find(
         self,

@@ -24,7 +24,9 @@ DATAGRAM_BYTES: Final = 1200
 
 _SRTP_PROFILE: Final = b"SRTP_AEAD_AES_128_GCM"
 _EXPORTER_LABEL: Final = b"EXTRACTOR-dtls_srtp"
-_CIPHERS: Final = b"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-ECDSA-AES128-SHA"
+_CIPHERS: Final = b"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-CHACHA20-POLY1305"
+_DTLS_1_2: Final = 0xFEFD
+"""On the wire, versions of DTLS count down (RFC 6347, 4.1)."""
 _RECORD_HEADER_BYTES: Final = 13
 _FLIGHT_BYTES: Final = 65_536
 _HASHES: Final[dict[str, hashes.HashAlgorithm]] = {
@@ -174,6 +176,7 @@ def _self_signed(key: ec.EllipticCurvePrivateKey, not_before: datetime.datetime)
 
 def _server_context(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> SSL.Context:
     context = SSL.Context(SSL.DTLS_METHOD)
+    context.set_min_proto_version(_DTLS_1_2)
     context.use_certificate(certificate)
     context.use_privatekey(key)
     context.set_options(SSL.OP_NO_TICKET | SSL.OP_NO_QUERY_MTU | SSL.OP_NO_RENEGOTIATION)

@@ -6,6 +6,8 @@ Rules against being used to flood a stranger (RFC 8445, 19; RFC 7675):
 - before DTLS is done, an address is sent at most three times the bytes that came from it;
 - media moves to another address only after authentic SRTCP or DTLS from there.
 
+Over TCP (RFC 6544, passive) the same rules hold: each connection is a path.
+
 Pure: values and `now_s` (monotonic) in, values out.
 """
 
@@ -14,7 +16,7 @@ from __future__ import annotations
 import hmac
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from mediasrv.errors import ProtocolError
 from mediasrv.wire.stun import BINDING_REQUEST, StunMessage, build_error, build_success
@@ -22,48 +24,90 @@ from mediasrv.wire.stun import BINDING_REQUEST, StunMessage, build_error, build_
 Address = tuple[Any, ...]
 """A socket address as the socket gives it: (host, port) or (host, port, flow, scope)."""
 PathKey = tuple[Address, bytes]
-"""Remote address, and our own address that it sent to: one peer may reach us by several."""
+"""Remote address, and what of ours it came to: one peer may reach us by several. Of UDP that is our own address,
+packed, of TCP the connection."""
 
 AMPLIFICATION: Final = 3
 _TRANSACTIONS: Final = 64
 _PATHS: Final = 16
+_PACKETS_A_TURN: Final = 250
+
+
+class Transport(Protocol):
+    """Where datagrams leave. Never raises and never waits: what cannot be sent now is lost, and counted."""
+
+    def send(self, datagram: bytes, path: Path) -> None: ...
+
+    def send_run(self, joined: bytes, size: int, path: Path) -> None:
+        """Sends datagrams of `size` bytes, the last maybe shorter, that lie joined in one buffer."""
 
 
 @dataclass(slots=True, eq=False)
 class Path:
     """A remote address that sent an authentic check.
 
-    `local` names our address it was sent to and `segmented` says whether the kernel cuts runs of packets for it
-    (UDP GSO); both belong to the socket and mean nothing here.
+    `local` names what of ours it was sent to and `segmented` says whether the kernel cuts runs of packets for it
+    (UDP GSO); both belong to the transport and mean nothing here. `packets_left` is how many packets are still taken
+    from there before the next `refill`.
     """
 
     address: Address
     local: bytes
+    transport: Transport
     checked_s: float
     segmented: bool = True
     nominated: bool = False
     received_bytes: int = 0
     sent_bytes: int = 0
+    packets_left: int = _PACKETS_A_TURN
 
     @property
     def key(self) -> PathKey:
         return self.address, self.local
 
 
-class IceLite:
-    """The ICE side of one peer. `fragment` and `password` are ours, `remote_fragment` is the one of its offer."""
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """`fragment` and `password` are ours, `remote_fragment` is the peer's (RFC 8445, 7.2.2)."""
 
-    def __init__(self, fragment: str, password: str, remote_fragment: str) -> None:
-        self.fragment = fragment
-        self.password = password
-        self.remote_fragment = remote_fragment
-        self._username = f"{fragment}:{remote_fragment}"
-        self._key = password.encode()
+    fragment: str
+    password: str
+    remote_fragment: str
+
+    @property
+    def username(self) -> str:
+        return f"{self.fragment}:{self.remote_fragment}"
+
+
+class IceLite:
+    """The ICE side of one peer. What `restart` brings holds beside what was, until the peer first uses it."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._current = credentials
+        self._next: Credentials | None = None
+        self._retired: list[str] = []
         self._transactions: OrderedDict[bytes, PathKey] = OrderedDict()
         self._paths: dict[PathKey, Path] = {}
         self.verified = False
         """Whether DTLS is done: the peer proved that it receives what is sent to it."""
         self.selected: Path | None = None
+
+    @property
+    def credentials(self) -> Credentials:
+        """Those that the peer was told last."""
+        return self._next or self._current
+
+    @property
+    def fragments(self) -> list[str]:
+        """Every fragment of ours since the last restart, whether it still holds or not."""
+        return [*self._retired, self._current.fragment, *([self._next.fragment] if self._next else [])]
+
+    def restart(self, credentials: Credentials) -> list[str]:
+        """Takes the credentials of an ICE restart (RFC 8445, 9). The fragments that no longer hold."""
+        gone = [*self._retired, *([self._next.fragment] if self._next else [])]
+        self._retired.clear()
+        self._next = credentials
+        return gone
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -72,18 +116,18 @@ class IceLite:
     def path(self, key: PathKey) -> Path | None:
         return self._paths.get(key)
 
-    def check(self, request: StunMessage, key: PathKey, now_s: float) -> bytes:
-        """The answer to a check (RFC 8445, 7.3). Raises ProtocolError where none is due."""
-        self._authenticate(request)
+    def check(self, request: StunMessage, key: PathKey, transport: Transport, now_s: float) -> bytes:
+        """The answer to a check (RFC 8445, 7.3) that came by `transport`. Raises ProtocolError where none is due."""
+        password = self._authenticate(request)
         if request.unknown or request.controlled:
-            return build_error(request, 420 if request.unknown else 487, self._key)
+            return build_error(request, 420 if request.unknown else 487, password)
         fresh = self._count_transaction(request.transaction_id, key)
-        path = self._paths.get(key) or self._add_path(key, now_s)
+        path = self._paths.get(key) or self._add_path(key, transport, now_s)
         if fresh:
             path.checked_s = now_s
             path.received_bytes += len(request.data)
             path.nominated |= request.use_candidate
-        response = build_success(request, (path.address[0], path.address[1]), self._key)
+        response = build_success(request, (path.address[0], path.address[1]), password)
         if not self.may_send(path, len(response)):
             raise ProtocolError("A peer repeats a check without end.")
         return response
@@ -113,13 +157,27 @@ class IceLite:
             del self._paths[key]
         return stale
 
-    def _authenticate(self, request: StunMessage) -> None:
-        """Only who knows the password is answered at all, errors included: a forged source gets nothing."""
+    def forget_path(self, key: PathKey) -> None:
+        """A path that is broken. The selected one stays, so that its silence is seen."""
+        if self.selected is None or self.selected.key != key:
+            self._paths.pop(key, None)
+
+    def refill(self) -> None:
+        """To be called now and then: bounds how many packets are taken from an address between two calls."""
+        for path in self._paths.values():
+            path.packets_left = _PACKETS_A_TURN
+
+    def _authenticate(self, request: StunMessage) -> bytes:
+        """The password it was made with. Only who knows one is answered at all, errors included: a forged source
+        gets nothing."""
         if request.kind != BINDING_REQUEST:
             raise ProtocolError("A STUN message is no Binding request.")
-        named = hmac.compare_digest(request.username.encode(), self._username.encode())
-        if not (named and request.is_authentic(self._key)):
+        if self._next is not None and _is_of(request, self._next):
+            self._retired.append(self._current.fragment)
+            self._current, self._next = self._next, None
+        elif not _is_of(request, self._current):
             raise ProtocolError("A STUN check is not authentic.")
+        return self._current.password.encode()
 
     def _count_transaction(self, transaction_id: bytes, key: PathKey) -> bool:
         """True the first time. Raises ProtocolError where it comes again from elsewhere: it was copied."""
@@ -133,8 +191,13 @@ class IceLite:
             raise ProtocolError("A STUN transaction came again from another address.")
         return False
 
-    def _add_path(self, key: PathKey, now_s: float) -> Path:
+    def _add_path(self, key: PathKey, transport: Transport, now_s: float) -> Path:
         if len(self._paths) >= _PATHS:
             raise ProtocolError("A peer checks from too many addresses.")
-        path = self._paths[key] = Path(*key, now_s)
+        path = self._paths[key] = Path(*key, transport, now_s)
         return path
+
+
+def _is_of(request: StunMessage, credentials: Credentials) -> bool:
+    named = hmac.compare_digest(request.username.encode(), credentials.username.encode())
+    return named and request.is_authentic(credentials.password.encode())

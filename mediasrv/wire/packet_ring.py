@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from mediasrv.wire.srtp import OVERHEAD_BYTES
+from mediasrv.wire.srtp import EXTENSION_BYTES, OVERHEAD_BYTES
 
 GSO_SEGMENTS: Final = 64
 """What one send takes on every kernel that knows UDP_SEGMENT."""
@@ -23,7 +23,7 @@ class PacketizedUnit:
     clock-rate units, strictly rising and never wrapped; `arrived_s` is monotonic.
     """
 
-    __slots__ = ("arrived_s", "first", "keyframe", "payloads", "runs", "timestamp")
+    __slots__ = ("arrived_s", "first", "keyframe", "octets", "payloads", "runs", "timestamp")
 
     def __init__(self, first: int, payloads: list[bytes], timestamp: int, *, keyframe: bool, arrived_s: float) -> None:
         self.first = first
@@ -31,7 +31,9 @@ class PacketizedUnit:
         self.timestamp = timestamp
         self.keyframe = keyframe
         self.arrived_s = arrived_s
-        self.runs = split_runs([len(payload) for payload in payloads])
+        sizes = [len(payload) for payload in payloads]
+        self.octets = sum(sizes)
+        self.runs = split_runs(sizes)
 
     @property
     def end(self) -> int:
@@ -39,9 +41,13 @@ class PacketizedUnit:
 
 
 class PacketRing:
-    """Packetised units of the last `keep_s` seconds, and always the GOP that a viewer would join with."""
+    """Packetised units of the last `keep_s` seconds, and always the GOP that a viewer would join with.
 
-    def __init__(self, keep_s: float) -> None:
+    `encoding` is the name of the payload format of all of them, as in SDP (`H264`).
+    """
+
+    def __init__(self, keep_s: float, encoding: str = "H264") -> None:
+        self.encoding = encoding
         self._keep_s = keep_s
         self._units: deque[PacketizedUnit] = deque()
         self._next = 0
@@ -66,6 +72,14 @@ class PacketRing:
         span_s = self._units[-1].arrived_s - self._units[0].arrived_s
         return (self._next - self._units[0].first) / span_s if span_s > 0 else 0.0
 
+    @property
+    def bits_per_s(self) -> float:
+        """Of payload, over what is kept; 0 while that is too little to tell."""
+        if len(self._units) < 2:
+            return 0.0
+        span_s = self._units[-1].arrived_s - self._units[0].arrived_s
+        return 8 * sum(unit.octets for unit in self._units) / span_s if span_s > 0 else 0.0
+
     def push(self, payloads: list[bytes], timestamp: int, *, keyframe: bool, arrived_s: float) -> PacketizedUnit:
         """Numbers the packets of the next access unit and keeps them. `timestamp` must exceed the last one's."""
         unit = PacketizedUnit(self._next, payloads, timestamp, keyframe=keyframe, arrived_s=arrived_s)
@@ -80,6 +94,11 @@ class PacketRing:
 
     def end_gop(self) -> None:
         """Nothing more belongs to this GOP: its session ended, or it grew beyond what is worth keeping."""
+        self.gop = []
+
+    def close(self) -> None:
+        """Forgets everything: nobody watches this stream any more, and nothing of it is answered."""
+        self._units.clear()
         self.gop = []
 
     def find(self, number: int) -> PacketizedUnit | None:
@@ -116,7 +135,7 @@ def _fits(sizes: Sequence[int], start: int, at: int, overhead_bytes: int) -> boo
     count = at + 1 - start
     return (
         count <= GSO_SEGMENTS
-        and count * (size + overhead_bytes) <= _GSO_BYTES
+        and count * (size + overhead_bytes + EXTENSION_BYTES) <= _GSO_BYTES
         and sizes[at - 1] == size
         and sizes[at] <= size
     )

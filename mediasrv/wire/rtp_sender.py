@@ -1,21 +1,24 @@
-"""What one viewer is sent of one stream: which sequence number and timestamp each shared packet travels under.
+"""What one viewer is sent: which source, sequence number and timestamp each shared packet travels under.
 
 **(SSRC, ROC, sequence) -> (header, payload) is a function.** GCM makes its nonce of the left side; a second
-content under it would give the authentication key away. An *epoch* maps packet indices to the stream's packets by
-one offset. Joining, replaying the GOP and skipping ahead open a new epoch behind the highest index that was ever
-protected, so an index belongs to one epoch for good. A packet asked for again is looked up in the epoch of its
-index; what lies outside a known epoch or has left the ring is not answered.
+content under it would give the authentication key away. An *epoch* maps packet indices to the packets of one stream by
+one offset. Joining, moving to another stream, replaying the GOP and skipping ahead open a new epoch behind the highest
+index that was ever protected, so an index belongs to one epoch for good. A packet asked for again is looked up in the
+epoch of its index; what lies outside a known epoch or has left its ring is not answered.
+
+Where the viewer offered it, what is asked for again travels under a source of its own (RTX, RFC 4588): its numbers only
+ever rise, and the viewer's count of what was lost stays true. Else it is sent as it was, the same to the bit.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from mediasrv.wire.packet_ring import PacketizedUnit, PacketRing, Run
-from mediasrv.wire.srtp import OVERHEAD_BYTES, SrtpSender
+from mediasrv.wire.srtp import EXTENSION_BYTES, OVERHEAD_BYTES, SrtpSender
 
 SQUEEZED_STEP: Final = 90
 """Cached access units are at least 1 ms apart in RTP time."""
@@ -24,27 +27,61 @@ _EPOCHS: Final = 64
 
 @dataclass(slots=True)
 class Epoch:
-    """From packet index `first_index` to the next epoch's: index = number in the stream + `offset`.
+    """From packet index `first_index` to the next epoch's: index = number in the stream of `ring` + `offset`.
 
     `timestamps` holds the stream time of units that travel under another than their own, by their first number.
     """
 
     first_index: int
     offset: int
+    ring: PacketRing
+    srtp: SrtpSender
     timestamps: dict[int, int] = field(default_factory=dict)
 
 
-class RtpVideoSender:
-    """One viewer's video. `start` first; units are then sent in the order in which they were `admit`ted."""
+@dataclass(frozen=True, slots=True)
+class VideoSources:
+    """By the encoding of a stream: the source of its packets and, where there is one, that of their repair (RTX).
 
-    def __init__(self, srtp: SrtpSender, ring: PacketRing, first_index: int, timestamp_offset: int) -> None:
-        self._srtp = srtp
+    `extended` says that keyframes carry the header extension.
+    """
+
+    media: Callable[[str], SrtpSender]
+    repair: Callable[[str], SrtpSender | None]
+    extended: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A packet that was sent before."""
+
+    epoch: Epoch
+    unit: PacketizedUnit
+    index: int
+
+    @property
+    def place(self) -> int:
+        return self.index - self.epoch.offset - self.unit.first
+
+
+class RtpVideoSender:
+    """One viewer's video. `start` first; units are then sent in the order in which they were `admit`ted.
+
+    All numbers are the caller's to choose: the first index of media and of repair, and an offset to RTP time.
+    """
+
+    def __init__(
+        self, sources: VideoSources, ring: PacketRing, first_index: int, timestamp_offset: int, first_repair: int = 0
+    ) -> None:
+        self._sources = sources
         self._ring = ring
         self._timestamp_offset = timestamp_offset
         self._epochs: deque[Epoch] = deque()
-        self._epoch = Epoch(first_index, 0)
+        self._epoch = Epoch(first_index, 0, ring, sources.media(ring.encoding))
         self._next_index = first_index
+        self._next_repair = first_repair
         self._last_timestamp = -1 << 62
+        self._extended = sources.extended
         self.packets = 0
         self.octets = 0
 
@@ -56,8 +93,13 @@ class RtpVideoSender:
         """The stream's media time as the 32 bits this viewer sees."""
         return stream_timestamp + self._timestamp_offset & 0xFFFFFFFF
 
+    def size(self, unit: PacketizedUnit, run: Run) -> int:
+        """The size in bytes of this viewer's datagrams of a run."""
+        return run[2] + EXTENSION_BYTES if self._extended and unit.keyframe else run[2]
+
     def start(self, units: Sequence[PacketizedUnit], step: int = SQUEEZED_STEP) -> None:
-        """Begins with the cached GOP (or one keyframe), squeezed: `step` apart, the last at its own time.
+        """Begins, or goes on, with the cached GOP (or one keyframe), squeezed: `step` apart, the last at its own time.
+        What was left out before leaves no hole in the sequence numbers.
 
         So the viewer is near live at once. A `step` as long as a unit takes to be sent looks to it like an even
         stream; a shorter one looks like a bad network, and its jitter buffer grows.
@@ -72,9 +114,9 @@ class RtpVideoSender:
         step = max(1, min(SQUEEZED_STEP, room // (len(units) + 1)))
         self._squeeze(units, self._last_timestamp + step, step)
 
-    def skip_to(self, keyframe: PacketizedUnit) -> None:
-        """Goes on with this keyframe; what was left out leaves no hole in the sequence numbers."""
-        self._open(keyframe)
+    def move_to(self, ring: PacketRing) -> None:
+        """Another stream, whose time line has the same origin: `start` with a keyframe of it."""
+        self._ring = ring
 
     def admit(self, unit: PacketizedUnit) -> None:
         """Fixes the unit's timestamp, strictly above the one before. Once for each unit before its runs are sent."""
@@ -87,44 +129,66 @@ class RtpVideoSender:
     def protect(self, unit: PacketizedUnit, run: Run) -> bytes:
         """Protected datagrams of one run of a unit that was admitted in this epoch, joined for one GSO send."""
         start, end, _ = run
-        epoch = self._epoch
         payloads = unit.payloads
-        index = unit.first + epoch.offset + start
-        joined = self._protect(epoch, unit, index, payloads[start:end], end == len(payloads))
+        index = unit.first + self._epoch.offset + start
+        joined = self._protect(self._epoch, unit, index, payloads[start:end], end == len(payloads))
         self._next_index = index + end - start
         self.packets += end - start
         self.octets += len(joined) - OVERHEAD_BYTES * (end - start)
         return joined
 
     def resend(self, sequence: int) -> bytes | None:
-        """The newest packet that was sent under this 16-bit number, the same to the bit, or None."""
+        """The newest packet that was sent under this 16-bit number, or None where it is not known any more."""
         newest = self._next_index - 1
-        index = newest - (newest - sequence & 0xFFFF)
+        sent = self._find(newest - (newest - sequence & 0xFFFF))
+        if sent is None:
+            return None
+        repair = self._sources.repair(sent.epoch.ring.encoding)
+        if repair is not None:
+            return self._repair(repair, sent)
+        payloads = sent.unit.payloads
+        marked = sent.place + 1 == len(payloads)
+        return self._protect(sent.epoch, sent.unit, sent.index, [payloads[sent.place]], marked)
+
+    def repair_newest(self, count: int) -> list[bytes]:
+        """The last packets of this stream once more, which fill a line to see what it carries; none without RTX."""
+        repair = self._sources.repair(self._ring.encoding)
+        if repair is None:
+            return []
+        found = [self._find(index) for index in range(self._next_index - count, self._next_index)]
+        return [self._repair(repair, sent) for sent in found if sent is not None]
+
+    def _find(self, index: int) -> _Sent | None:
         epoch = next((epoch for epoch in reversed(self._epochs) if epoch.first_index <= index), None)
-        if epoch is None:
-            return None
-        number = index - epoch.offset
-        unit = self._ring.find(number)
-        if unit is None:
-            return None
-        place = number - unit.first
-        return self._protect(epoch, unit, index, [unit.payloads[place]], place + 1 == len(unit.payloads))
+        unit = epoch.ring.find(index - epoch.offset) if epoch else None
+        return None if epoch is None or unit is None else _Sent(epoch, unit, index)
 
     def _protect(self, epoch: Epoch, unit: PacketizedUnit, index: int, payloads: list[bytes], marked: bool) -> bytes:
         timestamp = epoch.timestamps.get(unit.first, unit.timestamp) if epoch.timestamps else unit.timestamp
-        return self._srtp.protect_run(index, payloads, timestamp + self._timestamp_offset, marked)
+        extended = self._extended and unit.keyframe
+        return epoch.srtp.protect_run(index, payloads, timestamp + self._timestamp_offset, marked, extended)
+
+    def _repair(self, repair: SrtpSender, sent: _Sent) -> bytes:
+        """RFC 4588, 4: the original sequence number before the payload; timestamp and marker as they were."""
+        unit, place = sent.unit, sent.place
+        payload = (sent.index & 0xFFFF).to_bytes(2, "big") + unit.payloads[place]
+        timestamp = sent.epoch.timestamps.get(unit.first, unit.timestamp) + self._timestamp_offset
+        datagram = repair.protect_run(self._next_repair, [payload], timestamp, place + 1 == len(unit.payloads))
+        self._next_repair += 1
+        return datagram
 
     def _open(self, unit: PacketizedUnit) -> None:
         """A new epoch in which `unit` takes the first index that was never used."""
-        self._epoch = Epoch(self._next_index, self._next_index - unit.first)
+        srtp = self._sources.media(self._ring.encoding)
+        self._epoch = Epoch(self._next_index, self._next_index - unit.first, self._ring, srtp)
         self._epochs.append(self._epoch)
         self._forget()
 
     def _forget(self) -> None:
-        """Drops epochs none of whose packets is in the ring any more; none of them could be answered."""
+        """Drops epochs none of whose packets is in its ring any more; none of them could be answered."""
         epochs = self._epochs
         while len(epochs) > 1 and (
-            len(epochs) > _EPOCHS or epochs[1].first_index - epochs[0].offset <= self._ring.oldest
+            len(epochs) > _EPOCHS or epochs[1].first_index - epochs[0].offset <= epochs[0].ring.oldest
         ):
             epochs.popleft()
 
@@ -138,10 +202,12 @@ class RtpAudioSender:
     One source, one payload type an encoding; the encodings share the counter and thereby never a nonce.
     """
 
-    def __init__(self, srtp: dict[str, SrtpSender], first_index: int, timestamp_offset: int) -> None:
+    def __init__(self, srtp: Callable[[str], SrtpSender | None], first_index: int, timestamp_offset: int) -> None:
         self._srtp = srtp
         self._next_index = first_index
         self._timestamp_offset = timestamp_offset
+        self._encoding = ""
+        self._last_timestamp = 0
         self.packets = 0
         self.octets = 0
 
@@ -150,10 +216,13 @@ class RtpAudioSender:
         return stream_timestamp + self._timestamp_offset & 0xFFFFFFFF
 
     def protect(self, encoding: str, payload: bytes, timestamp: int) -> bytes | None:
-        """A protected datagram, or None where this encoding was not negotiated."""
-        srtp = self._srtp.get(encoding)
-        if srtp is None:
+        """A protected datagram; None where this encoding was not negotiated, or time would run back: another stream's
+        sound may lie a little behind what was heard.
+        """
+        srtp = self._srtp(encoding)
+        if srtp is None or (encoding == self._encoding and timestamp <= self._last_timestamp):
             return None
+        self._encoding, self._last_timestamp = encoding, timestamp
         datagram = srtp.protect_run(self._next_index, [payload], timestamp + self._timestamp_offset, False)
         self._next_index += 1
         self.packets += 1

@@ -24,6 +24,8 @@ TAG_BYTES: Final = 16
 RTP_HEADER_BYTES: Final = 12
 OVERHEAD_BYTES: Final = RTP_HEADER_BYTES + TAG_BYTES
 """What a datagram holds beside its RTP payload."""
+EXTENSION_BYTES: Final = 8
+"""What one with a header extension holds besides (RFC 8285, 4.2: the header, and one element of up to three bytes)."""
 
 _LABEL_RTP_KEY: Final = 0
 _LABEL_RTP_SALT: Final = 2
@@ -55,12 +57,20 @@ def derive(keys: SrtpKeys, label: int, size_bytes: int) -> bytes:
     return stream.update(bytes(size_bytes))
 
 
+def header_extension(identifier: int, value: bytes) -> bytes:
+    """A one-byte-header extension (RFC 8285, 4.2) with one element of three bytes: EXTENSION_BYTES long."""
+    return b"\xbe\xde\0\1" + bytes((identifier << 4 | len(value) - 1,)) + value
+
+
 class SrtpSender:
-    """Protects the RTP packets of one source. `index` is the 48-bit packet index, ROC above the sequence number."""
+    """Protects the RTP packets of one source. `index` is the 48-bit packet index, ROC above the sequence number.
 
-    __slots__ = ("_encrypt", "_head", "_marked", "_nonce_base", "_nonce_ends", "_ssrc")
+    `extension` is what the headers of `extended` runs carry besides: empty, or EXTENSION_BYTES long.
+    """
 
-    def __init__(self, keys: SrtpKeys, ssrc: int, payload_type: int) -> None:
+    __slots__ = ("_encrypt", "_extension", "_head", "_marked", "_nonce_base", "_nonce_ends", "_ssrc")
+
+    def __init__(self, keys: SrtpKeys, ssrc: int, payload_type: int, extension: bytes = b"") -> None:
         self._encrypt = AESGCM(derive(keys, _LABEL_RTP_KEY, KEY_BYTES)).encrypt
         salt = int.from_bytes(derive(keys, _LABEL_RTP_SALT, SALT_BYTES), "big")
         # RFC 7714, 8.1: salt xor (SSRC, ROC, sequence). Packets whose indices differ in the last byte only have
@@ -68,10 +78,14 @@ class SrtpSender:
         self._nonce_base = salt ^ ssrc << 48
         self._nonce_ends = [_BYTES[self._nonce_base & 0xFF ^ i] for i in range(256)]
         self._ssrc = ssrc.to_bytes(4, "big")
-        self._head = bytes((0x80, payload_type))
-        self._marked = bytes((0x80, payload_type | 0x80))
+        self._extension = extension
+        # Plain, and with the X bit (RFC 3550, 5.1).
+        self._head = [bytes((first, payload_type)) for first in (0x80, 0x90)]
+        self._marked = [bytes((first, payload_type | 0x80)) for first in (0x80, 0x90)]
 
-    def protect_run(self, index: int, payloads: list[bytes], timestamp: int, marked: bool) -> bytes:
+    def protect_run(
+        self, index: int, payloads: list[bytes], timestamp: int, marked: bool, extended: bool = False
+    ) -> bytes:
         """Datagrams of consecutive packets from `index` on, joined for one GSO send; `marked` sets the last marker bit.
 
         The result is the same to the bit for the same arguments.
@@ -79,13 +93,15 @@ class SrtpSender:
         count, low = len(payloads), index & 0xFF
         if low + count > 256:
             split = 256 - low
-            first = self.protect_run(index, payloads[:split], timestamp, False)
-            return first + self.protect_run(index + split, payloads[split:], timestamp, marked)
-        front = self._head + _BYTES[index >> 8 & 0xFF]
+            first = self.protect_run(index, payloads[:split], timestamp, False, extended)
+            return first + self.protect_run(index + split, payloads[split:], timestamp, marked, extended)
         tail = (timestamp & 0xFFFFFFFF).to_bytes(4, "big") + self._ssrc
+        if extended:
+            tail += self._extension
+        front = self._head[extended] + _BYTES[index >> 8 & 0xFF]
         headers = [front + number + tail for number in _BYTES[low : low + count]]
         if marked:
-            headers[-1] = self._marked + headers[-1][2:]
+            headers[-1] = self._marked[extended] + headers[-1][2:]
         nonce = (self._nonce_base ^ index).to_bytes(12, "big")[:11]
         nonces = [nonce + end for end in self._nonce_ends[low : low + count]]
         datagrams = [b""] * (2 * count)

@@ -9,7 +9,6 @@ import errno
 import ipaddress
 import socket
 import struct
-from collections.abc import Sequence
 from typing import Final
 
 from mediasrv.errors import SettingsError
@@ -101,8 +100,11 @@ class UdpTransport:
 
 
 def open_socket(host: str, port: int) -> socket.socket:
-    """A bound non-blocking socket; the caller closes it. Raises SettingsError where the port cannot be had."""
-    address = _parse_host(host)
+    """A bound non-blocking socket; the caller closes it. `::` takes IPv4 too.
+
+    Raises SettingsError where the port cannot be had.
+    """
+    address = ipaddress.ip_address(host)
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     sock = socket.socket(family, socket.SOCK_DGRAM)
     try:
@@ -129,34 +131,6 @@ def _set_ip_options(sock: socket.socket, family: int, wildcard: bool) -> None:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
     elif wildcard:
         sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
-
-
-def advertised_hosts(bound: str, configured: Sequence[str]) -> list[str]:
-    """Addresses for answers: those configured, else the bound one, else the one that leads out of this machine."""
-    if configured:
-        return [str(_parse_host(host)) for host in configured]
-    address = _parse_host(bound)
-    return [_outward_address(address.version) if address.is_unspecified else str(address)]
-
-
-def _outward_address(version: int) -> str:
-    """The address this machine would send from; connecting a UDP socket sends nothing (RFC 5737, RFC 3849)."""
-    family, target, loopback = (
-        (socket.AF_INET, "192.0.2.1", "127.0.0.1") if version == 4 else (socket.AF_INET6, "2001:db8::1", "::1")
-    )
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect((target, 9))
-        except OSError:
-            return loopback
-        return str(probe.getsockname()[0])
-
-
-def _parse_host(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    try:
-        return ipaddress.ip_address(host)
-    except ValueError as error:
-        raise SettingsError(f"webrtc.host and webrtc.advertised take IP addresses, not {host}.") from error
 
 
 def _local_address(control: _Control) -> bytes:

@@ -10,24 +10,36 @@ import secrets
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from mediasrv.errors import ProtocolError
 from mediasrv.wire import rtcp
+from mediasrv.wire.congestion import Allowance, Line
 from mediasrv.wire.dtls import DtlsServer
-from mediasrv.wire.ice import IceLite, Path, PathKey
+from mediasrv.wire.ice import IceLite, Path, PathKey, Transport
 from mediasrv.wire.packet_ring import PacketizedUnit, PacketRing, Run
+from mediasrv.wire.probe import Probe, Timer
 from mediasrv.wire.rtp_sender import RtpAudioSender, RtpVideoSender
-from mediasrv.wire.srtp import SrtcpReceiver, SrtcpSender, SrtpKeys, SrtpSender
+from mediasrv.wire.rtp_sources import PeerSources, distinct_ssrcs
+from mediasrv.wire.srtp import SrtcpReceiver, SrtcpSender, SrtpKeys
 from mediasrv.wire.stun import StunMessage
 from mediasrv.wire.whep_sdp import Offer
 
 _VIDEO_CLOCK_RATE: Final = 90_000
 _QUEUED_RUNS: Final = 256
 """Live runs that may wait behind a cached GOP or a large picture; more is an overrun."""
-_RESENDS_A_TICK: Final = 500
+_FEWEST_RESENDS: Final = 50
+"""So many packets may be sent again between two ticks; a share of what was sent, where that is more."""
+_RESENT_SHARE: Final = 0.5
 _REPLAY_INTERVAL_S: Final = 2.0
 _REPLAY_PACKETS: Final = 4000
+_PACE_ABOVE: Final = 1.2
+_PACE_TIMES: Final = 4.0
+_LEAST_PACE: Final = 200.0
+"""Packets a second: 2 Mbit/s, at which a keyframe of a small stream takes no time."""
+_PACKET_BITS: Final = 8 * 1200.0
+_UNREVIEWED_TICKS: Final = 4
+"""So long what a trial, or a cached GOP, has left in the line's queue is not held against the stream."""
 
 
 @dataclass(slots=True)
@@ -45,35 +57,30 @@ class Counters:
     keyframe_requests: int = 0
     replays: int = 0
     overruns: int = 0
+    thinned: int = 0
     blocked: int = 0
     send_errors: int = 0
     unsegmented: int = 0
     consent_lost: int = 0
     viewer_failures: int = 0
-
-
-class Transport(Protocol):
-    """Where datagrams leave. Never raises and never waits: what cannot be sent now is lost, and counted."""
-
-    def send(self, datagram: bytes, path: Path) -> None: ...
-
-    def send_run(self, joined: bytes, size: int, path: Path) -> None:
-        """Sends datagrams of `size` bytes, the last maybe shorter, that lie joined in one buffer."""
-
-
-class Timer(Protocol):
-    def cancel(self) -> None: ...
+    floods: int = 0
+    """Packets that came faster than they are taken from one address."""
+    connections: int = 0
+    """TCP connections that were accepted."""
+    connections_refused: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What a peer is given by its shell. A burst is `burst_packets` in `pace_s` seconds."""
+    """What a peer is given by its shell. A burst is `burst_packets` in `pace_s` seconds; `playout_delay_s` is the least
+    and the most by which viewers may hold pictures back.
+    """
 
-    transport: Transport
     call_later: Callable[[float, Callable[[], None]], Timer]
     counters: Counters
     burst_packets: int
     pace_s: float
+    playout_delay_s: tuple[float, float] = (0.0, 1.0)
 
 
 class WebRtcPeer:
@@ -82,15 +89,14 @@ class WebRtcPeer:
     def __init__(self, offer: Offer, ice: IceLite, dtls: DtlsServer, ring: PacketRing, host: Host) -> None:
         self.ice = ice
         self.cname = secrets.token_hex(8)
-        self.video_ssrc = secrets.randbits(32)
         # Sources of one transport share their session key: equal SSRCs would share nonces.
-        self.audio_ssrc = (self.video_ssrc + 1 + secrets.randbelow(0xFFFFFFFF)) & 0xFFFFFFFF
+        self.video_ssrc, self.repair_ssrc, self.audio_ssrc = distinct_ssrcs()
         self.packets_resent = 0
-        self.lost_fraction = 0.0
+        self.line = Line()
         self.video: RtpVideoSender | None = None
         self.waiting = True
         """Whether the next picture it is sent must be a keyframe."""
-        self._offer = offer
+        self.offer = offer
         self._dtls = dtls
         self._ring = ring
         self._host = host
@@ -103,11 +109,40 @@ class WebRtcPeer:
         self._queue: deque[tuple[PacketizedUnit, Run]] = deque()
         self._queue_most = _QUEUED_RUNS
         self._replayed_s = float("-inf")
-        self._resends_left = _RESENDS_A_TICK
+        self._allowance = Allowance()
+        self._limited = False
+        self._resends_left = _FEWEST_RESENDS
+        self._resent: dict[int, float] = {}
+        self._at_tick = (0.0, 0, 0)
+        self.sent_bps = 0.0
+        """Payload of the stream, over the time between the last two ticks."""
+        self._unreviewed_ticks = 0
+        self._probing = False
+        self._probe = Probe(host.call_later, self._fill)
 
     @property
     def connected(self) -> bool:
         return self.video is not None
+
+    @property
+    def through_bps(self) -> float:
+        """Of the stream, what arrived by the last reports; 0 before they tell."""
+        return self.line.received_per_s * self._packet_bits
+
+    @property
+    def _packet_bits(self) -> float:
+        """Mean size of the stream's packets."""
+        packets_per_s = self._ring.packets_per_s
+        return self._ring.bits_per_s / packets_per_s if packets_per_s else _PACKET_BITS
+
+    @property
+    def can_probe(self) -> bool:
+        """Whether there is a source of repair, whose packets can fill the line."""
+        return any(payload.repair_type is not None for payload in self.offer.video.values())
+
+    def takes(self, encoding: str) -> bool:
+        """Whether streams of this encoding can be sent here."""
+        return encoding in self.offer.video
 
     @property
     def said_goodbye(self) -> bool:
@@ -115,12 +150,12 @@ class WebRtcPeer:
 
     # -- what comes from the peer
 
-    def on_check(self, request: StunMessage, key: PathKey, now_s: float) -> None:
-        """Answers a connectivity check. Raises ProtocolError where no answer is due."""
-        response = self.ice.check(request, key, now_s)
+    def on_check(self, request: StunMessage, key: PathKey, transport: Transport, now_s: float) -> None:
+        """Answers a connectivity check that came by `transport`. Raises ProtocolError where no answer is due."""
+        response = self.ice.check(request, key, transport, now_s)
         path = self.ice.path(key)
         if path is not None:
-            self._host.transport.send(response, path)
+            transport.send(response, path)
 
     def on_dtls(self, datagram: bytes, path: Path) -> None:
         """Raises ProtocolError when the handshake has failed for good."""
@@ -148,20 +183,40 @@ class WebRtcPeer:
         video, path = self.video, self._path
         if video is None or path is None:
             return
+        if self.waiting and not unit.keyframe:
+            return
+        if self._limited and not self._allowance.admit(unit.octets, unit.arrived_s):
+            self._thin()
+            return
         if self.waiting:
-            if unit.keyframe:
-                self._begin([unit])
+            self._begin([unit])
             return
         video.admit(unit)
         host = self._host
-        if self._queue or len(unit.payloads) > host.burst_packets:
+        if self._queue or len(unit.payloads) > host.burst_packets or self._limited:
             self._enqueue(unit)
             self._start_pacer()
             return
-        send_run = host.transport.send_run
+        send_run = path.transport.send_run
         for run in unit.runs:
-            send_run(video.protect(unit, run), run[2], path)
+            send_run(video.protect(unit, run), video.size(unit, run), path)
         host.counters.packets += len(unit.payloads)
+
+    def follow(self, ring: PacketRing) -> None:
+        """From its next keyframe on, another stream is sent. What is queued of the old one is left out: it would only
+        come too late.
+        """
+        self._ring = ring
+        self._queue.clear()
+        self.waiting = True
+        self.line.restart()
+        if self.video is not None:
+            self.video.move_to(ring)
+
+    def move_to(self, ring: PacketRing, units: list[PacketizedUnit]) -> None:
+        """From now on another stream is sent, beginning with these units of it; the first is a keyframe."""
+        self.follow(ring)
+        self._begin(units)
 
     def send_audio(self, encoding: str, payload: bytes, timestamp: int) -> None:
         """Audio begins with the first picture, so that nobody hears a room before seeing it."""
@@ -169,19 +224,43 @@ class WebRtcPeer:
             return
         datagram = self._audio.protect(encoding, payload, timestamp)
         if datagram is not None:
-            self._host.transport.send(datagram, self._path)
+            self._path.transport.send(datagram, self._path)
             self._host.counters.packets += 1
 
-    def send_reports(self, video_at: tuple[int, int] | None, audio_at: tuple[int, int] | None) -> None:
+    def send_reports(self, video_at: tuple[int, int] | None, audio_at: tuple[int, int] | None, now_s: float) -> None:
         """Sender reports; (wall time in microseconds, stream time) of each track at this moment."""
         if self.video is not None and self.video.packets and video_at is not None:
-            self._send_report(self.video_ssrc, self.video, video_at)
+            self.line.note_sender_report(self._send_report(self.video_ssrc, self.video, video_at), now_s)
         if self._audio is not None and self._audio.packets and audio_at is not None:
             self._send_report(self.audio_ssrc, self._audio, audio_at)
 
-    def tick(self) -> None:
-        """To be called now and then: bounds how often packets are sent again between two calls."""
-        self._resends_left = _RESENDS_A_TICK
+    def tick(self, now_s: float) -> None:
+        """To be called twice a second: looks at the line, and bounds what is taken and resent until the next call."""
+        self.ice.refill()
+        if self.video is None:
+            return
+        last, self._at_tick = self._at_tick, (now_s, self.video.packets, self.video.octets)
+        self._resends_left = max(_FEWEST_RESENDS, int((self.video.packets - last[1]) * _RESENT_SHARE))
+        self.sent_bps = 8 * (self.video.octets - last[2]) / max(0.1, now_s - last[0])
+        self._resent = {one: at_s for one, at_s in self._resent.items() if now_s - at_s < self.line.round_trip_s}
+        self._unreviewed_ticks = _UNREVIEWED_TICKS if self._probing else max(0, self._unreviewed_ticks - 1)
+        if not self._unreviewed_ticks:
+            self._allowance.review(self.line, self.sent_bps, self._ring.bits_per_s, self.through_bps)
+        self._limited = self._allowance.bits_per_s is not None
+
+    def probe(self, bits_per_s: float) -> None:
+        """Sends so much beside the stream until told otherwise (0), to see whether the line carries it."""
+        if self._probing and not bits_per_s:
+            self.line.restart()  # what the trial cost is not the stream's fault
+        self._probing = bits_per_s > 0
+        self._probe.run(bits_per_s)
+
+    def skip_to_keyframe(self) -> None:
+        """What it is sent piles up: nothing more of it is sent before the next keyframe."""
+        if not self.waiting:
+            self._queue.clear()
+            self.waiting = True
+            self._host.counters.overruns += 1
 
     def close(self) -> None:
         """Says goodbye where there is somebody to hear it, and stops all timers."""
@@ -189,6 +268,7 @@ class WebRtcPeer:
         if self._path is not None:
             self._dtls.close()
             self._flush_dtls(self._path)
+        self._probe.run(0.0)
         for timer in (self._dtls_timer, self._pacer):
             if timer is not None:
                 timer.cancel()
@@ -201,7 +281,7 @@ class WebRtcPeer:
         for datagram in self._dtls.datagrams_to_send():
             # What exceeds the allowance is lost; OpenSSL repeats its flight, and so does the peer.
             if self.ice.may_send(path, len(datagram)):
-                self._host.transport.send(datagram, path)
+                path.transport.send(datagram, path)
         if self._dtls_timer is not None:
             self._dtls_timer.cancel()
             self._dtls_timer = None
@@ -222,11 +302,13 @@ class WebRtcPeer:
         self.ice.prove(path)
         self._path = path
         self._rtcp_out, self._rtcp_in = SrtcpSender(local), SrtcpReceiver(remote)
+        sources = PeerSources(
+            local, self.offer, (self.video_ssrc, self.repair_ssrc, self.audio_ssrc), self._host.playout_delay_s
+        )
         # Below 2^15: a receiver that misses the first packets must not mistake the first wrap (RFC 3711, 3.3.1).
-        srtp = SrtpSender(local, self.video_ssrc, self._offer.video.payload_type)
-        self.video = RtpVideoSender(srtp, self._ring, secrets.randbits(15), secrets.randbits(32))
-        sources = {name: SrtpSender(local, self.audio_ssrc, number) for name, number in self._offer.audio.items()}
-        self._audio = RtpAudioSender(sources, secrets.randbits(15), secrets.randbits(32))
+        first, first_repair, first_audio = (secrets.randbits(15) for _ in range(3))
+        self.video = RtpVideoSender(sources.video, self._ring, first, secrets.randbits(32), first_repair)
+        self._audio = RtpAudioSender(sources.audio, first_audio, secrets.randbits(32))
         self._host.counters.handshakes += 1
         if self._ring.gop:
             self._begin(self._ring.gop)
@@ -236,31 +318,46 @@ class WebRtcPeer:
     def _on_report(self, packet: rtcp.RtcpPacket, now_s: float) -> None:
         match packet:
             case rtcp.Nack(media_ssrc=self.video_ssrc):
-                self._resend(packet.sequences)
+                self._resend(packet.sequences, now_s)
             case rtcp.KeyframeRequest() if self.video_ssrc in packet.media_ssrcs:
                 self._host.counters.keyframe_requests += 1
                 self._replay(now_s)
             case rtcp.ReceiverReport() | rtcp.SenderReport():
                 for block in packet.blocks:
                     if block.ssrc == self.video_ssrc:
-                        self.lost_fraction = block.fraction_lost / 256
+                        self._on_block(block, now_s)
+            case rtcp.BandwidthEstimate():
+                self.line.on_estimate(packet.bits_per_s)
 
-    def _resend(self, sequences: tuple[int, ...]) -> None:
-        counters = self._host.counters
+    def _on_block(self, block: rtcp.ReportBlock, now_s: float) -> None:
+        self.line.on_block(block, now_s)
+        if self._probing and not self.line.clear:
+            self._probe.run(0.0)  # at once: each packet more queues before a picture
+
+    def _resend(self, sequences: tuple[int, ...], now_s: float) -> None:
+        """Not what is on its way already: a viewer asks anew before the answer could be there."""
+        counters, resent = self._host.counters, self._resent
+        again_before_s = now_s - self.line.round_trip_s
         for sequence in sequences:
+            if resent.get(sequence, 0.0) > again_before_s:
+                continue
             datagram = self.video.resend(sequence) if self.video and self._resends_left > 0 else None
             if datagram is None or self._path is None:
                 counters.resends_refused += 1
                 continue
+            resent[sequence] = now_s
             self._resends_left -= 1
             self.packets_resent += 1
             counters.packets_resent += 1
-            self._host.transport.send(datagram, self._path)
+            self._path.transport.send(datagram, self._path)
 
     def _replay(self, now_s: float) -> None:
         """Answers a request for a keyframe from the GOP cache, but rarely; else the next keyframe must do."""
         gop = self._ring.gop
         if self.video is None or self.waiting or self._queue or not gop:
+            return
+        if self.line.congested:
+            self.waiting = True  # a GOP more would only make it worse
             return
         if now_s - self._replayed_s < _REPLAY_INTERVAL_S or gop[-1].end - gop[0].first > _REPLAY_PACKETS:
             return
@@ -269,17 +366,31 @@ class WebRtcPeer:
         self.video.replay(gop, self._ring.interval // 2)
         self._send_all(gop)
 
+    def _fill(self, bits: float) -> float:
+        """Sends about so many bits of repair; how many it were."""
+        video, path = self.video, self._path
+        if video is None or path is None:
+            return bits
+        datagrams = video.repair_newest(round(bits / self._packet_bits))
+        for datagram in datagrams:
+            path.transport.send(datagram, path)
+        return 8.0 * sum(map(len, datagrams))
+
     # -- sending
+
+    def _thin(self) -> None:
+        """This picture, and all up to the next keyframe, are more than the line carries."""
+        if not self.waiting:
+            self.waiting = True
+            self._host.counters.thinned += 1
 
     def _begin(self, units: list[PacketizedUnit]) -> None:
         """Starts, or goes on after an overrun, with these units; the first is a keyframe."""
         if self.video is None:
             return
-        if self.video.started:
-            self.video.skip_to(units[0])
-        else:
-            self.video.start(units, self._send_time(units) // len(units))
+        self.video.start(units, self._send_time(units) // len(units))
         self.waiting = False
+        self._unreviewed_ticks = _UNREVIEWED_TICKS if len(units) > 1 else self._unreviewed_ticks
         self._send_all(units)
 
     def _send_all(self, units: list[PacketizedUnit]) -> None:
@@ -293,21 +404,27 @@ class WebRtcPeer:
 
     def _enqueue(self, unit: PacketizedUnit) -> None:
         burst = self._host.burst_packets
+        if self._limited:
+            burst = min(burst, max(1, round(self._packets_per_s * self._host.pace_s)))
         for start, end, size in unit.runs:
             self._queue.extend((unit, (at, min(at + burst, end), size)) for at in range(start, end, burst))
 
     def _start_pacer(self) -> None:
         if len(self._queue) > self._queue_most:
-            self._queue.clear()
-            self.waiting = True
-            self._host.counters.overruns += 1
+            self.skip_to_keyframe()
         elif self._pacer is None:
             self._pace()
 
     @property
     def _packets_per_s(self) -> float:
-        """What the pacer sends. Never less than twice the stream, or the queue would not shrink."""
-        return max(self._host.burst_packets / self._host.pace_s, 2 * self._ring.packets_per_s)
+        """What the pacer sends: some times the stream, which the line of who chose it may be expected to carry for a
+        moment, within a burst each so often. But where the line carries less than the stream, hardly more than that.
+        """
+        allowed_bps, stream_bps = self._allowance.bits_per_s, self._ring.bits_per_s
+        if allowed_bps is not None and stream_bps > 0:
+            return _PACE_ABOVE * allowed_bps / stream_bps * self._ring.packets_per_s
+        stream, burst = self._ring.packets_per_s, self._host.burst_packets / self._host.pace_s
+        return max(2 * stream, min(burst, max(_LEAST_PACE, _PACE_TIMES * stream))) if stream else burst
 
     def _send_time(self, units: list[PacketizedUnit]) -> int:
         """How long the pacer takes for these units, in RTP time."""
@@ -319,22 +436,23 @@ class WebRtcPeer:
         host, video, path = self._host, self.video, self._path
         if video is None or path is None:
             return
-        left = round(self._packets_per_s * host.pace_s)
+        left = max(1, round(self._packets_per_s * host.pace_s))
         while self._queue and left > 0:
             unit, run = self._queue.popleft()
-            host.transport.send_run(video.protect(unit, run), run[2], path)
+            path.transport.send_run(video.protect(unit, run), video.size(unit, run), path)
             host.counters.packets += run[1] - run[0]
             left -= run[1] - run[0]
         if self._queue:
             self._pacer = host.call_later(host.pace_s, self._pace)
 
-    def _send_report(self, ssrc: int, sender: RtpVideoSender | RtpAudioSender, at: tuple[int, int]) -> None:
+    def _send_report(self, ssrc: int, sender: RtpVideoSender | RtpAudioSender, at: tuple[int, int]) -> int:
+        """The report's NTP time."""
         wall_us, timestamp = at
-        report = rtcp.SenderReport(
-            ssrc, rtcp.ntp_from_us(wall_us), sender.rtp_timestamp(timestamp), sender.packets, sender.octets
-        )
+        ntp = rtcp.ntp_from_us(wall_us)
+        report = rtcp.SenderReport(ssrc, ntp, sender.rtp_timestamp(timestamp), sender.packets, sender.octets)
         self._send_rtcp(rtcp.build_sender_report(report, self.cname))
+        return ntp
 
     def _send_rtcp(self, compound: bytes) -> None:
         if self._rtcp_out is not None and self._path is not None:
-            self._host.transport.send(self._rtcp_out.protect(compound), self._path)
+            self._path.transport.send(self._rtcp_out.protect(compound), self._path)

@@ -39,7 +39,7 @@ from mediasrv.onvif.services import parse_capabilities, parse_services
 from mediasrv.pulling.address import parse_rtsp_url
 from mediasrv.pulling.tracks import choose_audio, choose_metadata, choose_video
 from mediasrv.serving.urls import base_url, parse_stream_url
-from mediasrv.wire import ice, rtcp, srtp, stun
+from mediasrv.wire import ice, rtcp, srtp, stun, tcp
 from mediasrv.wire.addresses import is_allowed
 from mediasrv.wire.dtls import Fingerprint
 from mediasrv.wire.reception import Reception
@@ -51,7 +51,8 @@ from mediasrv.wire.rtsp_headers import parse_rtp_info, parse_scale, parse_transp
 from mediasrv.wire.rtsp_server import ProtocolBroken, RequestReceived, RtspRefused, RtspServer
 from mediasrv.wire.rtsp_session import ReaderSession, ServerPorts
 from mediasrv.wire.sdp import parse_sdp
-from mediasrv.wire.whep_sdp import LocalTransport, build_answer, parse_offer
+from mediasrv.wire.sdp_fragment import build_fragment, parse_fragment
+from mediasrv.wire.whep_sdp import Candidate, LocalTransport, build_answer, parse_offer
 
 Target = Callable[[bytes], None]
 
@@ -261,7 +262,45 @@ def _stun(data: bytes) -> None:
     with contextlib.suppress(ProtocolError):
         message = stun.parse_message(data)
         message.is_authentic(b"password")
-        ice.IceLite("ours", "password", "theirs").check(message, (("192.0.2.1", 1), b""), 0.0)
+        agent = ice.IceLite(ice.Credentials("ours", "password", "theirs"))
+        agent.check(message, (("192.0.2.1", 1), b""), _Nowhere(), 0.0)
+
+
+class _Nowhere:
+    """A Transport."""
+
+    send = send_run = _nothing
+
+
+def _ice_tcp(data: bytes) -> None:
+    """However a stream is cut, the same datagrams come out of it, and what is framed comes out as it went in."""
+
+    def read(cut: int) -> tuple[list[bytes], bool]:
+        deframer, found = tcp.Deframer(), list[bytes]()
+        try:
+            for at in range(0, len(data), cut):
+                found += deframer.receive(data[at : at + cut])
+        except ProtocolError:
+            return found, False
+        return found, True
+
+    whole, sound = read(max(1, len(data)))
+    for cut in (1, 7):
+        in_pieces, still_sound = read(cut)
+        # A stream that breaks ends at the read that it breaks in.
+        assert in_pieces[: len(whole)] == whole[: len(in_pieces)]
+        assert still_sound == sound
+    for datagram in whole:
+        assert list(tcp.Deframer().receive(tcp.frame_run(datagram, len(datagram)))) == [datagram]
+
+
+def _sdp_fragment(data: bytes) -> None:
+    credentials = ice.Credentials("ours", "password", "theirs")
+    with contextlib.suppress(InvalidRequest):
+        description = parse_fragment(data.decode("utf-8", "replace"))
+        answer = build_fragment(description.section, credentials, ["a=end-of-candidates"])
+        assert len(description.section) <= 2
+        assert answer.count("\r\n") == len(answer.splitlines()) <= 6, "a peer's line is one line of ours"
 
 
 def _srtcp(data: bytes) -> None:
@@ -272,7 +311,7 @@ def _srtcp(data: bytes) -> None:
 def _whep(data: bytes) -> None:
     with contextlib.suppress(InvalidRequest, NotAcceptable):
         offer = parse_offer(data.decode("utf-8", "replace"), "42e01f")
-        local = LocalTransport("f", "p", Fingerprint("sha-256", bytes(32)), [("192.0.2.1", 1)], 1, 2, "c")
+        local = LocalTransport("f", "p", Fingerprint("sha-256", bytes(32)), [Candidate("192.0.2.1", 1)], 1, 2, "c")
         build_answer(offer, local)
 
 
@@ -394,7 +433,9 @@ TARGETS: Final[Mapping[str, Target]] = {
     "rtcp": _rtcp,
     "stun": _stun,
     "srtcp": _srtcp,
+    "ice_tcp": _ice_tcp,
     "whep": _whep,
+    "sdp_fragment": _sdp_fragment,
     "addresses": _addresses,
     "onvif_answers": _onvif_answers,
     "camera_lists": _camera_lists,

@@ -52,19 +52,27 @@ class Node:
 
 @contextlib.asynccontextmanager
 async def running_node(
-    directory: Path, cameras: Sequence[CameraAddress] = (), **sections: Mapping[str, Any]
+    directory: Path,
+    cameras: Sequence[CameraAddress] = (),
+    before: Callable[[Node], None] = lambda _: None,
+    **sections: Mapping[str, Any],
 ) -> AsyncIterator[Node]:
-    """`sections` are those of the configuration, over what a test needs; the rest are the defaults."""
+    """`sections` are those of the configuration, over what a test needs; the rest are the defaults.
+
+    `before` is called before the first camera is pulled.
+    """
     settings = _settings(directory, cameras, sections)
     collector = gc.get_threshold()
     try:
         async with offline(settings) as base, ObjectStore(settings.storage) as store:
             joined = await join_node(settings, base.catalogue)
             server, stop = Server(settings, base, store, joined), asyncio.Event()
+            node = Node(settings, base, server)
+            before(node)
             running = asyncio.create_task(server.run(stop))
             try:
                 await until(lambda: running.done() or len(server.cameras.list()) == len(cameras), START_S)
-                yield Node(settings, base, server)
+                yield node
                 assert not running.done(), "the server ended by itself"
             finally:
                 stop.set()

@@ -403,10 +403,13 @@ async def play_all(directory: Path) -> Outcome:
             CameraAddress(one["id"], one["onvif_address"], one["id"], one["username"], one["password"])
             for one in farm.cameras
         ]
-        node = await stack.enter_async_context(running_node(directory, addresses))
         watched = {one.camera_id: Watched() for one in addresses}
-        for camera_id, sink in watched.items():
-            node.mountpoint(camera_id).subscribe_parts(sink)
+
+        def watch(node: Node) -> None:
+            for camera_id, sink in watched.items():
+                node.mountpoint(camera_id).subscribe_parts(sink)
+
+        node = await stack.enter_async_context(running_node(directory, addresses, before=watch))
         async with asyncio.TaskGroup() as group:
             group.create_task(good_start(node, outcome))
             for camera_id, (name, scenario) in zip(bad_ids(), SCENARIOS.items(), strict=True):

@@ -18,19 +18,19 @@ from load_tests.webrtc_client import WebRtcClient
 from mediasrv.clock import SystemClock
 from mediasrv.errors import (
     CameraError,
-    InvalidRequest,
     NotAcceptable,
     NotFound,
     SettingsError,
     TooManyRequests,
     Unavailable,
 )
-from mediasrv.hub import Hub, Mountpoint
+from mediasrv.hub import Hub, Mountpoint, Renditions
 from mediasrv.media.access_unit import AccessUnit, AudioFormat, Codec, Session, StreamName, StreamRef
 from mediasrv.media.nal import join_avcc
 from mediasrv.settings import WebRtcSettings
 from mediasrv.webrtc import Joined, WebRtcService
 from mediasrv.wire import stun
+from mediasrv.wire.udp import UdpTransport
 from tests.unit.media.streams import H265, VIDEO, video_units
 
 REF = StreamRef("gate-1", StreamName.MAIN)
@@ -47,7 +47,7 @@ class Camera:
         self.connect()
 
     def connect(self) -> None:
-        self.session = Session("one", REF, 1, time.time_ns() // 1000, time.monotonic())
+        self.session = Session("one", self.mountpoint.ref, 1, time.time_ns() // 1000, time.monotonic())
         self.mountpoint.start_session(self.session)
         self.pictures = 0
 
@@ -55,13 +55,13 @@ class Camera:
         key = self.pictures % 25 == 0 if keyframe is None else keyframe
         nals = [*VIDEO.parameter_sets] if key and parameter_sets else []
         nals.append(bytes([0x65 if key else 0x41]) + random.randbytes(size))
-        self._publish(VIDEO, self.pictures * 3600, key, join_avcc(nals))
+        self.publish(VIDEO, self.pictures * 3600, key, join_avcc(nals))
         self.pictures += 1
 
     def sound(self, audio: AudioFormat, payload: bytes) -> None:
-        self._publish(audio, self.pictures * 320, True, payload)
+        self.publish(audio, self.pictures * 320, True, payload)
 
-    def _publish(self, form: Any, dts: int, key: bool, payload: bytes) -> None:
+    def publish(self, form: Any, dts: int, key: bool, payload: bytes) -> None:
         at_us = self.session.started_us + self.pictures * 40_000
         self.mountpoint.publish(AccessUnit(self.session, form, dts, dts, at_us, key, payload))
 
@@ -79,9 +79,13 @@ class Viewer:
     async def join(self, *, audio: bool = False, principal: str = "person-1") -> Joined:
         self.joined = await self._service.join(REF, self.client.offer(audio=audio), principal)
         self.client.accept(self.joined.answer_sdp)
+        self.read()
+        return self.joined
+
+    def read(self) -> None:
+        """From now on what comes is read, and checks and reports are sent."""
         self._loop.add_reader(self.client.sock, self._read)
         self._tick()
-        return self.joined
 
     def move(self) -> None:
         """Comes from another port, as behind a router that forgot."""
@@ -122,12 +126,14 @@ class Rig:
 
 
 @contextlib.asynccontextmanager
-async def running(settings: WebRtcSettings = SETTINGS, ensure: Ensure | None = None) -> AsyncIterator[Rig]:
+async def running(
+    settings: WebRtcSettings = SETTINGS, ensure: Ensure | None = None, renditions: Renditions | None = None
+) -> AsyncIterator[Rig]:
     """A service at work. What reaches the loop's exception handler fails the test."""
     failures: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
     hub = Hub()
-    service = WebRtcService(hub, settings, SystemClock(), ensure)
+    service = WebRtcService(hub, settings, SystemClock(), ensure, renditions)
     task = asyncio.create_task(service.run())
     await asyncio.wait_for(service.bound.wait(), 5)
     rig = Rig(hub, service, Camera(hub.mountpoint(REF)), [])
@@ -227,8 +233,8 @@ async def test_a_viewer_that_dies_is_freed_with_its_stream() -> None:
         await until(lambda: rig.service.viewers() == [])
         assert rig.service.counters.consent_lost == 1
         assert rig.hub.mountpoint(REF).subscribers == 0
-        assert rig.service._by_path == {}
-        assert rig.service._by_fragment == {}
+        assert rig.service._port._by_path == {}
+        assert rig.service._port._by_fragment == {}
 
 
 async def test_who_never_finishes_the_handshake_is_freed() -> None:
@@ -247,20 +253,18 @@ def an_offer() -> str:
         client.close()
 
 
-async def test_the_handshake_survives_the_loss_of_the_servers_flight() -> None:
+async def test_the_handshake_survives_the_loss_of_the_servers_flight(monkeypatch: pytest.MonkeyPatch) -> None:
     async with running() as rig:
         rig.camera.picture()
-        transport = rig.service._transport
-        assert transport is not None
-        send, lost = transport.send, []
+        send, lost = UdpTransport.send, []
 
-        def lossy(datagram: bytes, path: Any) -> None:
+        def lossy(transport: UdpTransport, datagram: bytes, path: Any) -> None:
             if datagram[0] == 22 and not lost:
                 lost.append(datagram)
             else:
-                send(datagram, path)
+                send(transport, datagram, path)
 
-        transport.send = lossy  # type: ignore[method-assign]
+        monkeypatch.setattr(UdpTransport, "send", lossy)
         viewer = rig.viewer()
         await viewer.join()
         await until(lambda: viewer.client.first_picture_s is not None)
@@ -365,9 +369,9 @@ async def test_an_address_belongs_to_one_viewer_and_unknown_checks_to_none() -> 
         second = await rig.service.join(REF, an_offer(), "person-2")
         [intruder] = [each for each in rig.service._viewers.values() if each.viewer_id == second.viewer_id]
         ice = intruder.peer.ice
-        for name in (f"{ice.fragment}:{ice.remote_fragment}", "nobody:known"):
+        for name in (ice.credentials.username, "nobody:known"):
             check = stun.build_binding_request(
-                os.urandom(12), name, ice.password.encode(), use_candidate=True, priority=1, tie_breaker=1
+                os.urandom(12), name, ice.credentials.password.encode(), use_candidate=True, priority=1, tie_breaker=1
             )
             viewer.client.sock.send(check)
         await until(lambda: rig.service.counters.strays == 2)
@@ -393,24 +397,10 @@ async def test_one_failing_viewer_does_not_take_the_others_along() -> None:
         assert rig.hub.mountpoint(REF).dropped_sinks == 0
 
 
-async def test_trickled_candidates_are_taken_and_a_restart_is_refused() -> None:
-    async with running() as rig:
-        viewer = rig.viewer()
-        joined = await viewer.join()
-        fragment = viewer.client.offer().split("a=ice-ufrag:")[1].split("\r\n")[0]
-        candidate = "a=candidate:1 1 udp 1 192.0.2.9 1 typ host"
-        rig.service.trickle(
-            joined.viewer_id, f"a=ice-ufrag:{fragment}\r\na=ice-pwd:x\r\nm=video 9 x 0\r\n{candidate}\r\n"
-        )
-        with pytest.raises(InvalidRequest) as refused:
-            rig.service.trickle(joined.viewer_id, "a=ice-ufrag:other\r\n")
-        assert refused.value.code == "ice_restart_unsupported"
-
-
 async def test_an_access_unit_without_a_picture_is_passed_over() -> None:
     async with running() as rig:
         [viewer] = await watched(rig)
-        rig.camera._publish(VIDEO, 1, False, join_avcc([b"\x09\xf0"]))
+        rig.camera.publish(VIDEO, 1, False, join_avcc([b"\x09\xf0"]))
         rig.camera.picture()
         await until(lambda: viewer.client.received.pictures == 2)
         assert rig.hub.mountpoint(REF).dropped_sinks == 0

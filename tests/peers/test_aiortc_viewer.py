@@ -4,90 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+import random
+from collections.abc import AsyncIterator, Iterator
+from itertools import pairwise
+from typing import Any
 
 import av
 import pytest
 from aiortc import RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
-from load_tests.media import ALAW_FRAME_BYTES, alaw_frames, encoded_clip
-from mediasrv.clock import SystemClock
-from mediasrv.hub import Hub, Mountpoint
-from mediasrv.media.access_unit import AccessUnit, AudioFormat, Codec, Session, StreamName, StreamRef
-from mediasrv.media.nal import NAL_PPS, NAL_SPS, iter_avcc, nal_type, video_format
-from mediasrv.settings import WebRtcSettings
 from mediasrv.webrtc import Joined, WebRtcService
+from tests.peers.webrtc_rig import HEIGHT, RATE, REF, WIDTH, Rig, publishing, running
 
-REF = StreamRef("gate-1", StreamName.MAIN)
-RATE = 25
-WIDTH, HEIGHT = 320, 180
-
-
-@dataclass
-class Camera:
-    """Publishes a clip and a tone in real time, as an ingest would, one session after another."""
-
-    mountpoint: Mountpoint
-
-    async def run(self, session_id: str = "one") -> None:
-        clip = encoded_clip(WIDTH, HEIGHT, RATE, 300, 1.0, 2.0)
-        nals = {nal_type(nal): nal for nal in iter_avcc(clip[0])}
-        video = video_format(nals[NAL_SPS], nals[NAL_PPS])
-        audio = AudioFormat(Codec.PCMA, 8000, 1)
-        tone = alaw_frames()
-        started_s = time.monotonic()
-        session = Session(session_id, REF, 1, time.time_ns() // 1000, started_s)
-        self.mountpoint.start_session(session)
-        heard = 0
-        for index in range(1_000_000):
-            due_s = index / RATE
-            await asyncio.sleep(max(0.0, started_s + due_s - time.monotonic()))
-            at_us = session.started_us + round(due_s * 1e6)
-            ticks = round(due_s * 90_000)
-            picture = clip[index % len(clip)]
-            self.mountpoint.publish(AccessUnit(session, video, ticks, ticks, at_us, index % RATE == 0, picture))
-            while heard * ALAW_FRAME_BYTES <= due_s * 8000:
-                samples = heard * ALAW_FRAME_BYTES
-                self.mountpoint.publish(
-                    AccessUnit(session, audio, samples, samples, at_us, True, tone[heard % len(tone)])
-                )
-                heard += 1
-
-
-@dataclass
-class Rig:
-    service: WebRtcService
-    mountpoint: Mountpoint
+MANY = 8
 
 
 @pytest.fixture
 async def rig() -> AsyncIterator[Rig]:
-    hub = Hub()
-    service = WebRtcService(hub, WebRtcSettings(port=0), SystemClock(), None)
-    task = asyncio.create_task(service.run())
-    await asyncio.wait_for(service.bound.wait(), 5)
-    yield Rig(service, hub.mountpoint(REF))
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
-
-
-@contextlib.asynccontextmanager
-async def publishing(mountpoint: Mountpoint, session_id: str = "one") -> AsyncIterator[None]:
-    task = asyncio.create_task(Camera(mountpoint).run(session_id))
-    try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+    async with running() as rig:
+        yield rig
 
 
 @contextlib.asynccontextmanager
 async def watching(service: WebRtcService) -> AsyncIterator[tuple[Joined, dict[str, MediaStreamTrack]]]:
+    async with connected(service) as (joined, tracks, _):
+        yield joined, tracks
+
+
+@contextlib.asynccontextmanager
+async def connected(
+    service: WebRtcService,
+) -> AsyncIterator[tuple[Joined, dict[str, MediaStreamTrack], RTCPeerConnection]]:
     connection = RTCPeerConnection()
     tracks: dict[str, MediaStreamTrack] = {}
     connection.on("track", lambda track: tracks.setdefault(track.kind, track))
@@ -97,7 +45,7 @@ async def watching(service: WebRtcService) -> AsyncIterator[tuple[Joined, dict[s
     joined = await service.join(REF, connection.localDescription.sdp, "person-1")
     await connection.setRemoteDescription(RTCSessionDescription(joined.answer_sdp, "answer"))
     try:
-        yield joined, tracks
+        yield joined, tracks, connection
     finally:
         await connection.close()
 
@@ -155,3 +103,65 @@ async def test_a_viewer_that_is_told_to_leave_ends(rig: Rig) -> None:
         with pytest.raises(MediaStreamError):
             await pictures(tracks["video"], 1000)
     assert rig.mountpoint.subscribers == 0
+
+
+@contextlib.contextmanager
+def losing(service: WebRtcService, share: float) -> Iterator[list[int]]:
+    """Packets of media that the service sends are lost with this probability (seeded); their sizes. Reports are not."""
+    transport, chance, lost = service._transport, random.Random(1), []
+    assert transport is not None
+    send = transport.send
+
+    def send_each(joined: bytes, size: int, path: Any) -> None:
+        for start in range(0, len(joined), size):
+            if chance.random() < share:
+                lost.append(size)
+            else:
+                send(joined[start : start + size], path)
+
+    transport.send_run = send_each  # type: ignore[method-assign]
+    try:
+        yield lost
+    finally:
+        del transport.send_run  # the class's own again
+
+
+async def test_what_was_lost_is_asked_for_and_comes_again(rig: Rig) -> None:
+    async with publishing(rig.mountpoint), connected(rig.service) as (_, tracks, connection):
+        await pictures(tracks["video"], 10)
+        with losing(rig.service, 0.05) as lost:
+            seen = await pictures(tracks["video"], 4 * RATE)
+        [receiver] = [one.receiver for one in connection.getTransceivers() if one.kind == "video"]
+        [stats] = [one for one in (await receiver.getStats()).values() if one.type == "inbound-rtp"]
+        [info] = rig.service.viewers()
+    assert len(lost) > 5
+    assert info.packets_resent >= len(lost) - 1
+    # Each picture came: they are one interval apart.
+    steps = {round((second.pts - first.pts) * second.time_base * RATE) for first, second in pairwise(seen)}
+    assert steps == {1}
+    assert stats.packetsReceived > 0
+
+
+async def test_a_viewer_that_asks_gets_a_keyframe(rig: Rig) -> None:
+    async with publishing(rig.mountpoint), connected(rig.service) as (_, tracks, connection):
+        await pictures(tracks["video"], 10)
+        [receiver] = [one.receiver for one in connection.getTransceivers() if one.kind == "video"]
+        [source] = receiver.getSynchronizationSources()
+        before = rig.service.counters.keyframe_requests
+        await receiver._send_rtcp_pli(source.source)
+        after = await pictures(tracks["video"], RATE)
+    assert rig.service.counters.keyframe_requests == before + 1
+    assert rig.service.counters.replays == 1
+    assert [picture.pts for picture in after] == sorted({picture.pts for picture in after})
+
+
+async def test_many_viewers_see_and_hear_the_same(rig: Rig) -> None:
+    async with publishing(rig.mountpoint), contextlib.AsyncExitStack() as stack:
+        joined = [await stack.enter_async_context(watching(rig.service)) for _ in range(MANY)]
+        seen = await asyncio.gather(*(pictures(tracks["video"], RATE) for _, tracks in joined))
+        async with asyncio.timeout(10):
+            heard = await asyncio.gather(*(tracks["audio"].recv() for _, tracks in joined))
+        assert rig.mountpoint.subscribers == 1
+        assert all(info.state == "live" for info in rig.service.viewers())
+    assert [len(each) for each in seen] == [RATE] * MANY
+    assert {frame.sample_rate for frame in heard} == {8000}

@@ -47,6 +47,7 @@ def test_a_whole_number_does_for_a_setting_in_seconds() -> None:
         ({"server": {"roles": [1]}}, "server.roles"),
         ({"server": {"cell": "_access_log"}}, "server.cell"),
         ({"server": {"node_name": "a/b"}}, "server.node_name"),
+        ({"server": {"frame_ancestors": ["https://a.example; script-src *"]}}, "server.frame_ancestors"),
         ({"security": {"head_interval_s": 0}}, "head_interval_s"),
         ({"server": {"roles": ["unseal", "cook"]}}, "cook"),
         ({"security": {"cookie_secure": 1}}, "security.cookie_secure"),

@@ -6,6 +6,7 @@ import type {
   Device,
   EventsPage,
   Facts,
+  LiveStream,
   NewCamera,
   NewSurvey,
   Profile,
@@ -185,7 +186,9 @@ export function spanQuery(startMs: number, endMs: number): string {
 }
 
 export const surveyTableUrl = (id: string) => `${survey(id)}/report.csv`
-export const whepUrl = (id: string, stream: string) => `/whep/${encodeURIComponent(id)}?stream=${stream}`
-export const liveHlsUrl = (id: string) => `/hls/${encodeURIComponent(id)}/index.m3u8`
+export const whepUrl = (id: string, stream: LiveStream) => `/whep/${encodeURIComponent(id)}?stream=${stream}`
+export const snapshotUrl = (id: string) => `${camera(id)}/snapshot.jpg`
+export const liveHlsUrl = (id: string, stream: LiveStream = 'auto') =>
+  `/hls/${encodeURIComponent(id)}/index.m3u8${stream === 'auto' ? '' : `?stream=${stream}`}`
 export const playbackUrl = (id: string, stream: StreamName, startMs: number, endMs: number) =>
   `/playback/${encodeURIComponent(id)}/index.m3u8?${spanQuery(startMs, endMs)}&stream=${stream}`

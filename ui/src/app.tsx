@@ -16,6 +16,7 @@ import { href, type Route, useRoute } from './router'
 import { may, SessionContext } from './session'
 import { forgetEverything } from './stores'
 import type { Permission, Session } from './types'
+import { nextAfterLogin } from './watch-options'
 
 type Account =
   | { kind: 'asking' }
@@ -32,6 +33,10 @@ export function App() {
 function Guarded({ route }: { route: Route }) {
   const { t, explain } = useTexts()
   const [account, setAccount] = useAccount()
+  const next = nextAfterLogin(location.search)
+  useEffect(() => {
+    if (next && account.kind === 'somebody') location.replace(next)
+  }, [account.kind])
   switch (account.kind) {
     case 'asking':
       return <Loading />
@@ -46,6 +51,7 @@ function Guarded({ route }: { route: Route }) {
     case 'nobody':
       return <LoginPage ended={account.ended} onSession={(session) => setAccount({ kind: 'somebody', session })} />
     case 'somebody':
+      if (next) return <Loading />
       return (
         <SessionContext.Provider value={account.session}>
           <a class="skip" href="#main" onClick={focusMain}>

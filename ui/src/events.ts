@@ -2,6 +2,7 @@
 import { useMemo } from 'preact/hooks'
 import { api } from './api'
 import { Poller, usePolled } from './poller'
+import { followTold } from './states'
 import type { SpanMs, View } from './timeline'
 import type { CameraEvent, EventKind, EventsPage } from './types'
 
@@ -113,7 +114,7 @@ export function useDayEvents(camera: string, day: View, enabled: boolean): DayEv
   const poller = useMemo(() => {
     if (!enabled) return null
     const feed = new EventFeed((after, signal) => api.events(camera, day.startMs, day.endMs, after, signal), day.endMs)
-    return new Poller((signal) => feed.read(signal), POLL_MS)
+    return new Poller((signal) => feed.read(signal), POLL_MS, followTold(camera))
   }, [camera, day.startMs, enabled])
   const { value, error } = usePolled(poller)
   const occurrences = useMemo(() => (value === null ? null : toOccurrences(value)), [value])

@@ -7,7 +7,7 @@ import { connections } from './connections'
 import { onFirstPicture } from './first-picture'
 import type { PlayerState } from './live-player'
 import { type TimedFragment, mediaAt, wallAt } from './media-clock'
-import type { StreamName } from './types'
+import type { LiveStream, StreamName } from './types'
 
 /** hls.js's names for a codec that this browser has no decoder for, such as H.265. */
 const UNDECODABLE: ReadonlySet<string> = new Set([
@@ -49,13 +49,14 @@ async function toError(data: ErrorData): Promise<Error> {
 export async function playLiveHls(
   video: HTMLVideoElement,
   camera: string,
+  stream: LiveStream,
   onState: (state: PlayerState) => void,
   signal: AbortSignal,
 ): Promise<void> {
   let failures = 0
   onState({ kind: 'connecting' })
   while (!signal.aborted) {
-    const error = await playLiveOnce(video, camera, signal, () => {
+    const error = await playLiveOnce(video, camera, stream, signal, () => {
       failures = 0
       onState({ kind: 'playing' })
     }).catch((reason: unknown) => reason)
@@ -75,6 +76,7 @@ function isUndecodable(error: unknown): boolean {
 async function playLiveOnce(
   video: HTMLVideoElement,
   camera: string,
+  stream: LiveStream,
   signal: AbortSignal,
   onPlaying: () => void,
 ): Promise<Error> {
@@ -90,7 +92,7 @@ async function playLiveOnce(
         if (data.fatal && !recovered(hls, data, Library)) resolve(toError(data))
       })
       hls.on(Library.Events.MANIFEST_PARSED, () => void video.play().catch(() => undefined))
-      hls.loadSource(liveHlsUrl(camera))
+      hls.loadSource(liveHlsUrl(camera, stream))
       hls.attachMedia(video)
     })
   } finally {

@@ -30,9 +30,9 @@ export function knownKey(key: string): MessageKey | null {
 let current: Language = 'vi'
 const listeners = new Set<(language: Language) => void>()
 
-/** Reads the remembered choice; called once before the first render. */
-export function initLanguage(): void {
-  apply(readStored() ?? 'vi')
+/** Takes `wished`, or the remembered choice; called once before the first render. */
+export function initLanguage(wished: Language | null = null): void {
+  apply(wished ?? readStored() ?? 'vi')
 }
 
 function readStored(): Language | null {
@@ -79,6 +79,9 @@ export function translator(language: Language): Translator {
     explain: (error) => explain(language, error),
   }
 }
+
+/** The texts of the page's language as it is now. */
+export const currentTexts = (): Translator => translator(current)
 
 function explain(language: Language, error: unknown): string {
   if (!(error instanceof ApiError)) return error instanceof Error ? error.message : String(error)

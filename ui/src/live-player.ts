@@ -4,7 +4,8 @@ import { type Alarm, backoffMs, sleep } from './backoff'
 import { connections } from './connections'
 import { onFirstPicture } from './first-picture'
 import type { JoinGate } from './join-gate'
-import type { StreamName } from './types'
+import { UNREACHABLE } from './live-source'
+import type { LiveStream } from './types'
 import { type WhepSession, joinWhep, takeAhead } from './whep'
 
 export type PlayerState =
@@ -16,7 +17,7 @@ export type PlayerState =
 
 export interface LivePlayerOptions {
   camera: string
-  stream: StreamName
+  stream: LiveStream
   audio: boolean
   gate?: JoinGate
   /** False while the server says that the camera gives no pictures: silence is then no reason to reconnect. */
@@ -29,7 +30,10 @@ export interface LivePlayerOptions {
 const BACKOFF = { firstMs: 500, mostMs: 15_000 }
 /** For answers that a quick retry will not change: no right, no such camera, no codec in common. */
 const REFUSED_BACKOFF = { firstMs: 20_000, mostMs: 60_000 }
-const FIRST_PICTURE_MS = 10_000
+/** A join that has no picture by then makes room for the next one. */
+const TURN_MS = 1500
+/** ICE and DTLS take a tenth of a second; where UDP is blocked they never end. */
+const CONNECT_MS = 5000
 const WATCH_MS = 1000
 const STALE_MS = 3000
 const DEAD_MS = 9000
@@ -72,6 +76,7 @@ async function playOnce(
 ): Promise<void> {
   const key = `${options.camera}/${options.stream}`
   const leaveGate = (await options.gate?.enter(signal)) ?? (() => undefined)
+  const turn = setTimeout(leaveGate, TURN_MS)
   let session: WhepSession | null = null
   let cancelFirst = () => undefined as void
   try {
@@ -88,8 +93,9 @@ async function playOnce(
       onPlaying()
       options.onState({ kind: 'playing' })
     })
-    await untilBroken(session.peer, video, options, signal, leaveGate)
+    await untilBroken(session, video, options, signal)
   } finally {
+    clearTimeout(turn)
     leaveGate()
     cancelFirst()
     session?.close()
@@ -103,36 +109,81 @@ function attach(video: HTMLVideoElement, stream: MediaStream): void {
   void video.play().catch(() => undefined)
 }
 
-/** Watches packets arrive; resolves when the connection failed or pictures that should come do not. */
+/**
+ * Watches packets arrive; returns when the connection failed or pictures that should come do not. Throws ApiError
+ * `webrtc_unreachable` where it was never there.
+ */
 async function untilBroken(
-  peer: RTCPeerConnection,
+  session: WhepSession,
   video: HTMLVideoElement,
   options: LivePlayerOptions,
   signal: AbortSignal,
-  leaveGate: () => void,
 ): Promise<void> {
+  const { peer } = session
+  const link = new Link(session)
+  const joinedMs = performance.now()
   let packets = 0
-  let arrivedMs = performance.now()
-  const joinedMs = arrivedMs
+  let arrivedMs = joinedMs
   let stale = false
-  while (!signal.aborted) {
-    await sleep(WATCH_MS, signal)
-    if (peer.connectionState === 'failed' || peer.connectionState === 'closed') return
-    const nowMs = performance.now()
-    if (nowMs - joinedMs > FIRST_PICTURE_MS) leaveGate()
-    const received = await packetsReceived(peer)
-    if (received > packets) {
-      packets = received
-      arrivedMs = nowMs
-      if (stale) options.onState({ kind: 'playing' })
-      stale = false
-      continue
+  try {
+    while (!signal.aborted) {
+      await sleep(WATCH_MS, signal)
+      const nowMs = performance.now()
+      const received = await packetsReceived(peer)
+      if (received > packets) {
+        packets = received
+        arrivedMs = nowMs
+        if (stale) options.onState({ kind: 'playing' })
+        stale = false
+        continue
+      }
+      if (packets === 0 && !link.wasUp && (nowMs - joinedMs > CONNECT_MS || peer.connectionState === 'failed')) {
+        throw new ApiError(0, UNREACHABLE, 'WebRTC reaches no media port of the server.')
+      }
+      if (link.isLost || (nowMs - arrivedMs > DEAD_MS && options.expectsPictures())) return
+      if (!stale && packets > 0 && video.videoWidth > 0 && nowMs - arrivedMs > STALE_MS) {
+        stale = true
+        options.onState({ kind: 'stale' })
+      }
     }
-    if (nowMs - arrivedMs > DEAD_MS && options.expectsPictures()) return
-    if (!stale && packets > 0 && video.videoWidth > 0 && nowMs - arrivedMs > STALE_MS) {
-      stale = true
-      options.onState({ kind: 'stale' })
-    }
+  } finally {
+    link.close()
+  }
+}
+
+/** Follows a session's connection, and restarts ICE where the network changed under it. */
+class Link {
+  wasUp = false
+  /** The session is over, and ICE could not be restarted: join anew. */
+  isLost = false
+  #restarting = false
+  readonly #stop = new AbortController()
+
+  constructor(private readonly session: WhepSession) {
+    const { signal } = this.#stop
+    const { peer } = session
+    peer.addEventListener('connectionstatechange', () => this.#onState(peer.connectionState), { signal })
+    this.#onState(peer.connectionState)
+    globalThis.addEventListener('online', () => this.#restart(), { signal })
+  }
+
+  close(): void {
+    this.#stop.abort()
+  }
+
+  #onState(state: RTCPeerConnectionState): void {
+    if (state === 'connected') this.wasUp = true
+    if (state === 'closed') this.isLost = true
+    if ((state === 'disconnected' || state === 'failed') && this.wasUp) this.#restart()
+  }
+
+  #restart(): void {
+    if (this.#restarting || this.#stop.signal.aborted) return
+    this.#restarting = true
+    this.session
+      .restart()
+      .then(() => (this.#restarting = false))
+      .catch(() => (this.isLost = true))
   }
 }
 

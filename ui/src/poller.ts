@@ -8,7 +8,21 @@ export interface Polled<T> {
   error: unknown
 }
 
+/** What may tell a poller that there is something new, so that it need not ask. */
+export type Follow<T> = (to: {
+  value: (value: T) => void
+  /** While it is up, nothing is asked without a reason. */
+  isUp: (isUp: boolean) => void
+  /** There is something new: ask. */
+  ask: () => void
+}) => () => void
+
+/** The last resort, were something missed. */
+const FOLLOWED_MS = 600_000
+
 export class Poller<T> {
+  #isFollowing = false
+  #isWished = false
   #state: Polled<T> = { value: null, error: null }
   readonly #listeners = new Set<(state: Polled<T>) => void>()
   #stop: AbortController | null = null
@@ -17,6 +31,7 @@ export class Poller<T> {
   constructor(
     private readonly ask: (signal: AbortSignal) => Promise<T>,
     private readonly intervalMs: number,
+    private readonly follow?: Follow<T>,
   ) {}
 
   get state(): Polled<T> {
@@ -29,6 +44,7 @@ export class Poller<T> {
     if (!this.#stop) {
       this.#stop = new AbortController()
       void this.#run(this.#stop.signal)
+      this.#follow(this.#stop.signal)
     }
     return () => {
       this.#listeners.delete(listener)
@@ -38,8 +54,9 @@ export class Poller<T> {
     }
   }
 
-  /** Asks again at once, after a change. */
+  /** Asks again at once, after a change; where an answer is under way, once more behind it. */
   refresh(): void {
+    this.#isWished = true
     this.#alarm.ring()
   }
 
@@ -48,9 +65,25 @@ export class Poller<T> {
     this.#set({ value: null, error: null })
   }
 
+  #follow(signal: AbortSignal): void {
+    const unfollow = this.follow?.({
+      value: (value) => this.#set({ value, error: null }),
+      ask: () => this.refresh(),
+      isUp: (isUp) => {
+        this.#isFollowing = isUp
+        if (!isUp) this.refresh()
+      },
+    })
+    signal.addEventListener('abort', () => {
+      this.#isFollowing = false
+      unfollow?.()
+    })
+  }
+
   async #run(signal: AbortSignal): Promise<void> {
     let failures = 0
     while (!signal.aborted) {
+      this.#isWished = false
       try {
         const value = await this.ask(signal)
         if (signal.aborted) return
@@ -61,9 +94,13 @@ export class Poller<T> {
         failures += 1
         this.#set({ value: this.#state.value, error })
       }
-      const wait = failures === 0 ? this.intervalMs : backoffMs(failures, { firstMs: this.intervalMs, mostMs: 30_000 })
-      await this.#alarm.sleep(wait, signal)
+      if (!this.#isWished) await this.#alarm.sleep(this.#waitMs(failures), signal)
     }
+  }
+
+  #waitMs(failures: number): number {
+    if (failures > 0) return backoffMs(failures, { firstMs: this.intervalMs, mostMs: 30_000 })
+    return this.#isFollowing ? FOLLOWED_MS : this.intervalMs
   }
 
   #set(state: Polled<T>): void {

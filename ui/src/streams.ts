@@ -1,5 +1,5 @@
 /** Which of a camera's streams stands for it where. Pure. */
-import type { Camera, Stream, StreamName } from './types'
+import type { Camera, LiveStream, Stream, StreamName } from './types'
 
 /** The stream for a tile: the one that was chosen, or the other where that one is not there or fails. */
 export function tileStream(camera: Camera): StreamName {
@@ -33,4 +33,18 @@ export function hasSub({ profile, streams }: Camera): boolean {
 
 function fails(stream: Stream | null | undefined): boolean {
   return stream?.state === 'retrying' || (stream?.state === 'idle' && stream.reason !== null)
+}
+
+/** What a camera's own page plays unless one chooses: whatever the line carries, where there is a choice. */
+export function usualStream(camera: Camera): LiveStream {
+  return hasSub(camera) ? 'auto' : 'main'
+}
+
+/** Which stream pictures of this size are of; null where both are alike, or neither is known to be. */
+export function streamOfSize({ streams, profile }: Camera, width: number, height: number): StreamName | null {
+  const names = (['main', 'sub'] as const).filter((name) => {
+    const video = streams[name]?.video ?? profile?.[name]
+    return video?.width === width && video.height === height
+  })
+  return names.length === 1 ? (names[0] ?? null) : null
 }

@@ -1,6 +1,8 @@
 /** What the HTTP API speaks (docs/api.md). Times are ISO 8601 UTC strings. */
 
 export type StreamName = 'main' | 'sub'
+/** What one may watch live: `auto` is main or sub, whichever the line carries. */
+export type LiveStream = StreamName | 'auto'
 export type RecordStream = StreamName | 'both'
 /** How media may come from a camera; empty for the system's default. */
 export type CameraTransport = '' | 'auto' | 'tcp' | 'udp'

@@ -1,12 +1,15 @@
 /**
- * One WHEP session (draft-ietf-wish-whep): POST of an offer, the answer, DELETE of the session's Location.
+ * One WHEP session (draft-ietf-wish-whep, on the pattern of WHIP, RFC 9725): POST of an offer, the answer, PATCH of the
+ * session's Location to restart ICE, DELETE of it.
  *
  * The server is ICE-lite with its addresses in the answer, so the offer goes out at once,
  * without candidates: our checks reach it from whatever address we have.
  */
 import { send } from './api'
+import { parseIceServers, restartedAnswer, restartFragment } from './whep-sdp'
 
-const POST_TIMEOUT_MS = 10_000
+const POST_TIMEOUT_MS = 15_000
+const RESTART_TIMEOUT_MS = 4000
 const CLOSE_TIMEOUT_MS = 2000
 const AHEAD_MS = 3000
 /** Leaving one page for another, the sessions of the old one end behind the joins of the new one, which somebody waits for. */
@@ -16,6 +19,8 @@ export interface WhepSession {
   readonly peer: RTCPeerConnection
   /** What arrives: video, and audio where it was asked for and the server has it. */
   readonly stream: MediaStream
+  /** Looks for another way to the server after the network changed. Throws where the server restarts no ICE: join anew. */
+  restart(): Promise<void>
   /** Ends the session here and on the server. */
   close(): void
 }
@@ -25,17 +30,38 @@ export interface WhepSession {
  * left with a session whose Location nobody knows.
  */
 export async function joinWhep(url: string, audio: boolean): Promise<WhepSession> {
-  const peer = await offeringPeer(audio)
+  const offering = await offeringPeer(audio)
+  const { peer } = offering
   let close = () => peer.close()
   try {
     const stream = new MediaStream()
     peer.ontrack = (event) => stream.addTrack(event.track)
-    const response = await postOffer(url, peer)
-    close = closer(peer, resourceOf(response))
+    const response = await postOffer(url, offering.offer)
+    const resource = resourceOf(response)
+    close = closer(peer, resource)
+    await applyServers(offering, response)
     await peer.setRemoteDescription({ type: 'answer', sdp: await response.text() })
-    return { peer, stream, close }
+    return { peer, stream, close, restart: () => restartIce(peer, resource) }
   } catch (error) {
     close()
+    throw error
+  }
+}
+
+async function restartIce(peer: RTCPeerConnection, resource: URL | null): Promise<void> {
+  const answer = peer.currentRemoteDescription
+  if (!resource || !answer) throw new Error('this session has no address')
+  if (servers) peer.setConfiguration({ ...peer.getConfiguration(), iceServers: servers })
+  peer.restartIce()
+  await peer.setLocalDescription()
+  const headers = { 'Content-Type': 'application/trickle-ice-sdpfrag', 'If-Match': '*' }
+  const body = restartFragment(peer.localDescription?.sdp ?? '')
+  try {
+    const response = await send(resource, { method: 'PATCH', headers, body }, RESTART_TIMEOUT_MS)
+    await peer.setRemoteDescription({ type: 'answer', sdp: restartedAnswer(answer.sdp, await response.text()) })
+  } catch (error) {
+    // what still works goes on as it was
+    await peer.setLocalDescription({ type: 'rollback' }).catch(() => undefined)
     throw error
   }
 }
@@ -62,7 +88,16 @@ export function takeAhead(url: string): Promise<WhepSession> | null {
   return session
 }
 
-let spare: Promise<RTCPeerConnection> | null = null
+/** A connection and the offer that it makes; `isSet`: it has begun to look for its addresses. */
+interface Offering {
+  peer: RTCPeerConnection
+  offer: RTCSessionDescriptionInit
+  isSet: boolean
+}
+
+/** STUN and TURN servers, as the last answer named them; null before the first. */
+let servers: RTCIceServer[] | null = null
+let spare: Promise<Offering> | null = null
 
 /**
  * Makes a connection with its offer ready, for the next join with audio: what is left to do after the click is the
@@ -72,23 +107,32 @@ export function prepareJoin(): void {
   spare ??= openPeer(true)
 }
 
-function offeringPeer(audio: boolean): Promise<RTCPeerConnection> {
+function offeringPeer(audio: boolean): Promise<Offering> {
   const ready = audio ? spare : null
   if (ready) spare = null
   return ready ?? openPeer(audio)
 }
 
-async function openPeer(audio: boolean): Promise<RTCPeerConnection> {
-  const peer = new RTCPeerConnection({ bundlePolicy: 'max-bundle' })
+async function openPeer(audio: boolean): Promise<Offering> {
+  const peer = new RTCPeerConnection({ bundlePolicy: 'max-bundle', ...(servers && { iceServers: servers }) })
   peer.addTransceiver('video', { direction: 'recvonly' })
   if (audio) peer.addTransceiver('audio', { direction: 'recvonly' })
-  await peer.setLocalDescription()
-  return peer
+  const offer = await peer.createOffer()
+  // which servers there are comes with an answer: the first offer waits for it before it looks for addresses
+  if (servers) await peer.setLocalDescription(offer)
+  return { peer, offer, isSet: servers !== null }
 }
 
-function postOffer(url: string, peer: RTCPeerConnection): Promise<Response> {
-  const body = peer.localDescription?.sdp ?? ''
-  return send(url, { method: 'POST', headers: { 'Content-Type': 'application/sdp' }, body }, POST_TIMEOUT_MS)
+/** Servers come with the 201 (RFC 9725, 4.6): they hold for this join if it can still take them, and for the next ones. */
+async function applyServers({ peer, offer, isSet }: Offering, response: Response): Promise<void> {
+  servers = parseIceServers(response.headers.get('Link'))
+  if (isSet) return
+  if (servers.length > 0) peer.setConfiguration({ bundlePolicy: 'max-bundle', iceServers: servers })
+  await peer.setLocalDescription(offer)
+}
+
+function postOffer(url: string, { sdp = '' }: RTCSessionDescriptionInit): Promise<Response> {
+  return send(url, { method: 'POST', headers: { 'Content-Type': 'application/sdp' }, body: sdp }, POST_TIMEOUT_MS)
 }
 
 function resourceOf(response: Response): URL | null {

@@ -12,7 +12,7 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
-from mediasrv.settings import ServerSettings
+from mediasrv.settings import ServerSettings, WebRtcSettings
 from mediasrv.web.application import build_app, serve
 from tests.unit.web.fakes import NORTH, World, make_world
 
@@ -53,9 +53,13 @@ class Site:
 
 @asynccontextmanager
 async def make_site(
-    directory: Path, *, ui_dir: Path | None = None, server: ServerSettings | None = None
+    directory: Path,
+    *,
+    ui_dir: Path | None = None,
+    server: ServerSettings | None = None,
+    webrtc: WebRtcSettings | None = None,
 ) -> AsyncIterator[Site]:
-    async with make_world(directory, ui_dir=ui_dir, server=server) as world:
+    async with make_world(directory, ui_dir=ui_dir, server=server, webrtc=webrtc) as world:
         app = build_app(world.services)
         runner = await serve(app, "127.0.0.1", 0, 1.0)
         port = runner.addresses[0][1]

@@ -113,8 +113,26 @@ async def test_the_page_is_served_from_the_build(tmp_path: Path) -> None:
             assert (await site.call("GET", path))[0] == 404, path
 
 
+@pytest.mark.parametrize("origins", [(), ("https://vms.example.org", "'self'")])
+async def test_only_the_player_may_be_framed_and_only_by_whom_the_settings_name(
+    tmp_path: Path, origins: tuple[str, ...]
+) -> None:
+    build_page(tmp_path / "dist")
+    server = ServerSettings(frame_ancestors=origins)
+    async with make_site(tmp_path, ui_dir=tmp_path / "dist", server=server) as site:
+        for path in ("/", "/watch/gate-north"):
+            framed = path.startswith("/watch") and bool(origins)
+            async with site.client.get(path) as response:
+                assert response.status == 200
+                policy = response.headers["Content-Security-Policy"]
+                assert policy.endswith("frame-ancestors " + (" ".join(origins) if framed else "'none'"))
+                assert ("X-Frame-Options" in response.headers) is not framed
+                assert "unsafe" not in policy
+
+
 def build_page(dist: Path) -> None:
     (dist / "assets").mkdir(parents=True)
+    (dist / "watch.html").write_text("<!doctype html><title>mediasrv</title>")
     (dist / "index.html").write_text("<!doctype html><title>mediasrv</title>")
     (dist / "assets" / "app-1234.js").write_text("x" * 5000)
     (dist / "assets" / "app-1234.js.map").write_text("{}")

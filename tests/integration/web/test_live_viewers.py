@@ -98,7 +98,7 @@ async def test_only_its_owner_may_change_or_end_a_viewer(site: Site) -> None:
     elsewhere = path.replace(NORTH, SOUTH)
     assert await site.problem("DELETE", elsewhere, mine) == (404, "viewer_not_found")
     assert (await site.call("PATCH", path, mine, data="a=x", headers=fragment))[0] == 204
-    assert site.world.live.fragments == ["a=x"]
+    assert site.world.live.fragments == [("a=x", None)]
     assert (await site.call("DELETE", path, mine))[0] == 204
     assert not site.world.live.present
 

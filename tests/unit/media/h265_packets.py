@@ -1,4 +1,4 @@
-"""H.265 NAL units as RTP payloads (RFC 7798, 4.4), written apart from the server's own, to test its depacketizer."""
+"""H.265 NAL units as RTP payloads (RFC 7798, 4.4), apart from the server's own, for tests of its depacketizer."""
 
 from __future__ import annotations
 

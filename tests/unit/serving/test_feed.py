@@ -302,7 +302,8 @@ class Socket:
 def test_over_udp_a_burst_is_paced_and_packets_keep_their_order() -> None:
     world, rtp, rtcp = World(), Socket(), Socket()
     world.picture(keyframe=True, size=200_000)
-    way = {TrackKind.VIDEO: UdpWay(Path(("127.0.0.1", 6000), b"", 0.0), Path(("127.0.0.1", 6001), b"", 0.0))}
+    paths = (Path(("127.0.0.1", 6000), b"", rtp, 0.0), Path(("127.0.0.1", 6001), b"", rtcp, 0.0))
+    way = {TrackKind.VIDEO: UdpWay(*paths)}
     sockets = UdpSockets(rtp, rtcp)  # type: ignore[arg-type]
     reader = UdpReader(sockets, way, Bounds(1 << 20, 2.0), world.counters, world.timers.call_later)
     world.feed.join(reader, world.feed.cached(1 << 20))

@@ -34,7 +34,7 @@ from mediasrv.security.accounts import Accounts, Actor
 from mediasrv.security.passwords import Passwords
 from mediasrv.security.rtsp_logins import RtspLogins
 from mediasrv.security.sessions import Sessions
-from mediasrv.settings import SecuritySettings, ServerSettings, Settings, SurveySettings
+from mediasrv.settings import SecuritySettings, ServerSettings, Settings, SurveySettings, WebRtcSettings
 from mediasrv.survey import SurveyDesk
 from mediasrv.web.metrics import Metric, gauge
 from mediasrv.web.services import Services
@@ -189,6 +189,12 @@ class FakeJoined:
 
 
 @dataclass(frozen=True)
+class FakeRestarted:
+    fragment_sdp: str = "a=ice-lite\r\n"
+    etag: str = '"2"'
+
+
+@dataclass(frozen=True)
 class FakeViewer:
     viewer_id: str
     ref: StreamRef
@@ -199,15 +205,19 @@ class FakeLive:
 
     def __init__(self) -> None:
         self.present: dict[str, FakeViewer] = {}
-        self.fragments: list[str] = []
+        self.fragments: list[tuple[str, str | None]] = []
 
-    async def join(self, ref: StreamRef, offer_sdp: str, principal_id: str) -> FakeJoined:
+    async def join(
+        self, ref: StreamRef, offer_sdp: str, principal_id: str, *, auto: StreamRef | None = None
+    ) -> FakeJoined:
         joined = FakeJoined(f"viewer-{len(self.present)}")
         self.present[joined.viewer_id] = FakeViewer(joined.viewer_id, ref)
         return joined
 
-    def trickle(self, viewer_id: str, fragment: str) -> None:
-        self.fragments.append(fragment)
+    def trickle(self, viewer_id: str, fragment: str, if_match: str | None) -> FakeRestarted | None:
+        """Restarts ICE where the fragment says so."""
+        self.fragments.append((fragment, if_match))
+        return FakeRestarted() if "restart" in fragment else None
 
     def leave(self, viewer_id: str) -> None:
         self.present.pop(viewer_id, None)
@@ -359,7 +369,11 @@ class World:
 
 @asynccontextmanager
 async def make_world(
-    directory: Path, *, ui_dir: Path | None = None, server: ServerSettings | None = None
+    directory: Path,
+    *,
+    ui_dir: Path | None = None,
+    server: ServerSettings | None = None,
+    webrtc: WebRtcSettings | None = None,
 ) -> AsyncIterator[World]:
     url = f"sqlite:///{directory / 'catalogue.db'}"
     upgrade(url)
@@ -371,7 +385,7 @@ async def make_world(
     playback, system, ptz_camera = FakePlayback(), FakeSystem(), FakePtzCamera()
     events = Events(catalogue, bytes(32))
     ptz = PtzDesk(lambda camera_id: ptz_camera, clock, hold_s=2.0, lock_s=15.0)
-    settings = Settings(server=server or ServerSettings(), security=CHEAP)
+    settings = Settings(server=server or ServerSettings(), security=CHEAP, webrtc=webrtc or WebRtcSettings())
     network = Network()
     desk = SurveyDesk(network.drivers(), LIMITS, clock, SurveySettings(measure_s=1.0, surveys_at_once=1, keep_s=100.0))
     services = Services(

@@ -19,6 +19,7 @@ PUBLIC_ROUTES = {
     ("GET", "/"),
     ("GET", "/index.html"),
     ("GET", "/invite/{token}"),
+    ("GET", "/watch/{watched}"),
 }
 
 

@@ -6,25 +6,32 @@ import heapq
 import itertools
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mediasrv.wire import rtcp, stun
 from mediasrv.wire.dtls import Fingerprint
-from mediasrv.wire.ice import Address, IceLite, Path
+from mediasrv.wire.ice import Address, Credentials, IceLite, Path
 from mediasrv.wire.packet_ring import PacketRing
 from mediasrv.wire.srtp import SrtcpReceiver, SrtcpSender, SrtpKeys
 from mediasrv.wire.webrtc_peer import Counters, Host, WebRtcPeer
 from mediasrv.wire.whep_sdp import Offer, OfferedMedia, VideoPayload
 
 ADDRESS: Address = ("192.0.2.7", 5000)
+VIDEO = {
+    "H264": VideoPayload(102, "packetization-mode=1", ()),
+    "H265": VideoPayload(104, "profile-id=1", ()),
+}
+REPAIRED = {name: replace(payload, repair_type=payload.payload_type + 1) for name, payload in VIDEO.items()}
 OFFER = Offer(
     media=(
-        OfferedMedia("video", "UDP/TLS/RTP/SAVPF", "102", "0", video=VideoPayload(102, "packetization-mode=1", ())),
+        OfferedMedia("video", "UDP/TLS/RTP/SAVPF", "102", "0", video=VIDEO),
         OfferedMedia("audio", "UDP/TLS/RTP/SAVPF", "8 0", "1", audio={"PCMA": 8, "PCMU": 0}),
     ),
     ice_fragment="theirs",
     fingerprints=(Fingerprint("sha-256", bytes(32)),),
 )
+REPAIRED_OFFER = replace(OFFER, media=(replace(OFFER.media[0], video=REPAIRED, playout_delay=6), OFFER.media[1]))
+"""With sources of repair (RTX) and the header extension."""
 
 
 @dataclass(slots=True)
@@ -105,15 +112,21 @@ class KnownDtls:
 class Rig:
     """A peer and the far end of it."""
 
-    def __init__(self, ring: PacketRing | None = None, timers: Timers | None = None, burst_packets: int = 30) -> None:
+    def __init__(
+        self,
+        ring: PacketRing | None = None,
+        timers: Timers | None = None,
+        burst_packets: int = 30,
+        offer: Offer = OFFER,
+    ) -> None:
         self.ring = ring or PacketRing(4.0)
         self.timers = timers or Timers()
         self.outbox = Outbox()
         self.counters = Counters()
         self.dtls = KnownDtls()
-        self.ice = IceLite("ours", "our-password", "theirs")
-        host = Host(self.outbox, self.timers.call_later, self.counters, burst_packets, 0.03)
-        self.peer = WebRtcPeer(OFFER, self.ice, self.dtls, self.ring, host)  # type: ignore[arg-type]
+        self.ice = IceLite(Credentials("ours", "our-password", "theirs"))
+        host = Host(self.timers.call_later, self.counters, burst_packets, 0.03)
+        self.peer = WebRtcPeer(offer, self.ice, self.dtls, self.ring, host)  # type: ignore[arg-type]
         local, remote = self.dtls.agreed
         self._rtcp = SrtcpSender(remote)
         self._opener = SrtcpReceiver(local)
@@ -127,7 +140,7 @@ class Rig:
             priority=1,
             tie_breaker=1,
         )
-        self.peer.on_check(stun.parse_message(request), (address, b""), self.timers.now_s)
+        self.peer.on_check(stun.parse_message(request), (address, b""), self.outbox, self.timers.now_s)
         path = self.ice.path((address, b""))
         assert path is not None
         return path
@@ -156,7 +169,12 @@ class Rig:
 
     def media(self) -> list[bytes]:
         """Video datagrams sent since the last call."""
-        return [data for data in self.outbox.take() if data[0] >> 6 == 2 and data[1] & 0x7F == 102]
+        return [data for data in self.outbox.take() if data[0] >> 6 == 2 and data[1] & 0x7F in (102, 104)]
+
+    def media_and_repairs(self) -> tuple[list[bytes], list[bytes]]:
+        """Video datagrams sent since the last call, and those of repair (RTX)."""
+        sent = [data for data in self.outbox.take() if data[0] >> 6 == 2]
+        return tuple([data for data in sent if data[1] & 0x7F in kinds] for kinds in ((102, 104), (103, 105)))  # type: ignore[return-value]
 
     def rtcp(self) -> list[rtcp.RtcpPacket]:
         """RTCP sent since the last call, opened."""

@@ -1,7 +1,8 @@
 """(SSRC, ROC, sequence) -> (header, payload) is a function: GCM's safety, under everything that can happen.
 
-Random histories of joins, pictures, losses asked for again, keyframe requests, overruns, reconnects and wraps; every
-nonce that was ever used is remembered with what it protected. And the model itself must notice a broken sender.
+Random histories of joins, pictures, losses asked for again, keyframe requests, moves between two streams, trials of the
+line, overruns, reconnects and wraps, with and without sources of repair; every nonce that was ever used is remembered
+with what it protected. And the model itself must notice a broken sender.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from typing import Any
 import pytest
 
 from mediasrv.wire import srtp, webrtc_peer
-from mediasrv.wire.packet_ring import PacketRing
+from mediasrv.wire.packet_ring import PacketizedUnit, PacketRing
 from mediasrv.wire.rtp_sender import Epoch, RtpVideoSender
-from tests.unit.wire.peer_rig import Rig, Timers, sequence, timestamp
+from mediasrv.wire.whep_sdp import Offer
+from tests.unit.wire.peer_rig import OFFER, REPAIRED_OFFER, Rig, Timers, sequence, timestamp
 
 
 class NonceUsedTwice(AssertionError):
@@ -48,12 +50,14 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class History:
-    """Three viewers of one stream, and a random source of what happens to them."""
+    """Three viewers of two streams, and a random source of what happens to them."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, offer: Offer = OFFER) -> None:
         self.random = random.Random(seed)
+        self.offer = offer
         self.timers = Timers()
-        self.ring = PacketRing(2.0)
+        self.rings = [PacketRing(2.0), PacketRing(2.0, "H265")]
+        self.watched: dict[int, int] = {}
         self.rigs: list[Rig] = []
         self.media_time = 0
         self.happened: Counter[str] = Counter()
@@ -66,6 +70,8 @@ class History:
             self.audio,
             self.wait,
             self.reconnect,
+            self.move,
+            self.try_the_line,
             self.burst_of_pictures,
             self.join,
         ]
@@ -82,23 +88,43 @@ class History:
             if self.random.random() < 0.9:
                 return
             self.rigs.pop(0).peer.close()
-        rig = Rig(self.ring, self.timers, burst_packets=8)
+        rig = Rig(self.rings[0], self.timers, burst_packets=8, offer=self.offer)
         rig.connect()
         self.rigs.append(rig)
+        self.watched[rig.peer.video_ssrc] = 0
         self.happened["join"] += 1
 
     def picture(self, *, keyframe: bool | None = None, tick_s: float | None = None) -> None:
         # Seldom as much as the tick it stands for, so that pictures overtake the pacer.
         self.timers.advance(self.random.choice([0.0, 0.01, 0.04]) if tick_s is None else tick_s)
         self.media_time += self.random.choice([1, 90, 3600, 3600, 3600, 9000])
+        for which, ring in enumerate(self.rings):
+            unit = self.unit(ring, keyframe)
+            for rig in self.rigs:
+                if self.watched[rig.peer.video_ssrc] == which:
+                    rig.peer.send_video(unit)
+
+    def unit(self, ring: PacketRing, keyframe: bool | None) -> PacketizedUnit:
         if keyframe is None:
             keyframe = self.random.random() < 0.05
         size = self.random.choice([20, 40]) if keyframe else self.random.randint(1, 12)
         sizes = [7] * keyframe + [100] * size + [self.random.randint(1, 99)]
         payloads = [self.random.randbytes(8) + bytes(each) for each in sizes]
-        unit = self.ring.push(payloads, self.media_time, keyframe=keyframe, arrived_s=self.timers.now_s)
+        return ring.push(payloads, self.media_time, keyframe=keyframe, arrived_s=self.timers.now_s)
+
+    def move(self) -> None:
+        """To the other stream, from its cached GOP, whatever is still queued of this one."""
         for rig in self.rigs:
-            rig.peer.send_video(unit)
+            other = 1 - self.watched[rig.peer.video_ssrc]
+            gop = self.rings[other].gop
+            if gop and self.random.random() < 0.3:
+                self.watched[rig.peer.video_ssrc] = other
+                rig.peer.move_to(self.rings[other], gop)
+                self.happened["move"] += 1
+
+    def try_the_line(self) -> None:
+        for rig in self.rigs:
+            rig.peer.probe(self.random.choice([0.0, 0.0, 50_000.0]))
 
     def burst_of_pictures(self) -> None:
         """More than the pacer can take: the queue overruns."""
@@ -107,7 +133,8 @@ class History:
                 self.picture(keyframe=False, tick_s=0.0)
 
     def reconnect(self) -> None:
-        self.ring.end_gop()
+        for ring in self.rings:
+            ring.end_gop()
         self.timers.advance(self.random.choice([0.1, 1.0, 5.0]))
         self.media_time += self.random.choice([1, 90_000, 450_000])
         self.picture(keyframe=True)
@@ -118,8 +145,8 @@ class History:
     def audio(self) -> None:
         for rig in self.rigs:
             rig.peer.send_audio(self.random.choice(["PCMA", "PCMU"]), self.random.randbytes(20), self.media_time)
-            rig.peer.send_reports((self.media_time, self.media_time), None)
-            rig.peer.tick()
+            rig.peer.send_reports((self.media_time, self.media_time), None, self.timers.now_s)
+            rig.peer.tick(self.timers.now_s)
 
     def ask_for_keyframe(self) -> None:
         for rig in self.rigs:
@@ -157,9 +184,16 @@ class History:
 
     def look_at_resent(self, rig: Rig, wanted: list[int]) -> None:
         known = self.originals.get(rig.peer.video_ssrc, {})
-        for datagram in rig.media():
+        media, repairs = rig.media_and_repairs()
+        for datagram in media:
             assert sequence(datagram) in wanted
             assert known.get(sequence(datagram)) == datagram, "a packet was not sent again as it was"
+        for datagram in repairs:
+            number = int.from_bytes(datagram[12:14], "big")
+            assert number in wanted
+            assert datagram[4:8] == known[number][4:8], "a repair has another time"
+            assert known[number].endswith(datagram[14:]), "a repair is not of the packet it names"
+            self.happened["repair"] += 1
 
 
 class BeginsBeforeAWrap(RtpVideoSender):
@@ -167,8 +201,10 @@ class BeginsBeforeAWrap(RtpVideoSender):
 
     wrap = 1 << 16
 
-    def __init__(self, sender: Any, ring: PacketRing, first_index: int, timestamp_offset: int) -> None:
-        super().__init__(sender, ring, self.wrap - 500, timestamp_offset)
+    def __init__(
+        self, sources: Any, ring: PacketRing, first_index: int, timestamp_offset: int, first_repair: int
+    ) -> None:
+        super().__init__(sources, ring, self.wrap - 500, timestamp_offset, self.wrap - 500)
 
 
 class BeginsBeforeALongWrap(BeginsBeforeAWrap):
@@ -178,16 +214,17 @@ class BeginsBeforeALongWrap(BeginsBeforeAWrap):
 
 
 @pytest.mark.parametrize("sender", [BeginsBeforeAWrap, BeginsBeforeALongWrap])
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize(("seed", "offer"), [(1, OFFER), (2, REPAIRED_OFFER)])
 def test_no_nonce_ever_protects_two_contents(
-    seed: int, sender: type[RtpVideoSender], monkeypatch: pytest.MonkeyPatch
+    seed: int, offer: Offer, sender: type[RtpVideoSender], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(webrtc_peer, "RtpVideoSender", sender)
-    history = History(seed)
+    history = History(seed, offer)
     history.run(3000)
-    for what in ("join", "replay", "resend", "overrun", "wrap"):
+    for what in ("join", "replay", "resend", "move", "overrun", "wrap"):
         assert history.happened[what] > 0, f"the history never came to a {what}"
     assert history.happened["resend"] > 500
+    assert (history.happened["repair"] > 500) is (offer is REPAIRED_OFFER)
     assert len(RecordingAesGcm.used) > 20_000
 
 
@@ -197,7 +234,8 @@ class AnswersFromTheNewestEpoch(RtpVideoSender):
     def resend(self, sequence: int) -> bytes | None:
         kept = self._epochs.copy()
         self._epochs.clear()
-        self._epochs.append(Epoch(0, self._epoch.offset, self._epoch.timestamps))
+        now = self._epoch
+        self._epochs.append(Epoch(0, now.offset, now.ring, now.srtp, now.timestamps))
         try:
             return super().resend(sequence)
         finally:
@@ -226,8 +264,45 @@ class ForgetsTimestamps(RtpVideoSender):
                 epoch.timestamps.update(timestamps)
 
 
-@pytest.mark.parametrize("broken", [AnswersFromTheNewestEpoch, UsesNumbersAgain, ForgetsTimestamps])
+class LooksInTheNewestStream(RtpVideoSender):
+    """Forgets that older numbers belong to packets of another stream."""
+
+    def resend(self, sequence: int) -> bytes | None:
+        kept = [(epoch, epoch.ring) for epoch in self._epochs]
+        for epoch, _ in kept:
+            epoch.ring = self._ring
+        try:
+            return super().resend(sequence)
+        finally:
+            for epoch, ring in kept:
+                epoch.ring = ring
+
+
+@pytest.mark.parametrize(
+    "broken", [AnswersFromTheNewestEpoch, UsesNumbersAgain, ForgetsTimestamps, LooksInTheNewestStream]
+)
 def test_the_model_notices_a_broken_sender(broken: type[RtpVideoSender], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(webrtc_peer, "RtpVideoSender", broken)
-    with pytest.raises(NonceUsedTwice):
+    with pytest.raises(AssertionError, match=r"two contents|as it was"):
         History(0).run(3000)
+
+
+class RepairsUnderOneNumber(RtpVideoSender):
+    """Sends a packet of repair without counting it."""
+
+    def _repair(self, repair: Any, sent: Any) -> bytes:
+        self._next_repair = 7
+        return super()._repair(repair, sent)
+
+
+def test_the_model_notices_broken_repair(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webrtc_peer, "RtpVideoSender", RepairsUnderOneNumber)
+    with pytest.raises(NonceUsedTwice):
+        History(0, REPAIRED_OFFER).run(3000)
+
+
+def test_equal_sources_of_one_transport_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webrtc_peer, "distinct_ssrcs", lambda: (5, 5, 6))
+    monkeypatch.setattr(webrtc_peer, "RtpVideoSender", BeginsBeforeAWrap)
+    with pytest.raises(NonceUsedTwice):
+        History(0, REPAIRED_OFFER).run(3000)

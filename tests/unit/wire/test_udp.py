@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from mediasrv.errors import SettingsError
 from mediasrv.wire.ice import Path
-from mediasrv.wire.udp import UdpTransport, advertised_hosts, open_socket
+from mediasrv.wire.udp import UdpTransport
 from mediasrv.wire.webrtc_peer import Counters
+from tests.unit.wire.peer_rig import Outbox
 
 REMOTE = ("192.0.2.7", 5000)
 SEGMENT = (17, 103)
+NOWHERE = Outbox()
 
 
 class FakeSocket:
@@ -58,7 +59,7 @@ def transport(fake: FakeSocket) -> tuple[UdpTransport, Counters]:
 def test_a_run_leaves_in_one_call_with_its_segment_size() -> None:
     fake = FakeSocket()
     ours, _ = transport(fake)
-    ours.send_run(b"a" * 10 + b"b" * 10 + b"c" * 3, 10, Path(REMOTE, b"", 0.0))
+    ours.send_run(b"a" * 10 + b"b" * 10 + b"c" * 3, 10, Path(REMOTE, b"", NOWHERE, 0.0))
     assert fake.sent == [b"a" * 10 + b"b" * 10 + b"c" * 3]
     assert fake.control == [[(*SEGMENT, struct.pack("=H", 10))]]
 
@@ -66,7 +67,7 @@ def test_a_run_leaves_in_one_call_with_its_segment_size() -> None:
 def test_a_single_packet_needs_no_segmentation() -> None:
     fake = FakeSocket()
     ours, _ = transport(fake)
-    ours.send_run(b"a" * 7, 10, Path(REMOTE, b"", 0.0))
+    ours.send_run(b"a" * 7, 10, Path(REMOTE, b"", NOWHERE, 0.0))
     assert (fake.sent, fake.control) == ([b"a" * 7], [])
 
 
@@ -75,7 +76,7 @@ def test_where_segmentation_fails_packets_leave_one_by_one_from_then_on(number: 
     fake = FakeSocket()
     fake.error = OSError(number, "no")
     ours, counters = transport(fake)
-    path, other = Path(REMOTE, b"", 0.0), Path(("192.0.2.8", 1), b"", 0.0)
+    path, other = Path(REMOTE, b"", NOWHERE, 0.0), Path(("192.0.2.8", 1), b"", NOWHERE, 0.0)
     for _ in range(2):
         ours.send_run(b"aabbc", 2, path)
     assert fake.sent == [b"aa", b"bb", b"c"] * 2
@@ -90,7 +91,7 @@ def test_what_cannot_be_sent_now_is_counted_and_nothing_else(error: OSError, cou
     fake = FakeSocket()
     fake.error = error
     ours, counters = transport(fake)
-    path = Path(REMOTE, b"", 0.0)
+    path = Path(REMOTE, b"", NOWHERE, 0.0)
     ours.send_run(b"aabbc", 2, path)
     assert getattr(counters, counted) == 1
     assert path.segmented
@@ -105,20 +106,8 @@ def test_on_a_wildcard_address_media_leaves_from_the_address_the_check_came_to()
     assert received is not None
     data, (address, local) = received
     assert (data, address, local) == (b"hello", REMOTE, bytes((10, 0, 0, 5)))
-    ours.send_run(b"aabb", 2, Path(address, local, 0.0))
-    ours.send(b"x", Path(address, local, 0.0))
+    ours.send_run(b"aabb", 2, Path(address, local, NOWHERE, 0.0))
+    ours.send(b"x", Path(address, local, NOWHERE, 0.0))
     leave_from = (socket.IPPROTO_IP, 8, struct.pack("=I4s4x", 0, bytes((10, 0, 0, 5))))
     assert fake.control == [[leave_from, (*SEGMENT, struct.pack("=H", 2))], [leave_from]]
     assert ours.receive() is None
-
-
-def test_answers_name_what_was_configured_else_what_is_bound() -> None:
-    assert advertised_hosts("127.0.0.1", ["203.0.113.5", "2001:db8::5"]) == ["203.0.113.5", "2001:db8::5"]
-    assert advertised_hosts("10.1.2.3", []) == ["10.1.2.3"]
-
-
-def test_a_host_name_is_refused_with_a_sentence() -> None:
-    with pytest.raises(SettingsError, match="IP addresses"):
-        advertised_hosts("127.0.0.1", ["media.example"])
-    with pytest.raises(SettingsError, match="IP addresses"):
-        open_socket("localhost", 0)

@@ -8,8 +8,8 @@ from mediasrv.errors import ProtocolError
 from mediasrv.wire import rtcp
 from mediasrv.wire.ice import Address
 from mediasrv.wire.packet_ring import PacketRing
-from mediasrv.wire.srtp import OVERHEAD_BYTES
-from tests.unit.wire.peer_rig import ADDRESS, Rig, sequence, timestamp
+from mediasrv.wire.srtp import EXTENSION_BYTES, OVERHEAD_BYTES
+from tests.unit.wire.peer_rig import ADDRESS, REPAIRED_OFFER, Rig, sequence, timestamp
 
 AWAY: Address = ("198.51.100.9", 6000)
 
@@ -33,15 +33,16 @@ def test_a_joiner_gets_the_cached_pictures_squeezed_before_the_live_one() -> Non
     rig = Rig()
     gop(rig, 5)
     rig.connect()
+    rig.timers.advance(0.04)
     media = rig.media()
     assert [sequence(each) - sequence(media[0]) & 0xFFFF for each in media] == list(range(15))
     times = [timestamp(each) - timestamp(media[0]) & 0xFFFFFFFF for each in media]
-    # 3 packets a picture at 30 packets in 30 ms: 3 ms apart, the time they take to be sent.
-    assert sorted(set(times)) == [0, 270, 540, 810, 1080]
+    # 3 packets each 40 ms, sent four times as fast: 10.7 ms apart, the time they take to be sent.
+    assert sorted(set(times)) == [0, 720, 1440, 2160, 2880]
     rig.push([100], keyframe=False)
     [live] = rig.media()
     # The next picture keeps its true distance to the last cached one.
-    assert timestamp(live) - timestamp(media[-1]) & 0xFFFFFFFF == 3600
+    assert timestamp(live) - timestamp(media[-1]) & 0xFFFFFFFF == 7200
 
 
 def test_without_cached_pictures_a_viewer_waits_for_the_keyframe() -> None:
@@ -129,11 +130,27 @@ def test_a_greedy_peer_is_sent_only_so_much_again() -> None:
     rig = Rig()
     rig.connect()
     gop(rig, 2)
+    gop(rig, 30)
+    sent = [sequence(each) for each in rig.media()]
+    rig.nack(*sent)
+    assert len(rig.media()) == 50
+    rig.peer.tick(rig.timers.now_s)
+    rig.timers.advance(0.2)
+    rig.nack(*sent)
+    assert len(rig.media()) == 50
+    assert rig.counters.resends_refused == 2 * len(sent) - 100
+
+
+def test_what_is_on_its_way_again_already_is_not_sent_a_third_time() -> None:
+    rig = Rig()
+    rig.connect()
+    gop(rig, 2)
     wanted = sequence(rig.media()[0])
-    for _ in range(6):
-        rig.nack(*[wanted] * 100)
-    assert len(rig.media()) == 500
-    rig.peer.tick()
+    for _ in range(3):
+        rig.nack(wanted)
+        rig.timers.advance(0.04)
+    assert len(rig.media()) == 1
+    rig.timers.advance(0.1)
     rig.nack(wanted)
     assert len(rig.media()) == 1
 
@@ -144,6 +161,7 @@ def test_a_request_for_a_keyframe_replays_the_gop_under_new_numbers_before_the_n
     gop(rig, 10)
     sent = rig.media()
     rig.request_keyframe()
+    rig.timers.advance(0.06)
     replayed = rig.media()
     assert len(replayed) == len(sent)
     assert sequence(replayed[0]) == sequence(sent[-1]) + 1 & 0xFFFF
@@ -152,7 +170,8 @@ def test_a_request_for_a_keyframe_replays_the_gop_under_new_numbers_before_the_n
     times = [timestamp(each) - timestamp(sent[-1]) & 0xFFFFFFFF for each in [*replayed, live]]
     assert times == sorted(times)
     assert times[0] > 0
-    assert times[-1] == 3600
+    assert times[-2] < 3600
+    assert times[-1] == 9000
     rig.nack(sequence(sent[7]), sequence(replayed[7]))
     assert rig.media() == [sent[7], replayed[7]]
 
@@ -196,7 +215,7 @@ def test_sender_reports_tie_both_tracks_to_the_wall_clock() -> None:
     live = round((rig.timers.now_s - 0.04) * 90_000)
     rig.peer.send_audio("PCMA", b"a" * 160, 8000)
     first_audio = timestamp(rig.outbox.take()[0])
-    rig.peer.send_reports((1_700_000_000_000_000, live + 900), (1_700_000_000_000_000, 8080))
+    rig.peer.send_reports((1_700_000_000_000_000, live + 900), (1_700_000_000_000_000, 8080), rig.timers.now_s)
     reports = {packet.ssrc: packet for packet in rig.rtcp() if isinstance(packet, rtcp.SenderReport)}
     video, audio = reports[rig.peer.video_ssrc], reports[rig.peer.audio_ssrc]
     assert video.ntp == audio.ntp == rtcp.ntp_from_us(1_700_000_000_000_000)
@@ -209,7 +228,7 @@ def test_no_reports_before_anything_was_sent() -> None:
     rig = Rig()
     rig.connect()
     rig.outbox.take()
-    rig.peer.send_reports((1, 1), (1, 1))
+    rig.peer.send_reports((1, 1), (1, 1), 0.0)
     assert rig.outbox.take() == []
 
 
@@ -231,11 +250,13 @@ def test_media_follows_the_viewer_only_after_authentic_rtcp_from_the_new_address
     assert [address for _, address in rig.outbox.sent] == [AWAY]
 
 
-def test_a_report_tells_how_much_is_lost() -> None:
+def test_reports_tell_how_much_is_lost() -> None:
     rig = Rig()
     rig.connect()
-    rig.report(rtcp.build_receiver_report(1, [rtcp.ReportBlock(rig.peer.video_ssrc, 64, 5, 0, 0, 0, 0)]))
-    assert rig.peer.lost_fraction == 0.25
+    for highest, lost in ((0, 0), (100, 25)):
+        rig.report(rtcp.build_receiver_report(1, [rtcp.ReportBlock(rig.peer.video_ssrc, 0, lost, highest, 0, 0, 0)]))
+        rig.timers.advance(0.5)
+    assert rig.peer.line.loss == 0.25
 
 
 def test_leaving_says_goodbye_and_stops_the_pacer() -> None:
@@ -251,5 +272,137 @@ def test_leaving_says_goodbye_and_stops_the_pacer() -> None:
 
 
 def test_the_sources_of_one_transport_differ() -> None:
-    rigs = [Rig() for _ in range(50)]
-    assert all(rig.peer.video_ssrc != rig.peer.audio_ssrc for rig in rigs)
+    peers = [Rig().peer for _ in range(50)]
+    assert all(len({peer.video_ssrc, peer.repair_ssrc, peer.audio_ssrc}) == 3 for peer in peers)
+
+
+# --- repair, and the header extension -------------------------------------------------------------------
+
+
+def test_what_is_asked_for_again_comes_from_the_source_of_repair_where_it_was_offered() -> None:
+    rig = Rig(offer=REPAIRED_OFFER)
+    rig.connect()
+    gop(rig, 3)
+    sent = rig.media()
+    rig.nack(sequence(sent[4]), sequence(sent[8]))
+    media, [first, second] = rig.media_and_repairs()
+    assert media == []
+    assert first[8:12] == second[8:12] == rig.peer.repair_ssrc.to_bytes(4, "big")
+    assert sequence(second) == sequence(first) + 1 & 0xFFFF
+    assert (first[1] & 0x7F, second[1]) == (103, 103 | 0x80)
+    assert [timestamp(first), timestamp(second)] == [timestamp(sent[4]), timestamp(sent[8])]
+
+
+def test_keyframes_tell_how_long_pictures_may_be_held_back() -> None:
+    rig = Rig(offer=REPAIRED_OFFER)
+    rig.connect()
+    rig.push([100] * 3 + [40], keyframe=True)
+    rig.push([100], keyframe=False)
+    *keyframe, picture = rig.media()
+    # RFC 8285, 4.2: one element, number 6, three bytes; 0 and 100 times 10 ms.
+    assert {each[12:20] for each in keyframe} == {b"\xbe\xde\0\1" + b"\x62\x00\x00\x64"}
+    assert [each[0] for each in keyframe] == [0x90] * 4
+    assert [len(each) for each in keyframe] == [100 + OVERHEAD_BYTES + EXTENSION_BYTES] * 3 + [76]
+    assert (picture[0], len(picture)) == (0x80, 100 + OVERHEAD_BYTES)
+
+
+# --- two streams ----------------------------------------------------------------------------------------
+
+
+def test_a_viewer_is_moved_to_another_stream_without_a_hole_and_can_still_ask_for_packets_of_the_first() -> None:
+    rig = Rig(burst_packets=2)
+    rig.connect()
+    rig.push([100] * 12, keyframe=True)
+    sent = rig.media()
+    other = PacketRing(4.0, "H265")
+    now = round(rig.timers.now_s * 90_000)
+    unit = other.push([b"x" * 50] * 2, now + 900, keyframe=True, arrived_s=rig.timers.now_s)
+    rig.peer.move_to(other, [unit])
+    rig.timers.advance(1.0)
+    moved = rig.media()
+    assert len(moved) == 2, "what was queued of the first stream came as well"
+    assert [each[1] & 0x7F for each in moved] == [104, 104]
+    assert sequence(moved[0]) == sequence(sent[-1]) + 1 & 0xFFFF
+    assert moved[0][8:12] == sent[0][8:12]
+    assert 0 < timestamp(moved[0]) - timestamp(sent[0]) & 0xFFFFFFFF < 1 << 31
+    rig.nack(sequence(sent[1]), sequence(moved[1]))
+    assert rig.media() == [sent[1], moved[1]]
+
+
+def test_of_a_stream_that_is_gone_nothing_is_answered() -> None:
+    rig = Rig()
+    rig.connect()
+    gop(rig, 2)
+    sent = rig.media()
+    other = PacketRing(4.0)
+    rig.peer.move_to(other, [other.push([b"x"], 1, keyframe=True, arrived_s=rig.timers.now_s)])
+    rig.media()
+    rig.ring.close()
+    rig.nack(sequence(sent[0]))
+    assert rig.media() == []
+
+
+# --- weak lines -----------------------------------------------------------------------------------------
+
+
+def congest(rig: Rig, seconds: float = 2.0) -> None:
+    """Reports that half of everything is lost, while pictures go on."""
+    highest = lost = 0
+    for step in range(round(seconds / 0.04)):
+        rig.push([1000] * 4, keyframe=step % 50 == 0)
+        rig.timers.advance(0.04)
+        highest, lost = highest + 4, lost + 2
+        if step % 5 == 0:
+            block = rtcp.ReportBlock(rig.peer.video_ssrc, 128, lost, highest, 0, 0, 0)
+            rig.report(rtcp.build_receiver_report(1, [block]))
+        if step % 12 == 0:
+            rig.peer.tick(rig.timers.now_s)
+
+
+def test_a_line_that_loses_half_is_sent_about_half_and_whole_pictures_only() -> None:
+    rig = Rig()
+    rig.connect()
+    congest(rig, 4.0)
+    rig.media()
+    rig.timers.advance(0.04)
+    whole = 8 * 4 * 1000 * 25
+    sent_bits, pictures = 0, set()
+    for step in range(100):
+        rig.push([1000] * 4, keyframe=step % 50 == 0)
+        rig.timers.advance(0.04)
+        media = rig.media()
+        sent_bits += sum(8 * len(each) for each in media)
+        pictures |= {timestamp(each) for each in media}
+    assert 0.2 * whole < sent_bits / 4 < 0.75 * whole
+    assert rig.counters.thinned > 0
+    assert sent_bits > 8 * 4000 * (len(pictures) - 1)
+
+
+def test_a_congested_line_is_not_sent_a_gop_once_more() -> None:
+    rig = Rig()
+    rig.connect()
+    congest(rig)
+    rig.media()
+    rig.request_keyframe()
+    rig.timers.advance(1.0)
+    assert rig.counters.replays == 0
+    assert rig.peer.waiting
+
+
+def test_a_trial_fills_the_line_with_packets_of_repair_and_ends_at_the_first_sign_of_congestion() -> None:
+    rig = Rig(offer=REPAIRED_OFFER)
+    rig.connect()
+    gop(rig, 50)
+    rig.outbox.take()
+    rig.peer.probe(400_000)
+    rig.timers.advance(1.0)
+    media, repairs = rig.media_and_repairs()
+    assert media == []
+    assert 0.8 * 400_000 < sum(8 * len(each) for each in repairs) < 1.2 * 400_000
+    for highest, lost in ((0, 0), (100, 60)):
+        block = rtcp.ReportBlock(rig.peer.video_ssrc, 128, lost, highest, 0, 0, 0)
+        rig.report(rtcp.build_receiver_report(1, [block]))
+        rig.timers.advance(0.1)
+    rig.outbox.take()
+    rig.timers.advance(1.0)
+    assert rig.outbox.take() == []

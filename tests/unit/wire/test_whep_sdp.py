@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mediasrv.errors import InvalidRequest, NotAcceptable
 from mediasrv.wire.dtls import Fingerprint
-from mediasrv.wire.whep_sdp import LocalTransport, build_answer, parse_offer
+from mediasrv.wire.whep_sdp import Candidate, LocalTransport, build_answer, parse_offer
 
 # The form of Chromium's offer: session lines, several H.264 payloads with and without packetization-mode=1.
 CHROMIUM = """v=0
@@ -89,8 +89,9 @@ LOCAL = LocalTransport(
     ice_fragment="ours",
     ice_password="our-password",
     fingerprint=Fingerprint("sha-256", bytes(range(32))),
-    addresses=[("192.0.2.1", 8189), ("2001:db8::1", 8189)],
+    candidates=[Candidate("192.0.2.1", 8189), Candidate("2001:db8::1", 8189), Candidate("192.0.2.1", 8190, "tcp")],
     video_ssrc=11,
+    repair_ssrc=12,
     audio_ssrc=22,
     cname="name",
 )
@@ -109,8 +110,9 @@ def test_chromiums_offer_is_read() -> None:
     offer = parse_offer(CHROMIUM)
     assert offer.ice_fragment == "kQ7p"
     assert offer.fingerprints == (Fingerprint("sha-256", bytes.fromhex("ABCDEF0123456789" * 4)),)
-    assert offer.audio == {"PCMU": 0, "PCMA": 8}
-    assert offer.video.feedback == ("ccm fir", "nack", "nack pli")
+    assert offer.audio == {"OPUS": 111, "PCMU": 0, "PCMA": 8}
+    assert set(offer.video) == {"H264"}
+    assert offer.video["H264"].feedback == ("ccm fir", "nack", "nack pli")
 
 
 @pytest.mark.parametrize(
@@ -127,22 +129,56 @@ def test_chromiums_offer_is_read() -> None:
     ids=["unknown", "constrained", "other constraints", "baseline", "main", "main with constraints", "high"],
 )
 def test_the_payload_type_is_the_one_nearest_to_the_stream(profile_level_id: str, payload_type: int) -> None:
-    assert parse_offer(CHROMIUM, profile_level_id).video.payload_type == payload_type
+    assert parse_offer(CHROMIUM, profile_level_id).video["H264"].payload_type == payload_type
 
 
-def test_the_answer_takes_video_and_g711_on_one_transport() -> None:
+def test_the_answer_takes_video_and_audio_on_one_transport() -> None:
     session, video, audio = sections(build_answer(parse_offer(CHROMIUM, "4d401f"), LOCAL))
     assert "a=group:BUNDLE 0 1" in session
     assert "a=ice-lite" in session
     assert video[0] == "m=video 8189 UDP/TLS/RTP/SAVPF 115"
-    assert audio[0] == "m=audio 8189 UDP/TLS/RTP/SAVPF 0 8"
+    assert audio[0] == "m=audio 8189 UDP/TLS/RTP/SAVPF 111 0 8"
+    assert {"a=rtpmap:111 opus/48000/2", "a=rtpmap:8 PCMA/8000", "a=fmtp:111 stereo=1"} <= set(audio)
     assert "a=fmtp:115 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=4d001f" in video
     for section in (video, audio):
         assert {"a=sendonly", "a=rtcp-mux", "a=setup:passive", "a=ice-ufrag:ours"} <= set(section)
     assert "a=rtcp-fb:115 nack" in video
-    assert not any("transport-cc" in line or "remb" in line for line in video)
+    assert not any("transport-cc" in line for line in video)
     assert "a=candidate:1 1 udp 2130706431 192.0.2.1 8189 typ host" in video
     assert "a=candidate:2 1 udp 2130706175 2001:db8::1 8189 typ host" in video
+
+
+REPAIR = "a=rtpmap:116 rtx/90000\r\na=fmtp:116 apt=115\r\na=rtpmap:39"
+H265 = "a=rtpmap:49 H265/90000\r\na=fmtp:49 level-id=93;profile-id={};tier-flag=0;tx-mode=SRST\r\na=rtpmap:39"
+DELAY = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay"
+
+
+def test_repair_is_bound_to_what_it_repairs() -> None:
+    _, video, audio = sections(build_answer(parse_offer(CHROMIUM.replace("a=rtpmap:39", REPAIR), "4d401f"), LOCAL))
+    assert video[0] == "m=video 8189 UDP/TLS/RTP/SAVPF 115 116"
+    assert {"a=rtpmap:116 rtx/90000", "a=fmtp:116 apt=115", "a=ssrc-group:FID 11 12", "a=ssrc:12 cname:name"} <= set(
+        video
+    )
+    assert not any("ssrc-group" in line for line in audio)
+
+
+def test_h265_is_taken_beside_h264_for_a_viewer_may_be_moved_between_streams() -> None:
+    offer = parse_offer(CHROMIUM.replace("a=rtpmap:39", H265.format(1)))
+    assert {name: payload.payload_type for name, payload in offer.video.items()} == {"H264": 109, "H265": 49}
+    [line] = [line for line in sections(build_answer(offer, LOCAL))[1] if line.startswith("a=fmtp:49")]
+    assert "profile-id=1" in line
+
+
+def test_other_profiles_of_h265_than_main_are_passed_over() -> None:
+    assert set(parse_offer(CHROMIUM.replace("a=rtpmap:39", H265.format(2))).video) == {"H264"}
+
+
+@pytest.mark.parametrize(("number", "taken"), [("5", 5), ("15", 0), ("200", 0)])
+def test_the_header_extension_is_taken_where_one_byte_can_name_it(number: str, taken: int) -> None:
+    offer = parse_offer(CHROMIUM.replace("a=mid:0", f"a=mid:0\r\na=extmap:{number} {DELAY}"))
+    assert offer.playout_delay == taken
+    answered = f"a=extmap:{number} {DELAY}" in build_answer(offer, LOCAL)
+    assert answered is bool(taken)
 
 
 def test_audio_that_cannot_be_passed_on_is_refused_in_its_place() -> None:
@@ -168,7 +204,7 @@ def test_the_answer_keeps_the_order_of_the_offer() -> None:
     ("old", "new", "code"),
     [
         ("packetization-mode=1", "packetization-mode=0", "codec_unsupported"),
-        ("H264", "H265", "codec_unsupported"),
+        ("H264", "VP8", "codec_unsupported"),
         ("m=video 9", "m=video 0", "no_video"),
         ("a=recvonly", "a=sendonly", "no_video"),
         ("UDP/TLS/RTP/SAVPF", "RTP/AVP", "no_video"),

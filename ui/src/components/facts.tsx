@@ -21,13 +21,13 @@ interface Figures {
   firstPictureMs: number | null
 }
 
-/** Reads the figures of what `video` plays once a second. */
-export function useFigures(camera: string, transport: Transport, video: HTMLVideoElement | null): Figures {
+/** Reads the figures of what `video` plays once a second; `key` names its connection. */
+export function useFigures(key: string, camera: string, transport: Transport, video: HTMLVideoElement | null): Figures {
   const [figures, setFigures] = useState<Figures>({ live: null, hls: null, firstPictureMs: null })
   useEffect(() => {
     let reader: { peer: RTCPeerConnection; stats: StatsReader } | null = null
     const read = async () => {
-      const peer = connections.peers[`${camera}/main`]
+      const peer = connections.peers[key]
       if (peer && reader?.peer !== peer) reader = { peer, stats: new StatsReader(peer) }
       const first = Number.parseFloat(video?.dataset['clickToPictureMs'] ?? '')
       const live = transport === 'webrtc' && reader ? await reader.stats.read().catch(() => null) : null
@@ -41,7 +41,7 @@ export function useFigures(camera: string, transport: Transport, video: HTMLVide
       clearInterval(timer)
       setFigures({ live: null, hls: null, firstPictureMs: null })
     }
-  }, [camera, transport, video])
+  }, [key, camera, transport, video])
   return figures
 }
 

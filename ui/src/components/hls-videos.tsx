@@ -2,6 +2,7 @@
 import { useEffect, useRef } from 'preact/hooks'
 import { playLiveHls } from '../hls-player'
 import type { PlayerState } from '../live-player'
+import type { LiveStream } from '../types'
 import { type RecordedOptions, RecordedPlayer } from '../recorded-player'
 
 interface CommonProps {
@@ -11,13 +12,13 @@ interface CommonProps {
   videoRef: (video: HTMLVideoElement | null) => void
 }
 
-export function LiveHlsVideo(props: CommonProps & { onState: (state: PlayerState) => void }) {
+export function LiveHlsVideo(props: CommonProps & { stream: LiveStream; onState: (state: PlayerState) => void }) {
   const video = useRef<HTMLVideoElement>(null)
   useEffect(() => {
     const stop = new AbortController()
-    if (video.current) void playLiveHls(video.current, props.camera, props.onState, stop.signal)
+    if (video.current) void playLiveHls(video.current, props.camera, props.stream, props.onState, stop.signal)
     return () => stop.abort()
-  }, [props.camera])
+  }, [props.camera, props.stream])
   return <Picture {...props} element={video} />
 }
 

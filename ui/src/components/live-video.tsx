@@ -3,19 +3,21 @@ import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks'
 import { Alarm } from '../backoff'
 import { JoinGate } from '../join-gate'
 import { type PlayerState, playLive } from '../live-player'
-import type { Stream, StreamName } from '../types'
+import type { LiveStream, Stream } from '../types'
 
 /** Shared by all tiles of the page; the camera page does not queue behind it. */
-const wallGate = new JoinGate(3)
+const wallGate = new JoinGate(6)
 
 interface LiveVideoProps {
   camera: string
-  streamName: StreamName
+  streamName: LiveStream
+  /** The one whose state says whether pictures are to be expected. */
   stream: Stream
   audio: boolean
   muted: boolean
   queued: boolean
   label: string
+  poster?: string | undefined
   onState: (state: PlayerState) => void
   videoRef?: (video: HTMLVideoElement | null) => void
 }
@@ -65,6 +67,7 @@ export function LiveVideo(props: LiveVideoProps) {
       muted={props.muted}
       playsInline
       disablePictureInPicture
+      poster={props.poster}
       aria-label={props.label}
     />
   )

@@ -1,6 +1,9 @@
 /** The controls under a picture. */
 import { codecTitle, formatDateTime } from '../format'
 import { useTexts } from '../i18n'
+import { UNREACHABLE } from '../live-source'
+import { ApiError } from '../api'
+import type { LiveStream, StreamName } from '../types'
 import type { Transport } from './facts'
 import { IconButton } from './timeline-panel'
 
@@ -18,6 +21,13 @@ interface PlayerBarProps {
   /** What the camera sends as audio and HLS leaves out; null where nothing is missing. */
   silentCodec: string | null
   rate: number
+  /** Which stream was chosen to be watched live; null where there is nothing to choose. */
+  choice: LiveStream | null
+  /** The one whose pictures are seen now, where their size tells. */
+  running: StreamName | null
+  /** Why it is LL-HLS though WebRTC was asked for. */
+  because: unknown
+  onStream: (stream: LiveStream) => void
   onTransport: (transport: 'webrtc' | 'hls') => void
   onPause: () => void
   onMute: () => void
@@ -49,12 +59,18 @@ export function PlayerBar(props: PlayerBarProps) {
         />
       </div>
       <PictureClock ms={props.clockMs} mode={recorded ? 'recorded' : props.streaming ? 'live' : 'lost'} />
+      {props.because !== undefined && (
+        <p class="player-note fine" data-testid="fallback-note">
+          {t(isUnreachable(props.because) ? 'player.byHlsUnreachable' : 'player.byHlsCodec')}
+        </p>
+      )}
       {props.silentCodec && (
         <p class="player-note fine" data-testid="silent-note">
           {t('player.hlsSilent', { codec: codecTitle(props.silentCodec) })}
         </p>
       )}
       <div class="player-bar-end">
+        {!recorded && props.choice && <StreamChoice {...props} choice={props.choice} />}
         {recorded ? <RecordedControls {...props} /> : <TransportChoice {...props} />}
         <IconButton
           icon={props.muted ? 'muted' : 'sound'}
@@ -138,4 +154,32 @@ function TransportChoice({ transport, onTransport }: PlayerBarProps) {
       ))}
     </div>
   )
+}
+
+const STREAMS: readonly LiveStream[] = ['auto', 'main', 'sub']
+
+/** Of what is chosen automatically it is shown which one that is at the moment. */
+function StreamChoice({ choice, running, onStream }: PlayerBarProps & { choice: LiveStream }) {
+  const { t } = useTexts()
+  return (
+    <div class="segmented" role="group" aria-label={t('player.quality')} data-testid="quality" data-running={running}>
+      {STREAMS.map((stream) => (
+        <button
+          key={stream}
+          type="button"
+          aria-pressed={choice === stream}
+          class={choice === 'auto' && running === stream ? 'running' : undefined}
+          title={t(`player.quality.${stream}Hint`)}
+          data-testid={`quality-${stream}`}
+          onClick={() => onStream(stream)}
+        >
+          {t(`player.quality.${stream}`)}
+        </button>
+      ))}
+    </div>
+  )
+}
+
+function isUnreachable(error: unknown): boolean {
+  return error instanceof ApiError && error.code === UNREACHABLE
 }

@@ -16,13 +16,15 @@ import { formatDuration } from '../format'
 import { HlsUnsupported } from '../hls-player'
 import { useTexts } from '../i18n'
 import type { PlayerState } from '../live-player'
+import { hlsCanBring, isHevcLost } from '../live-source'
 import { usePolled } from '../poller'
 import type { RecordedState } from '../recorded-player'
 import { href } from '../router'
 import { cameras } from '../stores'
-import { footageStream, hasSub } from '../streams'
+import { footageStream, hasSub, streamOfSize, usualStream } from '../streams'
+import type { MessageKey } from '../texts-vi'
 import { type View, dayOf, spanAt } from '../timeline'
-import type { Camera, EventKind, StreamName } from '../types'
+import type { Camera, EventKind, LiveStream, Stream, StreamName } from '../types'
 
 const NOTE_MS = 6000
 const SETTLE_MS = 400
@@ -38,7 +40,8 @@ export function CameraPage({ id, atMs }: { id: string; atMs: number | null }) {
   return error ? <Notice kind="bad">{explain(error)}</Notice> : <Loading />
 }
 
-type Source = { kind: 'webrtc' } | { kind: 'hls' } | { kind: 'recorded'; at: { ms: number } }
+/** `because`: the error that kept WebRTC from bringing it. */
+type Source = { kind: 'webrtc' } | { kind: 'hls'; because?: unknown } | { kind: 'recorded'; at: { ms: number } }
 
 function startSource(camera: Camera, linkedMs: number | null): Source | null {
   if (linkedMs !== null && camera.permissions.includes('footage.view')) {
@@ -63,10 +66,11 @@ function Viewer({ camera, linkedMs }: { camera: Camera; linkedMs: number | null 
   const events = useDayEvents(camera.id, day, canEvents && settled)
   const [kinds, setKinds] = useState<ReadonlySet<EventKind>>(new Set(EVENT_KINDS))
   const transport: Transport = source?.kind ?? 'recorded'
-  const figures = useFigures(camera.id, transport, video)
+  const [liveStream, setLiveStream] = useState<LiveStream>(() => usualStream(camera))
+  const figures = useFigures(`${camera.id}/${liveStream}`, camera.id, transport, video)
 
-  const goLive = (kind: 'webrtc' | 'hls') => {
-    setSource({ kind })
+  const goLive = (kind: 'webrtc' | 'hls', because?: unknown) => {
+    setSource(kind === 'hls' ? { kind, because } : { kind })
     setPictureMs(null)
     setDay(dayOf(Date.now()))
     history.replaceState(null, '', href.camera(camera.id))
@@ -101,6 +105,8 @@ function Viewer({ camera, linkedMs }: { camera: Camera; linkedMs: number | null 
       <Screen
         camera={camera}
         source={source}
+        liveStream={liveStream}
+        onLiveStream={setLiveStream}
         footage={data.footage}
         footageOf={footageOf}
         video={video}
@@ -180,6 +186,8 @@ function useNow(): number {
 interface ScreenProps {
   camera: Camera
   source: Source | null
+  liveStream: LiveStream
+  onLiveStream: (stream: LiveStream) => void
   footage: Footage | null
   footageOf: StreamName
   video: HTMLVideoElement | null
@@ -187,19 +195,24 @@ interface ScreenProps {
   clockMs: number | null
   canFootage: boolean
   canLive: boolean
-  goLive: (kind: 'webrtc' | 'hls') => void
+  goLive: (kind: 'webrtc' | 'hls', because?: unknown) => void
   goTo: (ms: number) => void
   onClock: (ms: number) => void
 }
 
 /** The picture with its overlay and controls. */
 function Screen(props: ScreenProps) {
-  const { camera, source, video } = props
+  const { camera, source, video, liveStream } = props
+  const watched = watchedStream(camera, liveStream)
   const [live, setLive] = useState<PlayerState>({ kind: 'connecting' })
   // a stream that was pulled on demand is live from now on, whatever the last reading said
   const onLive = (state: PlayerState) => {
     setLive(state)
-    if (state.kind === 'playing' && camera.streams.main.state === 'idle') cameras.refresh()
+    if (state.kind === 'playing' && watched.state === 'idle') cameras.refresh()
+    // whoever chose WebRTC is told why it is something else
+    if (state.kind === 'retrying' && source?.kind === 'webrtc' && hlsCanBring(state.error)) {
+      props.goLive('hls', state.error)
+    }
   }
   const [recorded, setRecorded] = useState<RecordedState>({ kind: 'loading' })
   const [muted, setMuted] = useState(true)
@@ -226,14 +239,14 @@ function Screen(props: ScreenProps) {
           <LiveVideo
             {...common}
             key="webrtc"
-            streamName="main"
-            stream={camera.streams.main}
+            streamName={liveStream}
+            stream={watched}
             audio
             queued={false}
             onState={onLive}
           />
         )}
-        {source?.kind === 'hls' && <LiveHlsVideo {...common} key="hls" onState={onLive} />}
+        {source?.kind === 'hls' && <LiveHlsVideo {...common} key="hls" stream={liveStream} onState={onLive} />}
         {source?.kind === 'recorded' && (
           <RecordedVideo
             {...common}
@@ -254,13 +267,17 @@ function Screen(props: ScreenProps) {
         transport={source?.kind ?? 'recorded'}
         canLive={props.canLive}
         clockMs={props.clockMs}
-        streaming={camera.enabled && camera.streams.main.state === 'live'}
+        streaming={camera.enabled && watched.state === 'live'}
+        choice={props.canLive && hasSub(camera) ? liveStream : null}
+        running={streamOfSize(camera, video?.videoWidth ?? 0, video?.videoHeight ?? 0)}
+        because={source?.kind === 'hls' ? source.because : undefined}
+        onStream={props.onLiveStream}
         paused={paused}
         muted={muted}
         hasAudio={hasAudio(camera, source)}
         silentCodec={silentCodec(camera, source)}
         rate={rate}
-        onTransport={props.goLive}
+        onTransport={(kind) => props.goLive(kind)}
         onPause={pause}
         onMute={() => setMuted(!muted)}
         onRate={setRate}
@@ -269,6 +286,11 @@ function Screen(props: ScreenProps) {
       />
     </div>
   )
+}
+
+/** The stream by whose state a choice is judged: where the line decides, the main one. */
+function watchedStream({ streams }: Camera, choice: LiveStream): Stream {
+  return (choice === 'sub' ? streams.sub : null) ?? streams.main
 }
 
 /** Keys of the whole page, as players have them; what has the focus and wants the key itself keeps it. */
@@ -378,9 +400,9 @@ function RecordedOverlay({ recorded, source, canLive, goLive, goTo }: ScreenProp
   }
 }
 
-function LiveOverlay({ camera, live, source }: ScreenProps & { live: PlayerState }) {
+function LiveOverlay({ camera, live, source, liveStream }: ScreenProps & { live: PlayerState }) {
   const { t, explain } = useTexts()
-  const stream = camera.streams.main
+  const stream = watchedStream(camera, liveStream)
   if (!camera.enabled) return <span class="overlay overlay-off">{t('state.offHint')}</span>
   if (stream.state === 'retrying' || stream.state === 'off')
     return (
@@ -390,14 +412,21 @@ function LiveOverlay({ camera, live, source }: ScreenProps & { live: PlayerState
     )
   if (live.kind === 'playing') return null
   if (live.kind === 'connecting') return <Waiting />
-  const unsupported = live.kind === 'retrying' && live.error instanceof HlsUnsupported
-  const why = live.kind === 'retrying' && live.error && !unsupported ? explain(live.error) : null
+  const error = live.kind === 'retrying' ? live.error : null
+  const text = playerText(live, error)
+  const why = error && (text === 'player.reconnecting' || text === 'player.hevcLost') ? explain(error) : null
   return (
-    <span class="overlay overlay-bad" data-transport={source?.kind}>
-      {unsupported ? t('player.unsupported') : live.kind === 'stale' ? t('player.stale') : t('player.reconnecting')}
+    <span class="overlay overlay-bad" data-transport={source?.kind} data-testid="live-overlay">
+      {t(text)}
       {why && <span class="fine">{why}</span>}
     </span>
   )
+}
+
+function playerText(live: PlayerState, error: unknown): MessageKey {
+  if (error instanceof HlsUnsupported) return 'player.unsupported'
+  if (isHevcLost(error)) return 'player.hevcLost'
+  return live.kind === 'stale' ? 'player.stale' : 'player.reconnecting'
 }
 
 function Waiting() {

@@ -1,26 +1,27 @@
 /** All cameras the account may see, live. */
 import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks'
-import { whepUrl } from '../api'
-import { cameraState, RecordingBadge, StateBadge, StreamReason } from '../components/badges'
+import { cameraState } from '../components/badges'
 import { Empty, Loading, Notice } from '../components/feedback'
 import { Icon } from '../components/icon'
-import { LiveVideo } from '../components/live-video'
+import { Tile } from '../components/tile'
+import { IconButton } from '../components/timeline-panel'
 import { formatDateTime } from '../format'
 import { fitGrid } from '../grid'
 import { useTexts } from '../i18n'
-import type { PlayerState } from '../live-player'
+import { usePageSeen } from '../in-view'
 import { usePolled } from '../poller'
 import { href } from '../router'
 import { may, useSession } from '../session'
 import { cameras } from '../stores'
-import { leadingStream, recordedStreams, tileStream } from '../streams'
+import { leadingStream, recordedStreams } from '../streams'
 import type { Camera } from '../types'
-import { joinAhead, prepareJoin } from '../whep'
+import { type Layout, LAYOUTS, pageOf, tilesOf, useLayout } from '../wall-layout'
+import { prepareJoin } from '../whep'
 
 const GAP_PX = 8
 const LEAST_TILE_PX = 260
-/** A tile scrolled out of view keeps its stream this long, so that scrolling back and forth costs no joins. */
-const LINGER_MS = 5000
+/** Whoever has chosen how many tiles there are wants them on one screen. */
+const LEAST_CHOSEN_PX = 150
 /** After the tiles have had their turn. */
 const PREPARE_MS = 500
 
@@ -30,6 +31,8 @@ export function WallPage() {
   const { value, error } = usePolled(cameras)
   const [search, setSearch] = useState('')
   const [onlyProblems, setOnlyProblems] = useState(false)
+  const [layout, setLayout] = useLayout()
+  const [wishedPage, setPage] = useState(0)
   if (value === null) {
     return error ? (
       <Notice kind="bad" onRetry={() => cameras.refresh()}>
@@ -40,7 +43,8 @@ export function WallPage() {
     )
   }
   if (value.length === 0) return <EmptyWall />
-  const shown = value.filter((camera) => matches(camera, search) && (!onlyProblems || hasProblem(camera)))
+  const found = value.filter((camera) => matches(camera, search) && (!onlyProblems || hasProblem(camera)))
+  const { shown, page, pages } = pageOf(found, layout, wishedPage)
   return (
     <div class="wall">
       <h1 class="sr-only">{t('wall.title')}</h1>
@@ -65,10 +69,58 @@ export function WallPage() {
               {t('wall.problems')}
             </button>
           </div>
+          <LayoutChoice layout={layout} onLayout={setLayout} />
+          {pages > 1 && <Pager page={page} pages={pages} onPage={setPage} />}
         </div>
       </div>
       {error !== null && <Notice kind="warn">{t('app.offline')}</Notice>}
-      {shown.length === 0 ? <Empty title={t('wall.noMatch')} /> : <Grid list={shown} />}
+      {shown.length === 0 ? <Empty title={t('wall.noMatch')} /> : <Grid list={shown} layout={layout} />}
+    </div>
+  )
+}
+
+function LayoutChoice({ layout, onLayout }: { layout: Layout; onLayout: (layout: Layout) => void }) {
+  const { t } = useTexts()
+  return (
+    <label class="layout-choice">
+      <span class="sr-only">{t('wall.layout')}</span>
+      <select
+        value={String(layout)}
+        title={t('wall.layout')}
+        data-testid="layout"
+        onChange={({ currentTarget }) => onLayout(LAYOUTS[currentTarget.selectedIndex] ?? 'auto')}
+      >
+        {LAYOUTS.map((choice) => (
+          <option key={choice} value={String(choice)}>
+            {choice === 'auto' ? t('wall.layoutAuto') : t('wall.layoutTiles', { count: choice })}
+          </option>
+        ))}
+      </select>
+    </label>
+  )
+}
+
+function Pager({ page, pages, onPage }: { page: number; pages: number; onPage: (page: number) => void }) {
+  const { t } = useTexts()
+  return (
+    <div class="button-group" role="group" aria-label={t('wall.pages')}>
+      <IconButton
+        icon="left"
+        label={t('wall.pageBefore')}
+        testId="page-before"
+        disabled={page === 0}
+        onClick={() => onPage(page - 1)}
+      />
+      <span class="pager-now" role="status" data-testid="page">
+        {t('wall.page', { page: page + 1, pages })}
+      </span>
+      <IconButton
+        icon="right"
+        label={t('wall.pageNext')}
+        testId="page-next"
+        disabled={page === pages - 1}
+        onClick={() => onPage(page + 1)}
+      />
     </div>
   )
 }
@@ -137,137 +189,61 @@ function EmptyWall() {
 }
 
 /** Fills what is left of the window; scrolls where tiles would become too small. */
-function Grid({ list }: { list: Camera[] }) {
+function Grid({ list, layout }: { list: Camera[]; layout: Layout }) {
   const grid = useRef<HTMLUListElement>(null)
+  const isSeen = usePageSeen()
+  const [enlarged, setEnlarged] = useEnlarged(list)
+  const count = layout === 'auto' ? list.length : tilesOf(layout)
+  const leastPx = layout === 'auto' ? LEAST_TILE_PX : LEAST_CHOSEN_PX
   useLayoutEffect(() => {
     const element = grid.current
     if (!element) return undefined
     const fit = () => {
       const height = innerHeight - element.getBoundingClientRect().top - scrollY - 2 * GAP_PX
-      const { columns, tilePx } = fitGrid(list.length, element.clientWidth, height, GAP_PX, LEAST_TILE_PX)
+      const { columns, tilePx } = fitGrid(count, element.clientWidth, height, GAP_PX, leastPx)
       element.style.setProperty('--columns', String(columns))
       element.style.setProperty('--tile', `${tilePx}px`)
+      element.classList.toggle('grid-small', tilePx < LEAST_TILE_PX)
     }
     const observer = new ResizeObserver(fit)
     observer.observe(document.documentElement)
     fit()
     return () => observer.disconnect()
-  }, [list.length])
+  }, [count, leastPx])
   return (
     <ul class="grid" ref={grid}>
       {list.map((camera) => (
-        <Tile key={camera.id} camera={camera} />
+        <Tile
+          key={camera.id}
+          camera={camera}
+          isEnlarged={camera.id === enlarged}
+          isCovered={enlarged !== null && camera.id !== enlarged}
+          isSeen={isSeen}
+          onEnlarge={() => setEnlarged(camera.id)}
+          onReturn={() => setEnlarged(null)}
+        />
       ))}
     </ul>
   )
 }
 
-function Tile({ camera }: { camera: Camera }) {
-  const { t } = useTexts()
-  const item = useRef<HTMLLIElement>(null)
-  const inView = useInView(item)
-  const [player, setPlayer] = useState<PlayerState>({ kind: 'connecting' })
-  const streamName = tileStream(camera)
-  const stream = camera.streams[streamName] ?? camera.streams.main
-  const permitted = camera.permissions.includes('live.view')
-  const reachable = camera.enabled && (stream.state === 'live' || stream.state === 'idle')
-  return (
-    <li class="tile" ref={item} data-testid="tile" data-camera={camera.id} data-stream={streamName}>
-      <a
-        class="tile-link"
-        href={href.camera(camera.id)}
-        aria-label={t('wall.open', { name: camera.name })}
-        onClick={(event) => permitted && camera.enabled && joinFromClick(event, camera.id)}
-      >
-        {permitted && camera.enabled && inView && (
-          <LiveVideo
-            camera={camera.id}
-            streamName={streamName}
-            stream={stream}
-            audio={false}
-            muted
-            queued
-            label={camera.name}
-            onState={setPlayer}
-          />
-        )}
-        <TileOverlay camera={camera} player={player} reachable={reachable} permitted={permitted} />
-        <span class="tile-head">
-          <span class="tile-name">{camera.name}</span>
-          {camera.enabled && <RecordingBadge recording={leadingStream(camera).recording} short />}
-          <StateBadge state={camera.enabled ? shownState(stream.state, player) : 'off'} />
-        </span>
-      </a>
-    </li>
-  )
-}
-
-/** The click itself begins the join, before the camera's page is even made. */
-function joinFromClick(event: MouseEvent, camera: string): void {
-  const elsewhere = event.ctrlKey || event.metaKey || event.shiftKey || event.altKey
-  if (!elsewhere) joinAhead(whepUrl(camera, 'main'))
-}
-
-/** A stream pulled on demand is `idle` until we join; once it plays it is live whatever the last poll said. */
-function shownState(state: Camera['streams']['main']['state'], player: PlayerState) {
-  return state === 'idle' && player.kind === 'playing' ? 'live' : state
-}
-
-interface OverlayProps {
-  camera: Camera
-  player: PlayerState
-  reachable: boolean
-  permitted: boolean
-}
-
-/** Says why a tile shows no live picture; covers an old picture, so that nobody takes it for a live one. */
-function TileOverlay({ camera, player, reachable, permitted }: OverlayProps) {
-  const { t, explain } = useTexts()
-  const stream = camera.streams[tileStream(camera)] ?? camera.streams.main
-  if (!permitted) return <span class="overlay">{t('wall.noLiveRight')}</span>
-  if (!camera.enabled) return <span class="overlay overlay-off">{t('state.offHint')}</span>
-  if (!reachable)
-    return (
-      <span class="overlay overlay-bad">
-        <StreamReason stream={stream} />
-      </span>
-    )
-  if (player.kind === 'playing') return null
-  if (player.kind === 'connecting')
-    return (
-      <span class="overlay overlay-quiet">
-        <span class="spinner" aria-hidden="true" />
-        <span class="sr-only">{t('player.connecting')}</span>
-      </span>
-    )
-  const text = player.kind === 'stale' ? t('player.stale') : t('player.reconnecting')
-  const why = player.kind === 'retrying' && player.error ? explain(player.error) : null
-  return (
-    <span class="overlay overlay-bad">
-      {text}
-      {why && <span class="fine">{why}</span>}
-    </span>
-  )
-}
-
-function useInView(element: { current: HTMLElement | null }): boolean {
-  const [inView, setInView] = useState(false)
+/** Which camera is enlarged. Escape returns to the wall; the arrows go on to the next one. */
+function useEnlarged(list: Camera[]): [string | null, (id: string | null) => void] {
+  const [wished, setEnlarged] = useState<string | null>(null)
+  const at = list.findIndex((camera) => camera.id === wished)
   useEffect(() => {
-    if (!element.current) return undefined
-    let leaving: ReturnType<typeof setTimeout> | undefined
-    const observer = new IntersectionObserver(
-      (entries) => {
-        clearTimeout(leaving)
-        if (entries.at(-1)?.isIntersecting) setInView(true)
-        else leaving = setTimeout(() => setInView(false), LINGER_MS)
-      },
-      { rootMargin: '200px' },
-    )
-    observer.observe(element.current)
-    return () => {
-      clearTimeout(leaving)
-      observer.disconnect()
+    if (at < 0) return undefined
+    const steps: Record<string, number> = { ArrowLeft: -1, ArrowRight: 1 }
+    const onKey = (event: KeyboardEvent) => {
+      if (event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return
+      if (event.key === 'Escape') return setEnlarged(null)
+      const next = list[at + (steps[event.key] ?? 0)]
+      if (!next || next.id === wished) return
+      event.preventDefault()
+      setEnlarged(next.id)
     }
-  }, [])
-  return inView
+    document.addEventListener('keydown', onKey)
+    return () => document.removeEventListener('keydown', onKey)
+  }, [list, wished])
+  return [at < 0 ? null : wished, setEnlarged]
 }

@@ -1,0 +1,55 @@
+"""The RTP sources of one viewer: who protects which packets. They are made when first used: few viewers need all."""
+
+from __future__ import annotations
+
+import secrets
+from functools import cache
+from typing import Final
+
+from mediasrv.wire.rtp_sender import VideoSources
+from mediasrv.wire.srtp import SrtpKeys, SrtpSender, header_extension
+from mediasrv.wire.whep_sdp import Offer
+
+_DELAY_STEP_S: Final = 0.01
+_MOST_DELAY: Final = 0xFFF
+
+
+class PeerSources:
+    """`ssrcs` are those of media, repair and audio, all distinct: one transport has one session key, and equal SSRCs
+    would share nonces. Encodings of one source share its counter.
+    """
+
+    def __init__(self, keys: SrtpKeys, offer: Offer, ssrcs: tuple[int, int, int], delay_s: tuple[float, float]) -> None:
+        media, repair, audio = ssrcs
+        number = offer.playout_delay
+        extension = header_extension(number, playout_delay(*delay_s)) if number else b""
+
+        @cache
+        def video_source(encoding: str) -> SrtpSender:
+            return SrtpSender(keys, media, offer.video[encoding].payload_type, extension)
+
+        @cache
+        def repair_source(encoding: str) -> SrtpSender | None:
+            payload_type = offer.video[encoding].repair_type
+            return None if payload_type is None else SrtpSender(keys, repair, payload_type)
+
+        @cache
+        def audio_source(encoding: str) -> SrtpSender | None:
+            payload_type = offer.audio.get(encoding)
+            return None if payload_type is None else SrtpSender(keys, audio, payload_type)
+
+        self.video = VideoSources(video_source, repair_source, bool(extension))
+        self.audio = audio_source
+
+
+def distinct_ssrcs() -> tuple[int, int, int]:
+    """Three SSRCs that differ, of media, repair and audio."""
+    first = secrets.randbits(32)
+    second, third = sorted(secrets.SystemRandom().sample(range(1, 1 << 32), 2))
+    return first, first + second & 0xFFFFFFFF, first + third & 0xFFFFFFFF
+
+
+def playout_delay(least_s: float, most_s: float) -> bytes:
+    """The value of the header extension: two 12-bit numbers of 10 ms (webrtc.org/experiments/rtp-hdrext)."""
+    least, most = (min(_MOST_DELAY, max(0, round(each / _DELAY_STEP_S))) for each in (least_s, most_s))
+    return (least << 12 | most).to_bytes(3, "big")

@@ -1,0 +1,142 @@
+"""What reports tell of a line, and what it is sent then."""
+
+from __future__ import annotations
+
+from mediasrv.wire.congestion import Allowance, Line
+from mediasrv.wire.rtcp import ReportBlock
+
+
+def block(highest: int, lost: int, *, last_sr: int = 0, delay_s: float = 0.0) -> ReportBlock:
+    return ReportBlock(1, 0, lost, highest, 0, last_sr, round(delay_s * 65536))
+
+
+def round_trip(line: Line, sent_s: float, took_s: float, highest: int = 0) -> None:
+    """A sender report and the receiver report that answers it, held back by 100 ms at the far end."""
+    ntp = round(sent_s * 65536) << 16
+    line.note_sender_report(ntp, sent_s)
+    line.on_block(block(highest, 0, last_sr=ntp >> 16 & 0xFFFFFFFF, delay_s=0.1), sent_s + took_s + 0.1)
+
+
+def lossy(line: Line, share: float, *, packets_a_report: int = 50, reports: int = 20) -> float:
+    """Reports each 200 ms; the time of the last."""
+    for number in range(reports):
+        sent = number * packets_a_report
+        line.on_block(block(sent, round(sent * share)), number * 0.2)
+    return (reports - 1) * 0.2
+
+
+def test_loss_is_of_the_last_second() -> None:
+    line = Line()
+    end_s = lossy(line, 0.2)
+    assert abs(line.loss - 0.2) < 0.02
+    assert abs(line.received_per_s - 200) < 20
+    assert line.congested
+    for number in range(1, 9):
+        line.on_block(block(950 + 50 * number, 190), end_s + 0.2 * number)
+    assert line.loss == 0.0
+    assert line.clear
+
+
+def test_of_a_few_packets_it_is_not_said_how_many_get_lost() -> None:
+    line = Line()
+    for number, lost in enumerate((0, 1, 2, 2)):
+        line.on_block(block(5 * number, lost), 0.2 * number)
+    assert not line.congested
+    slow = Line()
+    for number in range(12):  # 6 packets a report, of which a bad second loses three in twenty
+        slow.on_block(block(6 * number, 3 if number >= 10 else 0), 0.2 * number)
+    assert slow.loss < 0.06
+
+
+def test_one_in_twenty_is_no_congestion_even_where_the_estimate_is_a_little_low() -> None:
+    line = Line()
+    lossy(line, 0.05)
+    line.on_estimate(1_400_000)
+    assert line.clear
+    assert not line.is_short_of(2_000_000)
+    line.on_estimate(900_000)
+    assert line.is_short_of(2_000_000)
+
+
+def test_an_estimate_alone_proves_nothing() -> None:
+    line = Line()
+    line.on_estimate(100_000)
+    assert not line.is_short_of(2_000_000)
+
+
+def test_a_queue_shows_as_a_round_trip_above_the_least_one() -> None:
+    line = Line()
+    for number in range(3):
+        round_trip(line, float(number), 0.05)
+    assert line.queue_s < 0.001
+    assert line.clear
+    round_trip(line, 3.0, 0.40)
+    assert abs(line.queue_s - 0.35) < 0.01
+    assert line.congested
+    assert line.answered_at_s == 3.0
+    round_trip(line, 4.0, 0.05)
+    assert line.clear
+
+
+def test_a_line_that_has_become_longer_is_no_queue_for_ever() -> None:
+    line = Line()
+    round_trip(line, 0.0, 0.05)
+    for number in range(1, 120):
+        round_trip(line, number / 2, 0.40)
+    assert line.queue_s < 0.1
+
+
+def test_an_answer_to_no_report_of_ours_is_no_round_trip() -> None:
+    line = Line()
+    line.note_sender_report(5 << 16, 1.0)
+    line.on_block(block(0, 0, last_sr=6), 2.0)
+    line.on_block(block(0, 0), 2.1)
+    assert line.round_trips == 0
+    assert line.queue_s == 0.0
+
+
+def test_lies_end_in_bounds() -> None:
+    line = Line()
+    for number, (highest, lost) in enumerate([(0, 0), (0xFFFFFFFF, 0x7FFFFF), (5, -0x800000), (100, 0x7FFFFF)]):
+        line.on_block(block(highest, lost), 0.3 * number)
+        assert 0.0 <= line.loss <= 1.0
+        assert line.received_per_s >= 0.0
+
+
+def test_numbers_that_wrap_are_no_loss() -> None:
+    line = Line()
+    for number in range(10):
+        line.on_block(block(0xFFFFFFF0 + 20 * number & 0xFFFFFFFF, 0), 0.2 * number)
+    assert line.loss == 0.0
+    assert 80 < line.received_per_s < 120
+
+
+def test_what_is_allowed_falls_to_what_gets_through_and_grows_until_the_stream_fits() -> None:
+    line, allowance = Line(), Allowance()
+    lossy(line, 0.5)
+    allowance.review(line, 2e6, 2e6, 1e6)
+    assert allowance.bits_per_s is None, "seen once it may be chance"
+    lossy(line, 0.5)
+    allowance.review(line, 2e6, 2e6, 1.2e6)
+    assert allowance.bits_per_s is not None
+    assert abs(allowance.bits_per_s - 0.85 * 1.2e6) < 1e5
+    steps = 0
+    while allowance.bits_per_s is not None:
+        allowance.review(line, 1e6, 2e6, 1e6)
+        steps += 1
+    assert 3 <= steps <= 8
+
+
+def test_what_is_allowed_never_falls_to_nothing() -> None:
+    line, allowance = Line(), Allowance()
+    for _ in range(100):
+        lossy(line, 0.9)
+        allowance.review(line, 2e6, 2e6, 10.0)
+    assert allowance.bits_per_s == 64_000
+
+
+def test_pictures_are_let_through_as_far_as_the_rate_goes() -> None:
+    allowance = Allowance()
+    allowance.bits_per_s = 80_000.0
+    sent = sum(allowance.admit(1000, number * 0.04) for number in range(250))
+    assert 95 <= sent <= 110  # 10 s at 10 pictures of 8,000 bits a second

@@ -1,0 +1,33 @@
+/** By which transport a stream can be watched live here, where WebRTC cannot bring it. */
+import { ApiError } from './api'
+
+/** The answer names no codec that this browser decodes by WebRTC, and the server converts no more streams. */
+const CODEC: ReadonlySet<string> = new Set(['webrtc_codec_unsupported', 'transcoders_full'])
+/** No way to the server's media port: UDP is blocked as a rule. */
+export const UNREACHABLE = 'webrtc_unreachable'
+
+/** Whether LL-HLS may bring what WebRTC, by this error, cannot. */
+export function hlsCanBring(error: unknown): boolean {
+  if (!(error instanceof ApiError)) return false
+  if (error.code === UNREACHABLE) return hasMediaSource()
+  return CODEC.has(error.code) && playsHevc()
+}
+
+/** Neither way brings H.265 into this browser. */
+export function isHevcLost(error: unknown): boolean {
+  return error instanceof ApiError && CODEC.has(error.code) && !playsHevc()
+}
+
+function hasMediaSource(): boolean {
+  return 'MediaSource' in globalThis || 'ManagedMediaSource' in globalThis
+}
+
+/** H.265, Main profile, as cameras send it. */
+function playsHevc(): boolean {
+  const { MediaSource, ManagedMediaSource } = globalThis as { MediaSource?: MediaSourceKind; ManagedMediaSource?: MediaSourceKind }
+  return (MediaSource ?? ManagedMediaSource)?.isTypeSupported('video/mp4; codecs="hvc1.1.6.L93.B0"') ?? false
+}
+
+interface MediaSourceKind {
+  isTypeSupported: (type: string) => boolean
+}
