@@ -84,6 +84,7 @@ bench: setup ## Measure what docs/figures.md quotes
 	$(BIN)/python -m load_tests fanout --viewers 200 --seconds 15 --runs 5 --audio --json
 	$(BIN)/python -m load_tests fanout --viewers 100 --seconds 15 --joins 40 --json
 	$(BIN)/python -m load_tests joins --count 10000 --json
+	$(BIN)/python -m load_tests rtsp --readers 100 --seconds 10 --runs 5 --json
 
 .PHONY: lock
 lock: $(VENV)/.ready ## Pin dependencies anew

@@ -49,6 +49,8 @@ class ServerFiles:
     cameras: Sequence[CameraAddress] = ()
     port: int = 0
     webrtc_port: int = 0
+    rtsp_port: int = 0
+    rtsps_port: int = 0
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
 
@@ -56,6 +58,8 @@ class ServerFiles:
         self.port = self.port or free_ports(1)[0]
         # Of TCP as of UDP, and not that of HTTP.
         self.webrtc_port = self.webrtc_port or next(port for port in free_ports(2) if port != self.port)
+        if not self.rtsp_port:
+            self.rtsp_port, self.rtsps_port = free_ports(2)
 
     @property
     def config(self) -> Path:
@@ -78,6 +82,7 @@ class ServerFiles:
             "server": {"port": self.port, "data_dir": str(self.directory / "data"), "cameras_file": str(cameras)},
             "storage": {"endpoint": self.s3.endpoint},
             "webrtc": {"port": self.webrtc_port},
+            "rtsp_serve": {"port": self.rtsp_port, "tls_port": self.rtsps_port},
             "pull": {"allowed_networks": ["127.0.0.0/8"]},
         }
         for section, values in self.overrides.items():

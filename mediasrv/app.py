@@ -30,15 +30,17 @@ from mediasrv.events import Events
 from mediasrv.hls import HlsService
 from mediasrv.hub import Hub, Mountpoint, Renditions
 from mediasrv.media.access_unit import Session, StreamRef
-from mediasrv.offline import Offline, identity_files, offline
+from mediasrv.offline import Offline, identity_files, load_node_key, make_rtsp_logins, offline
 from mediasrv.playback import Playback
 from mediasrv.pulling.gather import Gatherer
 from mediasrv.reasons import reason
 from mediasrv.recorder import NodeContext, Recorder
 from mediasrv.retention import RetentionTask
 from mediasrv.rtsp_pull import RtspPull, RtspSource
+from mediasrv.rtsp_serve import RtspServe
 from mediasrv.security.credentials import CredentialVault
 from mediasrv.security.head_witness import HeadWitness
+from mediasrv.security.rtsp_access import RtspAccess
 from mediasrv.settings import Settings, load_cameras, read_secret
 from mediasrv.snapshots import Snapshots
 from mediasrv.storage.footage import Footage, KeyRing
@@ -51,6 +53,7 @@ from mediasrv.transcode import Transcoder
 from mediasrv.waiting import Turns
 from mediasrv.web.application import STATES, VIEWERS, build_app
 from mediasrv.web.application import serve as listen
+from mediasrv.web.camera_places import CameraPlaces
 from mediasrv.web.node_state import NodeParts, NodeState
 from mediasrv.web.services import Services
 from mediasrv.webrtc import WebRtcService
@@ -90,7 +93,7 @@ class Node:
 
 
 async def join_node(settings: Settings, catalogue: Catalogue) -> Node:
-    key = NodeKey.load_or_create(settings.data_path(settings.sealing.node_key_file, "node.key"))
+    key = load_node_key(settings)
     identities = []
     if "unseal" in settings.server.roles:
         # A new server can open what it records; one that may not is given recipients and no identity.
@@ -146,6 +149,22 @@ class Server:
         self.snapshots = Snapshots(self.hub, settings.transcode, clock, self.cameras.ensure)
         self.webrtc = WebRtcService(self.hub, settings.webrtc, clock, self.cameras.ensure, self.renditions)
         self.hls = HlsService(self.hub, settings.hls, clock, self.cameras.ensure)
+        rtsp_logins = make_rtsp_logins(base, node.key, clock)
+        self.rtsp = RtspServe(
+            self.hub,
+            settings.rtsp_serve,
+            clock,
+            RtspAccess(
+                rtsp_logins,
+                base.sessions,
+                base.access_log,
+                CameraPlaces(base.catalogue, clock).find,
+                clock,
+                settings.security,
+            ),
+            self.cameras.ensure,
+            settings.data_path("", ""),
+        )
         keyring = KeyRing(node.identities, CatalogueKeys(base.catalogue), clock, settings.sealing.key_cache_s)
         self.footage = Footage(store, self.spool, keyring)
         self.playback = Playback(base.catalogue, self.footage, settings.hls, clock)
@@ -185,6 +204,8 @@ class Server:
             ptz=self.fleet.ptz,
             surveys=self.surveys,
             snapshots=self.snapshots,
+            rtsp=self.rtsp,
+            rtsp_logins=rtsp_logins,
         )
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -195,6 +216,7 @@ class Server:
             self.cameras.run,
             self.webrtc.run,
             self.hls.run,
+            self.rtsp.run,
             app[VIEWERS].run,
             app[STATES].run,
             self.state.loop.run,
@@ -280,7 +302,7 @@ class Server:
             name=self._settings.server.node_name,
             incarnation=self._node.incarnation,
             cameras=self.cameras.list,
-            viewers=lambda: len(self.webrtc.viewers()),
+            viewers=lambda: len(self.webrtc.viewers()) + len(self.rtsp.readers()),
             spool=lambda: self.spool.state,
             upload=lambda: self.recorder.status.uploads,
             retention=lambda: self.retention.state,
@@ -288,6 +310,7 @@ class Server:
             events=lambda: self.events,
             workers=lambda: {**self.transcoder.counts, "jpeg": self.snapshots.counts},
             transcodes_refused=lambda: self.transcoder.refused,
+            rtsp=lambda: self.rtsp.counters,
         )
 
 

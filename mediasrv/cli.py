@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from mediasrv import __version__
+from mediasrv.clock import SystemClock
 from mediasrv.errors import MediasrvError, SettingsError
-from mediasrv.offline import create_keys, offline
+from mediasrv.offline import create_keys, load_node_key, make_rtsp_logins, offline
 from mediasrv.security import access_log
 from mediasrv.security.policy import ROLES
 from mediasrv.security.redaction import RedactingFormatter
@@ -99,6 +100,13 @@ def _parser() -> argparse.ArgumentParser:
     made = add(token, "create", "Make an API token and print it once", _token_create)
     made.add_argument("username")
     made.add_argument("--name", default="command line")
+    made.add_argument("--days", type=int, default=0, help="valid for so many days; default: until revoked")
+
+    rtsp = add_group("rtsp-login", "Logins of systems that read cameras over RTSP")
+    made = add(rtsp, "create", "Make an RTSP login of an account and print its name and password once", _rtsp_create)
+    made.add_argument("username")
+    made.add_argument("--name", default="command line")
+    made.add_argument("--camera", help="the only camera that it opens; default: all that the account may watch")
     made.add_argument("--days", type=int, default=0, help="valid for so many days; default: until revoked")
 
     keys = add_group("keys", "Keys of this node")
@@ -201,6 +209,14 @@ async def _token_create(arguments: argparse.Namespace, settings: Settings) -> in
     async with offline(settings) as parts:
         ttl_s = arguments.days * 86_400 or None
         print(await parts.accounts.create_token(arguments.username, arguments.name, ttl_s))
+    return 0
+
+
+async def _rtsp_create(arguments: argparse.Namespace, settings: Settings) -> int:
+    async with offline(settings) as parts:
+        logins = make_rtsp_logins(parts, load_node_key(settings), SystemClock())
+        ttl_s = arguments.days * 86_400 or None
+        print(*await logins.create_for(arguments.username, arguments.name, ttl_s, arguments.camera))
     return 0
 
 

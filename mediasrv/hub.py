@@ -70,6 +70,8 @@ class Mountpoint:
         """Of video over the last whole GOP; 0 before there is one."""
         self.audio_format: Format | None = None
         """Of the audio of this session; None without any."""
+        self.has_metadata = False
+        """Whether a document has come in this session."""
         self.sound: list[AccessUnit] = []
         """Audio since the last keyframe, and the newest before it."""
         self.dropped_sinks = 0
@@ -137,7 +139,7 @@ class Mountpoint:
         session, self.session = self.session, None
         if session is None:
             return
-        self.gop, self.sound, self.live, self.audio_format = [], [], False, None
+        self.gop, self.sound, self.live, self.audio_format, self.has_metadata = [], [], False, None, False
         if self._segmenter is not None:
             self._deliver_parts(self._segmenter.finish())
         sinks: tuple[PartSink | AccessUnitSink, ...] = (*self._part_sinks, *self._unit_sinks)
@@ -155,6 +157,8 @@ class Mountpoint:
             self.audio_format = unit.format
             if len(self.sound) < _SOUND_CACHE_LIMIT:
                 self.sound.append(unit)
+        else:
+            self.has_metadata = True
 
     def _cache(self, unit: AccessUnit) -> None:
         if unit.keyframe:

@@ -10,16 +10,20 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from mediasrv.catalogue import Catalogue
 from mediasrv.catalogue.migrate import upgrade
-from mediasrv.clock import SystemClock
+from mediasrv.clock import Clock, SystemClock
 from mediasrv.security.access_log import AccessLog
 from mediasrv.security.accounts import Accounts
 from mediasrv.security.passwords import Passwords
+from mediasrv.security.rtsp_logins import RtspLogins
 from mediasrv.security.sessions import Sessions
 from mediasrv.settings import Settings
 from mediasrv.storage.keys import Identity, NodeKey
+
+_RTSP_LOGINS: Final = b"mediasrv rtsp logins"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +55,20 @@ async def offline(settings: Settings) -> AsyncIterator[Offline]:
         catalogue.close()
 
 
+def load_node_key(settings: Settings) -> NodeKey:
+    """The node's key, made where there is none."""
+    return NodeKey.load_or_create(settings.data_path(settings.sealing.node_key_file, "node.key"))
+
+
+def make_rtsp_logins(parts: Offline, key: NodeKey, clock: Clock) -> RtspLogins:
+    """Logins of RTSP readers, whose secrets are sealed by the node's key."""
+    return RtspLogins(parts.catalogue, parts.access_log, parts.sessions, clock, key.derive(_RTSP_LOGINS))
+
+
 def create_keys(settings: Settings) -> dict[str, str]:
     """Makes the node key and, with the role `unseal`, the identities where they are missing; their public halves."""
     settings.data_path("", "").mkdir(mode=0o700, parents=True, exist_ok=True)
-    node_key = NodeKey.load_or_create(settings.data_path(settings.sealing.node_key_file, "node.key"))
+    node_key = load_node_key(settings)
     found = {"node": node_key.public.hex()}
     if "unseal" not in settings.server.roles:
         return found

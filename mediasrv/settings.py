@@ -276,6 +276,36 @@ class TranscodeSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RtspServeSettings:
+    """RTSP for other components. A port of 0 is off (`udp_port`: any free pair); `host` is an address of this machine.
+
+    `certificate_file` and `key_file` (PEM) are those of RTSPS; without them a certificate is made in the data
+    directory. `udp` also sends over UDP, from `udp_port` and the one behind it. A reader for whom more than
+    `most_waiting_bytes` would wait, or who stays behind for longer than `behind_s`, loses to the next keyframe; who
+    takes nothing for `stall_s` is ended. Who has not authenticated within `stranger_s` is ended, too; a session without
+    a sign of life lasts `session_s`. `start_cached`: readers begin with what is cached since the last keyframe.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8554
+    tls_port: int = 8322
+    certificate_file: str = ""
+    key_file: str = ""
+    udp: bool = True
+    udp_port: int = 0
+    payload_bytes: int = 1400
+    start_cached: bool = True
+    most_connections: int = 1000
+    most_per_address: int = 300
+    most_waiting_bytes: int = 4 * 1024 * 1024
+    behind_s: float = 2.0
+    stall_s: float = 10.0
+    stranger_s: float = 10.0
+    session_s: float = 60.0
+    report_s: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
 class SecuritySettings:
     """argon2id costs follow RFC 9106, 4 (second recommended option).
 
@@ -325,6 +355,7 @@ class Settings:
     webrtc: WebRtcSettings = field(default_factory=WebRtcSettings)
     hls: HlsSettings = field(default_factory=HlsSettings)
     transcode: TranscodeSettings = field(default_factory=TranscodeSettings)
+    rtsp_serve: RtspServeSettings = field(default_factory=RtspServeSettings)
     security: SecuritySettings = field(default_factory=SecuritySettings)
     retention: RetentionSettings = field(default_factory=RetentionSettings)
     log: LogSettings = field(default_factory=LogSettings)
@@ -425,6 +456,7 @@ def _check(settings: Settings) -> None:
     _check_pull(settings.pull)
     _check_onvif(settings.onvif)
     _check_survey(settings.survey)
+    _check_rtsp_serve(settings.rtsp_serve)
     _check_webrtc(settings.webrtc)
     _check_transcode(settings.transcode)
 
@@ -481,6 +513,25 @@ def _check_survey(survey: SurveySettings) -> None:
         )
     if survey.most_lost_share >= 1:
         raise SettingsError("survey.most_lost_share must be less than 1: 0.01 is a hundredth.")
+
+
+def _check_rtsp_serve(serve: RtspServeSettings) -> None:
+    try:
+        ipaddress.ip_address(serve.host)
+    except ValueError as error:
+        raise SettingsError(f"rtsp_serve.host must be an IP address, not {serve.host}.") from error
+    if bool(serve.certificate_file) != bool(serve.key_file):
+        raise SettingsError("rtsp_serve.certificate_file and rtsp_serve.key_file belong together.")
+    if max(serve.port, serve.tls_port, serve.udp_port + 1) > 65_535:
+        raise SettingsError("A port of rtsp_serve is above 65535.")
+    if not 200 <= serve.payload_bytes <= 8000:
+        raise SettingsError("rtsp_serve.payload_bytes must lie between 200 and 8000.")
+    if serve.most_connections < 1 or serve.most_per_address < 1:
+        raise SettingsError("rtsp_serve.most_connections and rtsp_serve.most_per_address must be at least 1.")
+    if serve.most_waiting_bytes < 65_536:
+        raise SettingsError("rtsp_serve.most_waiting_bytes must be at least 65536.")
+    if min(serve.behind_s, serve.stall_s, serve.stranger_s, serve.report_s) < 0.1 or serve.session_s < 5:
+        raise SettingsError("Times of rtsp_serve must be at least 0.1 seconds, and session_s at least 5.")
 
 
 def _check_webrtc(webrtc: WebRtcSettings) -> None:

@@ -41,7 +41,10 @@ class GrantRow:
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What authenticates: `kind` is session, token or invite. `issued_by` is the hash of the token it came from."""
+    """What authenticates: `kind` is session, token, invite or rtsp. `issued_by` is the hash of the token it came from.
+
+    Of an RTSP login: `sealed` holds its name and secret, and `camera_id` is the only camera it opens, None: all.
+    """
 
     token_hash: bytes
     kind: str
@@ -50,6 +53,8 @@ class Credential:
     created_us: int
     expires_us: int | None
     issued_by: bytes | None = None
+    sealed: bytes | None = field(default=None, repr=False)
+    camera_id: str | None = None
 
 
 _GRANTS: Final = (
@@ -174,6 +179,8 @@ def add_credential(connection: Connection, added: Credential) -> None:
             created_at=from_us(added.created_us),
             expires_at=None if added.expires_us is None else from_us(added.expires_us),
             issued_by=added.issued_by,
+            sealed=added.sealed,
+            camera_id=added.camera_id,
         )
     )
 
@@ -211,15 +218,9 @@ def revoke_credentials(connection: Connection, principal_id: str, kind: str, now
 
 def drop_oldest_issued(connection: Connection, issued_by: bytes, keep: int) -> None:
     """Forgets all but the newest sessions that came from a token."""
-    kept = (
-        select(credential.c.token_hash)
-        .where(credential.c.issued_by == issued_by)
-        .order_by(credential.c.created_at.desc())
-        .limit(keep)
-    )
-    connection.execute(
-        delete(credential).where(credential.c.issued_by == issued_by, credential.c.token_hash.not_in(kept))
-    )
+    issued = (credential.c.issued_by == issued_by, credential.c.kind == "session")
+    kept = select(credential.c.token_hash).where(*issued).order_by(credential.c.created_at.desc()).limit(keep)
+    connection.execute(delete(credential).where(*issued, credential.c.token_hash.not_in(kept)))
 
 
 def drop_expired_sessions(connection: Connection, before_us: int) -> None:
@@ -274,5 +275,13 @@ def _as_grant(row: Row[Any]) -> GrantRow:
 def _as_credential(row: Row[Any]) -> Credential:
     expires_us = None if row.expires_at is None else to_us(row.expires_at)
     return Credential(
-        row.token_hash, row.kind, row.principal_id, row.name, to_us(row.created_at), expires_us, row.issued_by
+        row.token_hash,
+        row.kind,
+        row.principal_id,
+        row.name,
+        to_us(row.created_at),
+        expires_us,
+        row.issued_by,
+        row.sealed,
+        row.camera_id,
     )

@@ -279,13 +279,15 @@ credential = Table(
     "credential",
     metadata,
     Column("token_hash", LargeBinary, primary_key=True, comment="SHA-256 of a 256-bit random token"),
-    Column("kind", String(8), nullable=False, comment="session, token, invite"),
+    Column("kind", String(8), nullable=False, comment="session, token, invite, rtsp"),
     Column("principal_id", ForeignKey("principal.principal_id"), nullable=False),
     Column("name", String(100), comment="of an API token"),
     Column("created_at", UtcTime, nullable=False),
     Column("expires_at", UtcTime),
     Column("revoked_at", UtcTime),
     Column("issued_by", LargeBinary, comment="of the token that a session came from"),
+    Column("sealed", LargeBinary, comment="of an RTSP login: name and secret, sealed"),
+    Column("camera_id", String(64), comment="the only one it opens; null: all"),
     Index(None, "principal_id"),
 )
 

@@ -14,6 +14,7 @@ from mediasrv.web import (
     routes_hls,
     routes_playback,
     routes_ptz,
+    routes_rtsp_logins,
     routes_session,
     routes_snapshots,
     routes_states,
@@ -91,6 +92,7 @@ def _routes(
         *routes_ptz.routes(services),
         *routes_surveys.routes(services),
         *routes_admin.routes(services),
+        *routes_rtsp_logins.routes(services, places),
         *routes_system.routes(services, viewers, counts),
         *routes_ui.routes(services.ui_dir, services.settings.server.frame_ancestors),
     ]

@@ -74,6 +74,28 @@ class WorkerCounts(Protocol):
     def cpu_us(self) -> int: ...
 
 
+class RtspCounts(Protocol):
+    """What became of connections to the RTSP door and of its readers, since the start."""
+
+    @property
+    def connections(self) -> int: ...
+
+    @property
+    def refused(self) -> int: ...
+
+    @property
+    def readers(self) -> int: ...
+
+    @property
+    def bytes_sent(self) -> int: ...
+
+    @property
+    def overruns(self) -> int: ...
+
+    @property
+    def stalled(self) -> int: ...
+
+
 @dataclass(frozen=True, slots=True)
 class NodeParts:
     """Where the facts come from. A part that this process does not run is None."""
@@ -89,6 +111,7 @@ class NodeParts:
     events: Callable[[], EventCounts]
     workers: Callable[[], Mapping[str, WorkerCounts]]
     transcodes_refused: Callable[[], int]
+    rtsp: Callable[[], RtspCounts] | None = None
 
 
 class LoopWatch:
@@ -156,6 +179,8 @@ class NodeState:
         refused = self._parts.transcodes_refused()
         yield counter("mediasrv_transcodes_refused_total", "Renditions refused: enough were made.", refused)
         yield from _worker_metrics(self._parts.workers())
+        if self._parts.rtsp is not None:
+            yield from _rtsp_metrics(self._parts.rtsp())
 
     def _clock_alarms(self) -> int:
         devices = [camera.device for camera in self._parts.cameras()]
@@ -251,6 +276,17 @@ def _worker_metrics(workers: Mapping[str, WorkerCounts]) -> Iterable[Metric]:
     yield metric("_dropped_total", "counter", "Access units dropped: a worker was behind.", lambda one: one.dropped)
     yield metric("_damaged_total", "counter", "Access units that could not be decoded.", lambda one: one.damaged)
     yield metric("_cpu_seconds_total", "counter", "CPU of worker processes.", lambda counts: counts.cpu_us / 1e6)
+
+
+def _rtsp_metrics(counts: RtspCounts) -> Iterable[Metric]:
+    yield counter("mediasrv_rtsp_connections_total", "Connections to the RTSP door.", counts.connections)
+    yield counter("mediasrv_rtsp_refused_total", "Those beyond its bounds.", counts.refused)
+    yield counter("mediasrv_rtsp_readers_total", "Times that somebody began to read a stream.", counts.readers)
+    yield counter("mediasrv_rtsp_sent_bytes_total", "Media and reports sent to readers.", counts.bytes_sent)
+    yield counter(
+        "mediasrv_rtsp_overruns_total", "Times that a slow reader lost to the next keyframe.", counts.overruns
+    )
+    yield counter("mediasrv_rtsp_stalled_total", "Readers ended because they took nothing.", counts.stalled)
 
 
 def _why(code: str | None) -> dict[str, str] | None:

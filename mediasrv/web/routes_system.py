@@ -60,7 +60,7 @@ class _Handlers:
             Sample({"camera": ref.camera_id, "stream": str(ref.stream)}, number)
             for ref, number in sorted(self._viewers.counts().items())
         ]
-        return Metric("mediasrv_viewers", "gauge", "Live viewers of a stream, WebRTC and HLS.", samples)
+        return Metric("mediasrv_viewers", "gauge", "Live viewers of a stream, WebRTC, HLS and RTSP.", samples)
 
 
 def _camera_metrics(cameras: Iterable[CameraView]) -> list[Metric]:

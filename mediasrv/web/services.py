@@ -18,6 +18,7 @@ from mediasrv.onvif import Holder, Move, Preset, PtzAbility, Vector
 from mediasrv.reasons import Reason
 from mediasrv.security.access_log import AccessLog
 from mediasrv.security.accounts import Accounts, Actor
+from mediasrv.security.rtsp_logins import RtspLogins
 from mediasrv.security.sessions import Sessions
 from mediasrv.settings import Settings
 from mediasrv.survey import Target
@@ -36,6 +37,19 @@ class Joined(Protocol):
 
     @property
     def etag(self) -> str: ...
+
+
+class Reader(Protocol):
+    """An RTSP reader as its door lists it."""
+
+    @property
+    def ref(self) -> StreamRef: ...
+
+
+class RtspService(Protocol):
+    """Those who read cameras over RTSP."""
+
+    def readers(self) -> Sequence[Reader]: ...
 
 
 class Restarted(Protocol):
@@ -245,7 +259,7 @@ class SurveyService(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What a process does not do is None: `live`, `hls`, `playback`, `events`, `ptz`, `surveys`, `snapshots`.
+    """What a process does not do is None: `live`, `hls`, `playback`, `events`, `ptz`, `surveys`, `snapshots`, `rtsp`.
 
     `ui_dir` is the page's build.
     """
@@ -266,6 +280,14 @@ class Services:
     ptz: PtzService | None = None
     surveys: SurveyService | None = None
     snapshots: SnapshotSource | None = None
+    rtsp: RtspService | None = None
+    rtsp_logins: RtspLogins | None = None
+
+    def rtsp_logins_here(self) -> RtspLogins:
+        """Raises Unavailable in a process without the role."""
+        if self.rtsp_logins is None:
+            raise Unavailable("This process serves no RTSP.", code="rtsp_not_here")
+        return self.rtsp_logins
 
     def snapshots_here(self) -> SnapshotSource:
         """Raises Unavailable in a process without the role."""

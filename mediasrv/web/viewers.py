@@ -37,7 +37,8 @@ class _Admitted:
 
 
 class Viewers:
-    """Admitted WebRTC viewers, and HLS viewers by their last request."""
+    """Admitted WebRTC viewers, and HLS viewers by their last request. RTSP readers are counted here, and ended by
+    their own door."""
 
     def __init__(self, services: Services, places: CameraPlaces) -> None:
         self._services = services
@@ -69,6 +70,8 @@ class Viewers:
         found = {ref: len(present) for ref, present in self._hls.items()}
         for viewer in self._services.live.viewers() if self._services.live else ():
             found[viewer.ref] = found.get(viewer.ref, 0) + 1
+        for reader in self._services.rtsp.readers() if self._services.rtsp else ():
+            found[reader.ref] = found.get(reader.ref, 0) + 1
         return found
 
     async def run(self) -> None:

@@ -115,24 +115,27 @@ class PacketRing:
             units.popleft()
 
 
-def split_runs(sizes: Sequence[int]) -> list[Run]:
-    """Cuts payloads of these sizes into runs that UDP_SEGMENT can send: all equal, only the last may be shorter."""
+def split_runs(sizes: Sequence[int], overhead_bytes: int = OVERHEAD_BYTES) -> list[Run]:
+    """Cuts payloads of these sizes into runs that UDP_SEGMENT can send: all equal, only the last may be shorter.
+
+    Each becomes a datagram that is `overhead_bytes` longer.
+    """
     runs: list[Run] = []
     start = 0
     for end in range(1, len(sizes) + 1):
-        if end == len(sizes) or not _fits(sizes, start, end):
-            runs.append((start, end, sizes[start] + OVERHEAD_BYTES))
+        if end == len(sizes) or not _fits(sizes, start, end, overhead_bytes):
+            runs.append((start, end, sizes[start] + overhead_bytes))
             start = end
     return runs
 
 
-def _fits(sizes: Sequence[int], start: int, at: int) -> bool:
+def _fits(sizes: Sequence[int], start: int, at: int, overhead_bytes: int) -> bool:
     """Whether payload `at` may follow in the run that began at `start`."""
     size = sizes[start]
     count = at + 1 - start
     return (
         count <= GSO_SEGMENTS
-        and count * (size + OVERHEAD_BYTES + EXTENSION_BYTES) <= _GSO_BYTES
+        and count * (size + overhead_bytes + EXTENSION_BYTES) <= _GSO_BYTES
         and sizes[at - 1] == size
         and sizes[at] <= size
     )

@@ -18,6 +18,7 @@ from typing import Final
 
 from mediasrv.errors import ProtocolError
 from mediasrv.wire.rtsp_auth import Authenticator
+from mediasrv.wire.rtsp_messages import content_length, parse_header
 
 Sink = Callable[[bytes, int, int, float], int]
 """`(data, start, stop, now)` takes the packet `data[start:stop]`. It answers where the next one's frame begins: `stop`,
@@ -215,7 +216,7 @@ class RtspClient:
         header_end = data.find(b"\r\n\r\n", at, at + MOST_HEADER_BYTES)
         if header_end < 0:
             return -1 if len(data) - at < MOST_HEADER_BYTES else self._skip_junk(data, at, now)
-        first, headers = _parse_header(data[at:header_end])
+        first, headers = parse_header(data[at:header_end])
         body = header_end + 4
         end = body + self._body_bytes(headers)
         if end > len(data):
@@ -227,12 +228,12 @@ class RtspClient:
         return end
 
     def _body_bytes(self, headers: dict[str, list[str]]) -> int:
-        text = headers.get("content-length", ["0"])[0]
-        if not (text.isascii() and text.isdigit() and len(text) <= 9):
+        length = content_length(headers)
+        if length is None:
             raise ProtocolError("The camera sent a message with a length that is no number.")
-        if int(text) > self._most_body_bytes:
+        if length > self._most_body_bytes:
             raise ProtocolError(f"The camera sent a message of more than {self._most_body_bytes} bytes.")
-        return int(text)
+        return length
 
     def _receive_response(self, first: str, headers: dict[str, list[str]], body: bytes, now: float) -> None:
         status, reason = _parse_status(first)
@@ -311,16 +312,6 @@ def _confirmed(data: bytes, start: int) -> bool:
         return True
     end = start + 4 + (data[start + 2] << 8 | data[start + 3])
     return end >= len(data) or data[end] in _AFTER_PACKET
-
-
-def _parse_header(header: bytes) -> tuple[str, dict[str, list[str]]]:
-    first, *lines = header.decode("utf-8", "replace").split("\r\n")
-    headers: dict[str, list[str]] = {}
-    for line in lines:
-        name, colon, value = line.partition(":")
-        if colon:
-            headers.setdefault(name.strip().lower(), []).append(value.strip())
-    return first, headers
 
 
 def _parse_status(first: str) -> tuple[int, str]:

@@ -104,17 +104,17 @@ class Authenticator:
         cnonce = self._cnonce if session or not self._uses else self._new_cnonce()
         self._uses += 1
         count = f"{self._uses:08x}"
-        secret = _hash(algorithm, self._username, realm, self._password)
+        secret = digest_hash(algorithm, self._username, realm, self._password)
         if session:
-            secret = _hash(algorithm, secret, nonce, cnonce)
-        target = _hash(algorithm, method, uri)
+            secret = digest_hash(algorithm, secret, nonce, cnonce)
+        target = digest_hash(algorithm, method, uri)
         answer = [("username", self._username), ("realm", realm), ("nonce", nonce), ("uri", uri)]
         bare = [("algorithm", given["algorithm"])] if "algorithm" in given else []
         if "qop" in given:
-            response = _hash(algorithm, secret, nonce, count, cnonce, "auth", target)
+            response = digest_hash(algorithm, secret, nonce, count, cnonce, "auth", target)
             bare += [("qop", "auth"), ("nc", count)]
         else:
-            response = _hash(algorithm, secret, nonce, target)
+            response = digest_hash(algorithm, secret, nonce, target)
         if "qop" in given or session:
             answer.append(("cnonce", cnonce))
         answer.append(("response", response))
@@ -139,7 +139,8 @@ def parse_challenges(headers: Sequence[str]) -> Iterator[Challenge]:
             yield challenge
 
 
-def _hash(algorithm: str, *values: str) -> str:
+def digest_hash(algorithm: str, *values: str) -> str:
+    """The hash, in hex, of the values with colons between; `algorithm` is MD5 or SHA-256, perhaps with -SESS."""
     return _HASHES[algorithm.removesuffix("-SESS")](":".join(values).encode()).hexdigest()
 
 

@@ -10,8 +10,7 @@ from urllib.parse import urlsplit
 from mediasrv.errors import ProtocolError
 
 _PORTS: Final = r"(?i)\b{}\s*=\s*(\d{{1,5}})(?:\s*-\s*(\d{{1,5}}))?"
-_CHANNELS: Final = re.compile(_PORTS.format("interleaved"))
-_SERVER_PORTS: Final = re.compile(_PORTS.format("server_port"))
+_PAIRS: Final = {name: re.compile(_PORTS.format(name)) for name in ("interleaved", "server_port", "client_port")}
 _SOURCE: Final = re.compile(r"(?i)\bsource\s*=\s*\"?\[?([0-9a-f:.]+)")
 _MOST_URL_BYTES: Final = 2048
 
@@ -33,10 +32,22 @@ class Transport:
 def parse_transport(header: str) -> Transport:
     """The first transport of the header: an answer has one. Never raises; what makes no sense is absent."""
     first = header.split(",", 1)[0]
-    channels = _pair(_CHANNELS.search(first), 255)
+    channels = transport_pair(first, "interleaved", 255)
     source = _SOURCE.search(first)
     is_tcp = channels is not None or "/tcp" in first.partition(";")[0].lower()
-    return Transport(is_tcp, channels, _pair(_SERVER_PORTS.search(first), 65_535), source[1] if source else "")
+    ports = transport_pair(first, "server_port", 65_535)
+    return Transport(is_tcp, channels, ports, source[1] if source else "")
+
+
+def transport_pair(transport: str, name: str, most: int) -> tuple[int, int] | None:
+    """The numbers of `interleaved`, `server_port` or `client_port`, for RTP and RTCP; where one is given, the next is
+    meant. None where there is none, or one exceeds `most`."""
+    found = _PAIRS[name].search(transport)
+    if found is None:
+        return None
+    first = int(found[1])
+    second = int(found[2]) if found[2] else first + 1
+    return (first, second) if first <= most and second <= most else None
 
 
 def parse_rtp_info(header: str) -> list[tuple[str, int | None]]:
@@ -77,14 +88,6 @@ def resolve_control(base: str, control: str) -> str:
     if len(url) > _MOST_URL_BYTES or not re.fullmatch(r"[!-~]+", url):
         raise ProtocolError("The camera gave a control URL with characters that no URL has.")
     return url
-
-
-def _pair(found: re.Match[str] | None, most: int) -> tuple[int, int] | None:
-    if found is None:
-        return None
-    first = int(found[1])
-    second = int(found[2]) if found[2] else first + 1
-    return (first, second) if first <= most and second <= most else None
 
 
 def _sequence(entry: str) -> int | None:

@@ -1,4 +1,4 @@
-"""Session descriptions as RTSP cameras write them (RFC 8866; for RTSP: RFC 2326, appendix C)."""
+"""Session descriptions, as RTSP cameras write them and as this server does (RFC 8866; for RTSP: RFC 2326, C)."""
 
 from __future__ import annotations
 
@@ -62,6 +62,28 @@ def parse_sdp(body: bytes) -> SessionDescription:
         raise ProtocolError(f"The session description has more than {MOST_MEDIA} media.")
     control = _attributes(sections[0]).get("control", [""])[0]
     return SessionDescription(control, tuple(_parse_media(section) for section in sections[1:]))
+
+
+def build_sdp(description: SessionDescription, session_id: int, name: str) -> bytes:
+    """What `parse_sdp` reads back; of live media without end, sent to where the session will say."""
+    lines = ["v=0", f"o=- {session_id} 1 IN IP4 0.0.0.0", f"s={name}", "c=IN IP4 0.0.0.0", "t=0 0", "a=range:npt=now-"]
+    if description.control:
+        lines.append(f"a=control:{description.control}")
+    for media in description.media:
+        lines += _build_media(media)
+    return ("\r\n".join(lines) + "\r\n").encode()
+
+
+def _build_media(media: MediaDescription) -> list[str]:
+    number = media.payload_type
+    channels = f"/{media.channels}" if media.channels > 1 else ""
+    lines = [
+        f"m={media.kind} 0 RTP/AVP {number}",
+        f"a=rtpmap:{number} {media.encoding}/{media.clock_rate}{channels}",
+    ]
+    if media.parameters:
+        lines.append(f"a=fmtp:{number} " + ";".join(f"{one}={value}" for one, value in media.parameters.items()))
+    return [*lines, f"a=control:{media.control}"]
 
 
 def sprop_parameter_sets(media: MediaDescription) -> list[bytes]:

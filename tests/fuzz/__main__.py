@@ -18,7 +18,9 @@ FOUND: Final = HERE.parents[1] / ".cache" / "fuzz"
 SLOWEST_INPUT_S: Final = 10
 MOST_MEMORY_MB: Final = 1024
 
-with atheris.instrument_imports(include=["mediasrv.media", "mediasrv.onvif", "mediasrv.wire", "mediasrv.pulling"]):
+with atheris.instrument_imports(
+    include=["mediasrv.media", "mediasrv.onvif", "mediasrv.wire", "mediasrv.pulling", "mediasrv.serving"]
+):
     from tests.fuzz.targets import TARGETS
 
 

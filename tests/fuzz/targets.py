@@ -38,6 +38,7 @@ from mediasrv.onvif.ptz import parse_nodes, parse_presets
 from mediasrv.onvif.services import parse_capabilities, parse_services
 from mediasrv.pulling.address import parse_rtsp_url
 from mediasrv.pulling.tracks import choose_audio, choose_metadata, choose_video
+from mediasrv.serving.urls import base_url, parse_stream_url
 from mediasrv.wire import ice, rtcp, srtp, stun, tcp
 from mediasrv.wire.addresses import is_allowed
 from mediasrv.wire.dtls import Fingerprint
@@ -45,7 +46,10 @@ from mediasrv.wire.reception import Reception
 from mediasrv.wire.reorder import ReorderBuffer
 from mediasrv.wire.rtsp import RtspClient
 from mediasrv.wire.rtsp_auth import Authenticator, parse_challenges
+from mediasrv.wire.rtsp_challenge import Challenger, parse_authorization
 from mediasrv.wire.rtsp_headers import parse_rtp_info, parse_scale, parse_transport, resolve_control
+from mediasrv.wire.rtsp_server import ProtocolBroken, RequestReceived, RtspRefused, RtspServer
+from mediasrv.wire.rtsp_session import ReaderSession, ServerPorts
 from mediasrv.wire.sdp import parse_sdp
 from mediasrv.wire.sdp_fragment import build_fragment, parse_fragment
 from mediasrv.wire.whep_sdp import Candidate, LocalTransport, build_answer, parse_offer
@@ -380,6 +384,34 @@ def _camera_lists(data: bytes) -> None:
             assert 0 < len(parse(text, 50)) <= 50
 
 
+def _rtsp_server(data: bytes) -> None:
+    """The first byte says how finely the rest is cut; every request is taken for each that it could be."""
+    core, step = RtspServer(), max(1, data[0] if data else 1)
+    session = ReaderSession("s", "gate-1/main", ServerPorts(5000, 5001))
+    challenger = Challenger("mediasrv", lambda: "nonce", 300.0)
+    broken = False
+    for at in range(1, len(data), step):
+        for event in core.receive(data[at : at + step]):
+            assert not broken, "nothing comes behind the end"
+            broken = isinstance(event, ProtocolBroken)
+            if isinstance(event, RequestReceived):
+                _request(event, session, challenger)
+    assert len(set(session.tracks.values())) == len(session.tracks)
+
+
+def _request(request: RequestReceived, session: ReaderSession, challenger: Challenger) -> None:
+    if parse_stream_url(request.url) is not None:
+        assert "@" not in base_url(request.url), "a login is not told again"
+    challenger.challenges(1.0, basic=True)
+    credentials = parse_authorization(request.header("authorization"))
+    if credentials is not None:
+        challenger.check_nonce(credentials, 2.0)
+        assert not challenger.proves(credentials, request.method, request.url, "a password that nobody guesses")
+    with contextlib.suppress(RtspRefused):
+        session.check(request.header("session"))
+        session.set_up("gate-1/main", len(session.tracks), request.header("transport"))
+
+
 TARGETS: Final[Mapping[str, Target]] = {
     "rtp_h264": partial(_pictures, H264Depacketizer),
     "rtp_h265": partial(_pictures, H265Depacketizer),
@@ -395,6 +427,7 @@ TARGETS: Final[Mapping[str, Target]] = {
     "rtsp": _rtsp,
     "rtsp_auth": _rtsp_auth,
     "rtsp_headers": _rtsp_headers,
+    "rtsp_server": _rtsp_server,
     "reorder": _reorder,
     "sdp": _sdp,
     "rtcp": _rtcp,

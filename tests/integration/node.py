@@ -84,7 +84,7 @@ async def running_node(
 
 
 def _settings(directory: Path, cameras: Sequence[CameraAddress], sections: Mapping[str, Mapping[str, Any]]) -> Settings:
-    port, storage_port = free_ports(2)
+    port, storage_port, rtsp_port, rtsps_port = free_ports(4)
     secret = directory / "secret"
     secret.write_text(_SECRET)
     document: dict[str, dict[str, Any]] = {
@@ -95,6 +95,7 @@ def _settings(directory: Path, cameras: Sequence[CameraAddress], sections: Mappi
             "secret_key": f"file:{secret}",
         },
         "webrtc": {"port": 0},
+        "rtsp_serve": {"port": rtsp_port, "tls_port": rtsps_port},
         "pull": {"allowed_networks": ["127.0.0.0/8"]},
     }
     for name, values in sections.items():

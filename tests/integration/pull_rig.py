@@ -47,14 +47,19 @@ class Pulled:
         return [unit for unit in self.units if unit.format.kind is TrackKind.AUDIO]
 
 
-def prepare(source: RtspSource, settings: PullSettings = SETTINGS, clock: SystemClock | None = None) -> Pulled:
+def prepare(
+    source: RtspSource,
+    settings: PullSettings = SETTINGS,
+    clock: SystemClock | None = None,
+    mountpoint: Mountpoint | None = None,
+) -> Pulled:
     """A pull that has not begun, and its subscriber."""
     used = clock or SystemClock()
-    mountpoint = Mountpoint(REF, 0.48)
+    mountpoint = mountpoint or Mountpoint(REF, 0.48)
     sessions: list[Session] = []
 
     def new_session() -> Session:
-        sessions.append(Session(str(len(sessions)), REF, 1, used.wall_us(), used.monotonic()))
+        sessions.append(Session(str(len(sessions)), mountpoint.ref, 1, used.wall_us(), used.monotonic()))
         return sessions[-1]
 
     pulled = Pulled(
@@ -66,10 +71,13 @@ def prepare(source: RtspSource, settings: PullSettings = SETTINGS, clock: System
 
 @contextlib.asynccontextmanager
 async def pulling(
-    source: RtspSource, settings: PullSettings = SETTINGS, clock: SystemClock | None = None
+    source: RtspSource,
+    settings: PullSettings = SETTINGS,
+    clock: SystemClock | None = None,
+    mountpoint: Mountpoint | None = None,
 ) -> AsyncIterator[Pulled]:
     """Pulls while the block runs. A pull that ends before it does fails the block with its reason."""
-    pulled = prepare(source, settings, clock)
+    pulled = prepare(source, settings, clock, mountpoint)
     task = asyncio.create_task(pulled.pull.run())
     try:
         yield pulled

@@ -46,8 +46,9 @@ class Pull:
     def on_pad(self, _source: Gst.Element, pad: Gst.Pad) -> None:
         form = pad.get_current_caps().get_structure(0)
         kind, encoding = form.get_string("media"), form.get_string("encoding-name")
-        chain = Gst.parse_bin_from_description(f"{DECODERS[encoding]} ! {SINK} name=sink", True)
-        chain.get_by_name("sink").connect("handoff", lambda *_: self.count(kind))
+        chain = Gst.parse_bin_from_description(f"{DECODERS.get(encoding, 'identity')} ! {SINK} name=sink", True)
+        if kind in self.found:  # and not a track of metadata, which is taken and passed over
+            chain.get_by_name("sink").connect("handoff", lambda *_: self.count(kind))
         self.pipeline.add(chain)
         chain.sync_state_with_parent()
         pad.link(chain.get_static_pad("sink"))

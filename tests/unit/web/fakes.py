@@ -32,6 +32,7 @@ from mediasrv.reasons import Reason, reason
 from mediasrv.security.access_log import AccessLog, Entry, read_entries
 from mediasrv.security.accounts import Accounts, Actor
 from mediasrv.security.passwords import Passwords
+from mediasrv.security.rtsp_logins import RtspLogins
 from mediasrv.security.sessions import Sessions
 from mediasrv.settings import SecuritySettings, ServerSettings, Settings, SurveySettings, WebRtcSettings
 from mediasrv.snapshots import Snapshot
@@ -418,6 +419,7 @@ async def make_world(
         ptz,
         desk,
         snapshots,
+        rtsp_logins=RtspLogins(catalogue, access_log, sessions, clock, bytes(32)),
     )
     await catalogue.write(add_place, "north", "root", "province", "Bắc")
     await catalogue.write(add_place, "south", "root", "province", "Nam")

@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mediasrv.errors import ProtocolError
-from mediasrv.wire.sdp import MOST_BYTES, parse_sdp, sprop_parameter_sets
+from mediasrv.wire.sdp import (
+    MOST_BYTES,
+    MediaDescription,
+    SessionDescription,
+    build_sdp,
+    parse_sdp,
+    sprop_parameter_sets,
+)
 
 CAMERA = b"""v=0\r
 o=- 1109162014219182 1109162014219192 IN IP4 192.0.2.10\r
@@ -106,3 +113,22 @@ def test_any_bytes_are_parsed_or_refused(body: bytes) -> None:
 def test_any_order_of_plausible_lines_is_parsed_or_refused(lines: list[bytes]) -> None:
     with contextlib.suppress(ProtocolError):
         parse_sdp(b"v=0\r\n" + b"\r\n".join(lines))
+
+
+_WORD = st.text(st.sampled_from("abcXYZ019+/=-"), min_size=1, max_size=12)
+_MEDIA = st.builds(
+    MediaDescription,
+    kind=st.sampled_from(["video", "audio", "application"]),
+    payload_type=st.integers(0, 127),
+    encoding=st.sampled_from(["H264", "MPEG4-GENERIC", "VND.ONVIF.METADATA"]),
+    clock_rate=st.integers(1, 1_000_000),
+    channels=st.integers(1, 16),
+    parameters=st.dictionaries(st.text(st.sampled_from("abc-"), min_size=1, max_size=8), _WORD, max_size=4),
+    control=_WORD,
+)
+
+
+@given(st.lists(_MEDIA, max_size=4), st.sampled_from(["", "*"]))
+def test_what_is_built_reads_back(media: list[MediaDescription], control: str) -> None:
+    described = SessionDescription(control, tuple(media))
+    assert parse_sdp(build_sdp(described, 1, "gate-1/main")) == described
