@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from heapq import merge
 from typing import Final, Protocol
 
-from mediasrv.media.access_unit import AccessUnit, Format, Part, Session, StreamRef, TrackKind
+from mediasrv.media.access_unit import AccessUnit, Format, Part, Rendition, Session, StreamRef, TrackKind
 from mediasrv.media.segmenter import Segmenter, parts_before
 
 log = logging.getLogger(__name__)
@@ -203,6 +203,14 @@ class Mountpoint:
     def _demand_changed(self) -> None:
         for listener in tuple(self._demand_listeners):
             listener()
+
+
+Renditions = Callable[[StreamRef, Rendition], Mountpoint]
+"""The mountpoint of what a stream is made into. It is in no hub; it works while somebody is subscribed to it, and a
+while longer. Its access units are of the stream's own sessions: what is not transcoded comes as it is.
+
+Raises NotFound for a stream that is not there, TooManyRequests `transcoders_full` where no more can be made.
+"""
 
 
 class Hub:

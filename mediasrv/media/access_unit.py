@@ -54,6 +54,15 @@ class Codec(StrEnum):
 HLS_AUDIO: Final = frozenset((Codec.AAC, Codec.OPUS))
 """What HLS carries: browsers' media source takes no G.711."""
 
+
+@dataclass(frozen=True, slots=True)
+class Rendition:
+    """What a stream is made into; None: as the camera sends it."""
+
+    video: Codec | None = None
+    audio: Codec | None = None
+
+
 ParameterSets = tuple[bytes, ...]
 """Whole NAL units without start code or length, one of each kind: SPS and PPS of H.264, VPS, SPS and PPS of H.265."""
 
