@@ -39,6 +39,7 @@ from mediasrv.retention import RetentionTask
 from mediasrv.rtsp_pull import RtspPull, RtspSource
 from mediasrv.security.credentials import CredentialVault
 from mediasrv.security.head_witness import HeadWitness
+from mediasrv.security.path_tokens import PathTokens
 from mediasrv.settings import Settings, load_cameras, read_secret
 from mediasrv.storage.footage import Footage, KeyRing
 from mediasrv.storage.keys import Identity, NodeKey
@@ -57,6 +58,7 @@ log = logging.getLogger(__name__)
 
 UI_DIR: Final = Path(__file__).resolve().parent.parent / "ui" / "dist"
 _VAULT: Final = b"mediasrv camera credentials"
+_PATH_TOKENS: Final = b"mediasrv path tokens"
 _EVENTS: Final = b"mediasrv camera events"
 
 
@@ -140,10 +142,10 @@ class Server:
             settings.survey,
         )
         self.webrtc = WebRtcService(self.hub, settings.webrtc, clock, self.cameras.ensure)
-        self.hls = HlsService(self.hub, settings.hls, clock, self.cameras.ensure)
         keyring = KeyRing(node.identities, CatalogueKeys(base.catalogue), clock, settings.sealing.key_cache_s)
         self.footage = Footage(store, self.spool, keyring)
         self.playback = Playback(base.catalogue, self.footage, settings.hls, clock)
+        self.hls = HlsService(self.hub, settings.hls, clock, self.cameras.ensure, self.playback)
         self.retention = RetentionTask(
             base.catalogue,
             store,
@@ -170,6 +172,9 @@ class Server:
             sessions=base.sessions,
             accounts=base.accounts,
             access_log=base.access_log,
+            path_tokens=PathTokens(
+                node.key.derive(_PATH_TOKENS), clock, settings.hls.token_s, settings.hls.token_most_s
+            ),
             cameras=self.cameras,
             live=self.webrtc,
             hls=self.hls,

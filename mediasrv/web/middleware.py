@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Final
 
 from aiohttp import hdrs, web
@@ -14,6 +14,7 @@ from mediasrv.errors import MediasrvError, NotAuthenticated
 from mediasrv.web import problems
 from mediasrv.web.guard import read_session_cookie, set_session_cookie
 from mediasrv.web.metrics import Metric, Sample
+from mediasrv.web.ready import HEADERS, ReadyResponse
 from mediasrv.web.remote import Remotes
 from mediasrv.web.services import Services
 
@@ -24,15 +25,6 @@ CSP_PAGE: Final = (
     "media-src 'self' blob:; connect-src 'self'; worker-src 'self' blob:; manifest-src 'self'; base-uri 'none'; "
     "form-action 'self'; frame-ancestors 'none'"
 )
-HEADERS: Final[Mapping[str, str]] = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-}
-"""On every answer that does not say otherwise. Footage is never stored by a cache: it would lie there unsealed."""
 
 
 class RequestCounts:
@@ -67,10 +59,11 @@ def outermost(counts: RequestCounts, services: Services) -> Middleware:
         if "token=" in request.rel_url.raw_query_string and "token" in request.query:
             handler = exchange
         response = await _answer(request, handler)
-        headers = response.headers
-        for name, value in HEADERS.items():
-            if name not in headers:
-                headers[name] = value
+        if not isinstance(response, ReadyResponse):
+            headers = response.headers
+            for name, value in HEADERS.items():
+                if name not in headers:
+                    headers[name] = value
         counts.count(request, response.status)
         return response
 

@@ -48,6 +48,8 @@ class Access:
     now_us: int
     camera_id: str = ""
     place_path: str = ""
+    by_path: bool = False
+    """The right came by a token in the path."""
 
     @property
     def principal(self) -> Identity:
@@ -71,7 +73,9 @@ Handler = Callable[[web.Request, Access], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """`loopback` also lets in a caller on this machine without an account (health and metrics)."""
+    """`loopback` also lets in a caller on this machine without an account (health and metrics); `by_path` one that
+    brings no credential but a token in the path's `{token}`.
+    """
 
     method: str
     path: str
@@ -79,6 +83,7 @@ class Route:
     handler: Handler
     scope: Scope = Scope.ROOT
     loopback: bool = False
+    by_path: bool = False
 
     def __post_init__(self) -> None:
         needs_camera = self.scope in (Scope.CAMERA, Scope.FOOTAGE)

@@ -184,11 +184,7 @@ def check_next(before: MediaPlaylist, after: MediaPlaylist) -> None:
 
 
 def check_hint_came(before: MediaPlaylist, after: MediaPlaylist) -> None:
-    """Where pictures go on, the next part is the one that was hinted at: whoever asked for it is not left without.
-
-    Of a stream without sound: in a stream that ends, the rest of its sound may end a segment before the rest of its
-    pictures has come.
-    """
+    """Where pictures go on, the next part is the one that was hinted at: whoever asked for it is not left without."""
     known = {part.uri for segment in before.segments for part in segment.parts}
     for segment in after.segments:
         for part in segment.parts:
