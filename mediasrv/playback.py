@@ -38,6 +38,7 @@ A = TypeVar("A")
 
 _MOST_CUT_OBJECTS: Final = 512
 _PARALLEL_READS: Final = 8
+_BEHIND_US: Final = 2 * SECOND_US
 
 
 # --- answers -------------------------------------------------------------------------------------
@@ -116,7 +117,8 @@ class Playback:
         Of the session `session_id` nothing that lies at `from_s` or later, so that what is live can follow.
         """
         within = Span(start_us, max(end_us, start_us + 1))
-        objects = await self._objects(ref, within)
+        # A little longer: whether the session is recorded may show only in what came behind that.
+        objects = await self._objects(ref, Span(within.start_us, within.end_us + _BEHIND_US))
         mine = [one for one in objects if one.session == session_id]
         starts_s = [pair.video.start_s for one in mine for pair in one.pairs]
         ended = [self._until(one, from_s) if one.session == session_id else one for one in objects]

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
+from load_tests.hls_rules import MediaPlaylist, check, parse
 from mediasrv.errors import InvalidRequest, NotFound, Unavailable
 from mediasrv.hls import HlsService
 from mediasrv.hub import Hub, Mountpoint
 from mediasrv.media import fmp4
 from mediasrv.media.access_unit import AccessUnit, AudioFormat, Session, StreamRef, TrackKind
 from mediasrv.settings import HlsSettings
-from tests.unit.media.hls_rules import MediaPlaylist, check, parse
 from tests.unit.media.streams import AAC, PCMA, REF, audio_units, interleave, publish, session, video_units
 
 V, A = TrackKind.VIDEO, TrackKind.AUDIO

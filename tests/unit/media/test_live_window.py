@@ -7,13 +7,7 @@ import pytest
 from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
-from mediasrv.errors import InvalidRequest, NotFound
-from mediasrv.media import fmp4
-from mediasrv.media.access_unit import AccessUnit, AudioFormat, Part, TrackKind
-from mediasrv.media.live_window import LiveWindow, target_duration_s
-from mediasrv.media.playlist import Manner
-from mediasrv.media.segmenter import Segmenter
-from tests.unit.media.hls_rules import (
+from load_tests.hls_rules import (
     MediaPlaylist,
     check,
     check_hint_came,
@@ -24,6 +18,12 @@ from tests.unit.media.hls_rules import (
     parse,
     segment_duration_s,
 )
+from mediasrv.errors import InvalidRequest, NotFound
+from mediasrv.media import fmp4
+from mediasrv.media.access_unit import AccessUnit, AudioFormat, Part, TrackKind
+from mediasrv.media.live_window import LiveWindow, target_duration_s
+from mediasrv.media.playlist import Manner
+from mediasrv.media.segmenter import Segmenter
 from tests.unit.media.streams import (
     AAC,
     H265,
