@@ -44,6 +44,12 @@ class Remotes:
         version = request.headers.get(HTTP_VERSION, "")
         return version.startswith(("HTTP/2", "HTTP/3")) and self._trusts(request.remote or "")
 
+    def base_url(self, request: web.Request) -> str:
+        """Scheme and host as the client wrote them: a trusted proxy says which scheme that was."""
+        forwarded = request.headers.get("X-Forwarded-Proto", "")
+        known = forwarded in ("http", "https") and self._trusts(request.remote or "")
+        return f"{forwarded if known else request.scheme}://{request.host}"
+
     def is_local(self, request: web.Request) -> bool:
         """Whether a process on this machine asks for itself, not a proxy for somebody else."""
         peer = _parse(request.remote or "")

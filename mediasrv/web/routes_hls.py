@@ -89,7 +89,7 @@ class _Handlers:
     async def make_token(self, request: web.Request, access: Access) -> web.StreamResponse:
         """A URL that needs nothing but itself, for as long as it is used and the caller's session lasts."""
         token = self._services.path_tokens.issue(access.principal.token_hash, access.camera_id)
-        base = self._services.settings.server.public_url or f"{request.scheme}://{request.host}"
+        base = self._services.settings.server.public_url or self._remotes.base_url(request)
         settings = self._services.settings.hls
         document = {
             "url": f"{base.rstrip('/')}/hls/t/{token}/{access.camera_id}/index.m3u8",
