@@ -305,9 +305,8 @@ class _Watch:
         return found
 
     def on_part(self, part: Part) -> None:
-        if self._renditions is not None and _needs_transcoding(part.format) and part.session is not self._tried:
-            self._change_origin(self._renditions, part.session)
-            return
+        if self._renditions is not None and self._may_be_heard(part) and self._change_origin(self._renditions, part):
+            return  # it comes again, from there
         self.window.add(part, followed_by=self._format_behind(part))
         self._ended = "stalled"
         self._tell()
@@ -325,14 +324,20 @@ class _Watch:
         self.window.end_session()
         self._tell()
 
-    def _change_origin(self, renditions: Renditions, session: Session) -> None:
-        """Sound showed that has to be transcoded: as a rule before anything was shown, so that nothing is lost."""
-        before = self._origin
-        self._try_rendition(renditions, session)
-        if self._origin is not before:
-            self._subscription.close()
-            self.window.end_session()
-            self._subscription = self._origin.subscribe_parts(self)
+    def _may_be_heard(self, part: Part) -> bool:
+        """Whether there is sound that must be transcoded, and nobody has tried to in this session."""
+        sound = part.format if part.format.kind is TrackKind.AUDIO else self.mountpoint.audio_format
+        return self._origin is self.mountpoint and part.session is not self._tried and _needs_transcoding(sound)
+
+    def _change_origin(self, renditions: Renditions, part: Part) -> bool:
+        """Whether parts come from a rendition from now on: as a rule before any was shown, so that nothing is lost."""
+        self._try_rendition(renditions, part.session)
+        if self._origin is self.mountpoint:
+            return False
+        self._subscription.close()
+        self.window.end_session()
+        self._subscription = self._origin.subscribe_parts(self)
+        return True
 
     def _try_rendition(self, renditions: Renditions, session: Session) -> None:
         """Once a session: where no transcoder is free now, the next session may find one."""
