@@ -246,7 +246,8 @@ class _Watch:
         self._blocking_s = settings.blocking_s
         self._ended = "stalled"
         self._closed = False
-        self._changed = asyncio.Event()
+        self._waiters: list[asyncio.Future[None]] = []
+        self._timer: asyncio.TimerHandle | None = None
         if _needs_transcoding(mountpoint.audio_format) and renditions is not None and mountpoint.session is not None:
             self._try_rendition(renditions, mountpoint.session)
         self._subscription = self._origin.subscribe_parts(self)
@@ -290,19 +291,32 @@ class _Watch:
         found = ready()
         if found is not None:
             return found
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + (self._blocking_s if most_s is None else min(most_s, self._blocking_s))
         self.waiting += 1
         try:
-            async with asyncio.timeout(self._blocking_s if most_s is None else min(most_s, self._blocking_s)):
-                while found is None and not self._closed:
-                    await self._changed.wait()
-                    found = ready()
-        except TimeoutError as late:
-            raise Unavailable("The camera sends no video at the moment.", code=self._ended) from late
+            while found is None and not self._closed and loop.time() < deadline:
+                await self._next_change(loop, deadline)
+                found = ready()
         finally:
             self.waiting -= 1
-        if found is None:
+        if found is not None:
+            return found
+        if self._closed:
             raise Unavailable("The stream is not watched any more.", code="not_watched")
-        return found
+        raise Unavailable("The camera sends no video at the moment.", code=self._ended)
+
+    async def _next_change(self, loop: asyncio.AbstractEventLoop, deadline: float) -> None:
+        """Until something came, or a deadline is near. One timer for all who wait: there are hundreds, and what they
+        wait for nearly always comes.
+        """
+        if self._timer is None or self._timer.when() > deadline:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = loop.call_at(deadline, self._tell)
+        changed = loop.create_future()
+        self._waiters.append(changed)
+        await changed
 
     def on_part(self, part: Part) -> None:
         if self._renditions is not None and self._may_be_heard(part) and self._change_origin(self._renditions, part):
@@ -354,8 +368,14 @@ class _Watch:
         self._tell()
 
     def _tell(self) -> None:
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
+        """Wakes all who wait."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        waiters, self._waiters = self._waiters, []
+        for changed in waiters:
+            if not changed.done():
+                changed.set_result(None)
 
 
 def _needs_transcoding(format: Format | None) -> bool:
