@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 from collections.abc import Mapping
 from pathlib import Path
@@ -207,3 +208,22 @@ async def test_going_back_needs_the_right_to_footage_and_is_logged(
 @pytest.mark.parametrize("query", ["_HLS_part=1", "_HLS_msn=x", "_HLS_msn=-1", "dvr=x", "_HLS_msn=1&_HLS_part="])
 async def test_a_question_that_makes_no_sense_is_refused(site: Site, token: str, query: str) -> None:
     assert (await site.call("GET", f"/hls/{NORTH}/{PLAYLIST}?{query}", token))[0] == 400
+
+
+async def test_a_client_that_never_reads_is_not_served_ahead(site: Site, token: str) -> None:
+    """What it asks for in one breath is not all made and kept for it."""
+
+    async def big(*asked: Any) -> bytes:
+        site.world.hls.asked.append(asked)
+        return bytes(4_000_000)
+
+    site.world.hls.part = big  # type: ignore[method-assign]
+    request = f"GET /hls/{NORTH}/{PART} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
+    reader, writer = await asyncio.open_connection("127.0.0.1", site.port, limit=1024)
+    writer.write(request * 60)
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 OK")
+    for _ in range(50):
+        await asyncio.sleep(0)
+        assert (await site.call("GET", "/healthz"))[0] == 200, "nobody else is held up"
+    assert len(site.world.hls.asked) <= 4
+    writer.transport.abort()
