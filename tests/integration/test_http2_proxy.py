@@ -14,6 +14,7 @@ from load_tests.hls_rules import parse
 from load_tests.proxy import caddy
 from load_tests.seaweed import SeaweedServer
 from load_tests.stack import Stack, running_stack
+from load_tests.webrtc_client import WebRtcClient
 
 FARM = {"cameras": 1, "mode": "load", "audio": "aac", "width": 640, "height": 360, "rate": 25, "bitrate": 500, "gop": 1}
 SAFARI = "Mozilla/5.0 (Macintosh) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.1 Safari/605.1.15"
@@ -91,13 +92,21 @@ async def test_a_link_for_players_has_the_proxys_name(behind: tuple[Stack, str],
         assert (await nobody.get(made["url"])).status_code == 200
 
 
-async def test_whep_comes_through(behind: tuple[Stack, str], client: httpx.AsyncClient) -> None:
-    """As far as the server's own answer: what is wrong with the offer is said, and by the server."""
-    answer = await client.post(
-        f"/whep/{behind[0].cameras[0]}", content=b"v=0\r\n", headers={"Content-Type": "application/sdp"}
-    )
-    assert answer.headers["Content-Type"] == "application/problem+json"
-    assert answer.json()["code"].startswith("whep") or answer.status_code in (400, 406)
+async def test_a_whep_viewer_joins_and_leaves_through_the_proxy(
+    behind: tuple[Stack, str], client: httpx.AsyncClient
+) -> None:
+    """The pictures themselves do not pass it."""
+    viewer = WebRtcClient()
+    try:
+        joined = await client.post(
+            f"/whep/{behind[0].cameras[0]}", content=viewer.offer(), headers={"Content-Type": "application/sdp"}
+        )
+        assert (joined.status_code, joined.http_version) == (201, "HTTP/2")
+        assert "a=candidate" in joined.text
+        left = await client.delete(httpx.URL(joined.headers["Location"]).path)
+        assert left.status_code == 204
+    finally:
+        viewer.close()
 
 
 async def test_the_address_in_the_access_log_is_the_clients(
