@@ -76,6 +76,7 @@ bench: setup ## Measure what docs/figures.md quotes
 	$(BIN)/python -m load_tests ingest --cameras 300 --seconds 30 --one-core --json
 	$(BIN)/python -m load_tests record --cameras 60 --seconds 30 --against ffmpeg --json
 	$(BIN)/python -m load_tests fanout --viewers 100 --seconds 15 --against libsrtp --json
+	$(BIN)/python -m load_tests hls --viewers 500 --seconds 20 --runs 3 --against origin --json
 
 .PHONY: lock
 lock: $(VENV)/.ready ## Pin dependencies anew
