@@ -255,9 +255,17 @@ def _is_unbroken(samples: Sequence[ReadSample]) -> bool:
 
 
 async def check_server(
-    url: str, seconds: float, headers: Mapping[str, str] | None = None, *, insecure: bool = False
+    url: str,
+    seconds: float,
+    headers: Mapping[str, str] | None = None,
+    *,
+    insecure: bool = False,
+    again_s: float = AGAIN_S,
 ) -> Findings:
-    """Follows the stream for so long. Raises aiohttp.ClientError where there is no server."""
+    """Follows the stream for so long, and fetches what is listed once more `again_s` later.
+
+    Raises aiohttp.ClientError where there is no server.
+    """
     findings = Findings()
     ask = {"Accept-Encoding": "gzip", **(headers or {})}
     timeout = aiohttp.ClientTimeout(total=REQUEST_S)
@@ -273,7 +281,7 @@ async def check_server(
         await asyncio.gather(*(follower.run(time.monotonic() + seconds) for follower in followers))
         _check_tracks([one.current for one in followers if one.current is not None], findings)
         await _ask_nonsense(player, tracks[0], followers[0].current)
-        await _fetch_again(player, followers)
+        await _fetch_again(player, followers, again_s)
     return findings
 
 
@@ -328,9 +336,9 @@ async def _ask_nonsense(player: Player, url: str, playlist: MediaPlaylist | None
         player.findings.expect("no-store" in caching, f"an error may be kept by caches ({caching})")
 
 
-async def _fetch_again(player: Player, followers: Sequence[Follower]) -> None:
+async def _fetch_again(player: Player, followers: Sequence[Follower], again_s: float) -> None:
     """What is still listed means what it meant."""
-    await asyncio.sleep(AGAIN_S)
+    await asyncio.sleep(again_s)
     before = {url for url in player.urls if any(_is_listed(url, one.current) for one in followers)}
     for url in sorted(before):
         await player.media(url)
