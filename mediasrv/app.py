@@ -40,6 +40,7 @@ from mediasrv.rtsp_pull import RtspPull, RtspSource
 from mediasrv.rtsp_serve import RtspServe
 from mediasrv.security.credentials import CredentialVault
 from mediasrv.security.head_witness import HeadWitness
+from mediasrv.security.path_tokens import PathTokens
 from mediasrv.security.rtsp_access import RtspAccess
 from mediasrv.settings import Settings, load_cameras, read_secret
 from mediasrv.snapshots import Snapshots
@@ -62,6 +63,7 @@ log = logging.getLogger(__name__)
 
 UI_DIR: Final = Path(__file__).resolve().parent.parent / "ui" / "dist"
 _VAULT: Final = b"mediasrv camera credentials"
+_PATH_TOKENS: Final = b"mediasrv path tokens"
 _EVENTS: Final = b"mediasrv camera events"
 
 
@@ -148,7 +150,6 @@ class Server:
         self.renditions: Renditions = self.transcoder.mountpoint
         self.snapshots = Snapshots(self.hub, settings.transcode, clock, self.cameras.ensure)
         self.webrtc = WebRtcService(self.hub, settings.webrtc, clock, self.cameras.ensure, self.renditions)
-        self.hls = HlsService(self.hub, settings.hls, clock, self.cameras.ensure)
         rtsp_logins = make_rtsp_logins(base, node.key, clock)
         self.rtsp = RtspServe(
             self.hub,
@@ -168,6 +169,7 @@ class Server:
         keyring = KeyRing(node.identities, CatalogueKeys(base.catalogue), clock, settings.sealing.key_cache_s)
         self.footage = Footage(store, self.spool, keyring)
         self.playback = Playback(base.catalogue, self.footage, settings.hls, clock)
+        self.hls = HlsService(self.hub, settings.hls, clock, self.cameras.ensure, self.playback, self.renditions)
         self.retention = RetentionTask(
             base.catalogue,
             store,
@@ -194,6 +196,9 @@ class Server:
             sessions=base.sessions,
             accounts=base.accounts,
             access_log=base.access_log,
+            path_tokens=PathTokens(
+                node.key.derive(_PATH_TOKENS), clock, settings.hls.token_s, settings.hls.token_most_s
+            ),
             cameras=self.cameras,
             live=self.webrtc,
             hls=self.hls,

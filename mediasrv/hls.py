@@ -1,22 +1,37 @@
-"""Live LL-HLS: hub -> viewers, by playlists and parts (RFC 8216bis; section numbers are its own).
+"""Live HLS: hub -> viewers, by playlists and parts (RFC 8216bis; section numbers are its own).
 
 A stream is *watched* from the first request for it until `linger_s` after the last: only then are its parts made
 and kept. Blocking requests wait here for the part that answers them; what they get is made once for all of them.
+Sound that HLS cannot carry is made into AAC meanwhile (`Renditions`); where that is not to be had the video is alone.
 Everything runs on the event loop's thread.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from mediasrv.clock import SECOND_US, Clock
-from mediasrv.errors import NotFound, Unavailable
-from mediasrv.hub import Hub, Mountpoint
-from mediasrv.media.access_unit import HLS_AUDIO, AudioFormat, Format, Part, Session, StreamRef, TrackKind, VideoFormat
-from mediasrv.media.live_window import LiveWindow, target_duration_s
+from mediasrv.errors import MediasrvError, NotFound, Unavailable
+from mediasrv.hub import Hub, Mountpoint, Renditions
+from mediasrv.media.access_unit import (
+    HLS_AUDIO,
+    AudioFormat,
+    Codec,
+    Format,
+    Part,
+    Rendition,
+    Session,
+    StreamRef,
+    TrackKind,
+    VideoFormat,
+)
+from mediasrv.media.dvr import Recorded, Stretch
+from mediasrv.media.live_window import LIVE, LiveWindow, target_duration_s
+from mediasrv.media.playlist import MadeText, Manner
 from mediasrv.media.vod import VodVariant, multivariant_playlist
 from mediasrv.settings import HlsSettings
 
@@ -25,7 +40,26 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 Ensure = Callable[[StreamRef], Awaitable[None]]
 
+SOUND_S: Final = 2.0
+"""How long the first multivariant playlist waits for sound that is being transcoded: it has to name it."""
+
+SILENT: Final = "org.mediasrv.silent"
+"""EXT-X-SESSION-DATA (4.4.6.4) by this name holds the reason code why there is no sound."""
+
+_NO_DVR: Final = "dvr_not_available"
 _LINGER_CHECKS: Final = 4
+_RECALL_TRIES: Final = 8
+_RECALL_S: Final = 0.25
+
+
+class RecordedSource(Protocol):
+    """What was recorded of a stream. Raises StorageError, KeyUnavailable."""
+
+    async def before(self, ref: StreamRef, session_id: str, from_s: float, start_us: int, end_us: int) -> Recorded:
+        """All from `start_us` to `end_us`, and of that session nothing that lies at `from_s` or later."""
+
+    async def stretch(self, ref: StreamRef, track: TrackKind, stretch: Stretch) -> bytes:
+        """The fragments of a stretch, all of them. Raises NotFound `segment_not_found`."""
 
 
 class HlsService:
@@ -35,11 +69,21 @@ class HlsService:
     Every method may raise NotFound or Unavailable; `media_playlist` also InvalidRequest.
     """
 
-    def __init__(self, hub: Hub, settings: HlsSettings, clock: Clock, ensure: Ensure | None = None) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        settings: HlsSettings,
+        clock: Clock,
+        ensure: Ensure | None = None,
+        recorded: RecordedSource | None = None,
+        renditions: Renditions | None = None,
+    ) -> None:
         self._hub = hub
         self._settings = settings
         self._clock = clock
         self._ensure = ensure
+        self._recorded = recorded
+        self._renditions = renditions
         self._watched: dict[StreamRef, _Watch] = {}
 
     async def run(self) -> None:
@@ -63,51 +107,83 @@ class HlsService:
         """The streams of which parts are kept now."""
         return list(self._watched)
 
-    async def master(self, ref: StreamRef) -> bytes:
+    async def master(self, ref: StreamRef, manner: Manner = LIVE) -> MadeText:
         """The multivariant playlist; URIs are relative to `/hls/{camera}/`. Waits for the first part."""
         watch = await self._watch(ref)
         await watch.until(lambda: watch.window.has(TrackKind.VIDEO) or None)
-        window, stream = watch.window, str(ref.stream)
-        video, audio = window.format(TrackKind.VIDEO), watch.audio_format()
-        assert isinstance(video, VideoFormat)  # noqa: S101 - what `has` just said
-        peak_bps, average_bps = window.bits_per_second()
-        codecs = [video.rfc6381] if audio is None else [video.rfc6381, audio.rfc6381]
-        audio_uri = None if audio is None else f"{stream}/audio.m3u8"
-        variant = VodVariant(
-            f"{stream}/video.m3u8", audio_uri, video.width, video.height, codecs, peak_bps, average_bps
-        )
-        return multivariant_playlist(variant)
+        await watch.until_heard()
+        await self._recall(watch, manner)
+        return watch.master(manner)
 
     async def media_playlist(
-        self, ref: StreamRef, track: TrackKind, msn: int | None, part: int | None, skip: bool
-    ) -> bytes:
+        self, ref: StreamRef, track: TrackKind, msn: int | None, part: int | None, manner: Manner = LIVE
+    ) -> MadeText:
         """A track's playlist; with `msn` and `part` not before it holds that part (6.2.5.2).
 
         Raises InvalidRequest for what lies too far ahead, Unavailable where it did not come within `blocking_s`,
-        NotFound for the audio of a camera whose audio HLS cannot carry.
+        NotFound for the audio of a camera whose audio HLS cannot carry, and where nothing is recorded that
+        `manner.dvr_s` could show (`dvr_not_available`).
         """
         watch = await self._watch(ref)
         window = watch.window
-        await watch.until(lambda: window.has(TrackKind.VIDEO) or None)
-        if track is TrackKind.AUDIO and watch.audio_format() is None:
-            raise NotFound("This camera has no audio that HLS can carry.", code="audio_not_available")
-        await watch.until(lambda: (window.complete_first(watch.tracks()) and window.has(track)) or None)
-        if msn is not None:
+        if not (window.is_shown and window.has(track)):
+            await watch.until(lambda: window.has(TrackKind.VIDEO) or None)
+            if track is TrackKind.AUDIO and watch.audio_format() is None:
+                raise NotFound("This camera has no audio that HLS can carry.", code="audio_not_available")
+            await watch.until(lambda: (window.complete_first(watch.tracks()) and window.has(track)) or None)
+        if manner.dvr_s:
+            await self._recall(watch, manner)
+        if msn is not None and not window.reached(track, msn, part):
             await watch.until(lambda: window.reached(track, msn, part) or None)
-        return window.playlist(track, skip=skip)
+        return window.playlist(track, manner)
 
     async def part(self, ref: StreamRef, track: TrackKind, msn: int, part: int) -> bytes:
         """A part; the one that playlists hint at is waited for (6.2.6)."""
         watch = self._known(ref)
-        return await watch.until(lambda: watch.window.part(track, msn, part))
+        found = watch.window.part(track, msn, part)
+        return found if found is not None else await watch.until(lambda: watch.window.part(track, msn, part))
 
     async def segment(self, ref: StreamRef, track: TrackKind, msn: int) -> bytes:
-        """A complete segment."""
+        """A complete segment that memory still holds."""
         return self._known(ref).window.segment(track, msn)
+
+    async def past_segment(self, ref: StreamRef, track: TrackKind, msn: int) -> bytes:
+        """A segment that memory holds no more: the same bytes, out of what was recorded."""
+        stretch = self._known(ref).window.past(track, msn)
+        if stretch is None or self._recorded is None:
+            raise NotFound("There is no such segment, or there is none any more.", code="segment_not_found")
+        return await self._recorded.stretch(ref, track, stretch)
 
     def init(self, ref: StreamRef, track: TrackKind, version: int) -> bytes:
         """An init segment (EXT-X-MAP)."""
         return self._known(ref).window.init(track, version)
+
+    async def _recall(self, watch: _Watch, manner: Manner) -> None:
+        """Sees to it that the window knows what was recorded before it, where that is to be shown."""
+        if not manner.dvr_s:
+            return
+        async with watch.recalling:
+            if watch.is_recorded is None and self._recorded is not None:
+                watch.is_recorded = await self._begin_with_recorded(watch, self._recorded)
+        if not watch.is_recorded:
+            raise NotFound("This stream is not being recorded, so there is nothing to go back to.", code=_NO_DVR)
+
+    async def _begin_with_recorded(self, watch: _Watch, recorded: RecordedSource) -> bool:
+        """Whether the stream is recorded. What came last before the window may still be on its way to the disk."""
+        began = watch.window.began_with
+        if began is None:
+            return False
+        session, from_s, started_us = began
+        start_us = self._clock.wall_us() - round(self._settings.dvr_most_s * SECOND_US)
+        for left in reversed(range(_RECALL_TRIES)):
+            found = await recorded.before(watch.mountpoint.ref, session.session_id, from_s, start_us, started_us)
+            if found.joins(session, from_s) or found.begins_with(from_s) or not left:
+                break
+            await asyncio.sleep(_RECALL_S)
+        if found.session_from_s is None:
+            return False
+        watch.window.begin_with(found)
+        return True
 
     async def _watch(self, ref: StreamRef) -> _Watch:
         """The watch of a stream, begun if need be."""
@@ -130,7 +206,7 @@ class HlsService:
             self._drop(ref)
         # There are fewer than ten segments a second, so numbers that begin with the time never come twice.
         first_number = self._clock.wall_us() * 10 // SECOND_US
-        self._watched[ref] = watch = _Watch(mountpoint, self._settings, first_number)
+        self._watched[ref] = watch = _Watch(mountpoint, self._settings, first_number, self._renditions)
         return watch
 
     def _known(self, ref: StreamRef) -> _Watch:
@@ -146,58 +222,114 @@ class HlsService:
 
 
 class _Watch:
-    """A stream that is watched: its window, and the requests that wait for it."""
+    """A stream that is watched: its window, and the requests that wait for it.
 
-    def __init__(self, mountpoint: Mountpoint, settings: HlsSettings, first_number: int) -> None:
+    `mountpoint` is the stream's own; its parts may be those of a rendition of it.
+    """
+
+    def __init__(
+        self, mountpoint: Mountpoint, settings: HlsSettings, first_number: int, renditions: Renditions | None
+    ) -> None:
         self.mountpoint = mountpoint
         self.asked_at = 0.0
         self.waiting = 0
+        self.recalling = asyncio.Lock()
+        self.is_recorded: bool | None = None
         target_s = target_duration_s(mountpoint.gop_duration_s)
-        self.window = LiveWindow(settings.window_s, target_s, mountpoint.part_s, first_number)
+        self.window = LiveWindow(
+            settings.window_s, target_s, mountpoint.part_s, first_number, dvr_s=settings.dvr_most_s
+        )
+        self._renditions = renditions
+        self._origin = mountpoint
+        self._silent: MediasrvError | None = None
+        self._tried: Session | None = None
         self._blocking_s = settings.blocking_s
         self._ended = "stalled"
         self._closed = False
-        self._changed = asyncio.Event()
-        self._subscription = mountpoint.subscribe_parts(self)
+        self._waiters: list[asyncio.Future[None]] = []
+        self._timer: asyncio.TimerHandle | None = None
+        if _needs_transcoding(mountpoint.audio_format) and renditions is not None and mountpoint.session is not None:
+            self._try_rendition(renditions, mountpoint.session)
+        self._subscription = self._origin.subscribe_parts(self)
 
     def audio_format(self) -> AudioFormat | None:
         """The audio that HLS can carry: what was seen of it, else what the camera sends now."""
-        found = self.window.format(TrackKind.AUDIO) or self.mountpoint.audio_format
+        found = self.window.format(TrackKind.AUDIO) or self._origin.audio_format
         return found if isinstance(found, AudioFormat) and found.codec in HLS_AUDIO else None
 
     def tracks(self) -> tuple[TrackKind, ...]:
         """The tracks that playlists are made of."""
         return (TrackKind.VIDEO,) if self.audio_format() is None else (TrackKind.VIDEO, TrackKind.AUDIO)
 
-    async def until(self, ready: Callable[[], T | None]) -> T:
+    def master(self, manner: Manner) -> MadeText:
+        """The multivariant playlist; there is a video part."""
+        window, stream = self.window, str(self.mountpoint.ref.stream)
+        video, audio = window.format(TrackKind.VIDEO), self.audio_format()
+        assert isinstance(video, VideoFormat)  # noqa: S101 - what the caller saw to
+        peak_bps, average_bps = window.bits_per_second()
+        variant = VodVariant(
+            video_uri=f"{stream}/video.m3u8{manner.query}",
+            audio_uri=None if audio is None else f"{stream}/audio.m3u8{manner.query}",
+            width=video.width,
+            height=video.height,
+            codecs=[video.rfc6381] if audio is None else [video.rfc6381, audio.rfc6381],
+            peak_bps=peak_bps,
+            average_bps=average_bps,
+            frame_rate=window.pictures_per_second(),
+            session_data={SILENT: self._silent.code} if self._silent is not None and audio is None else {},
+        )
+        return MadeText(multivariant_playlist(variant))
+
+    async def until_heard(self) -> None:
+        """Waits, for a moment, until sound that is being transcoded is there."""
+        if self._origin is not self.mountpoint and self.audio_format() is None:
+            with contextlib.suppress(Unavailable):
+                await self.until(self.audio_format, SOUND_S)
+
+    async def until(self, ready: Callable[[], T | None], most_s: float | None = None) -> T:
         """Waits until `ready` gives a value; Unavailable after `blocking_s`, or when the watch ends."""
         found = ready()
         if found is not None:
             return found
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + (self._blocking_s if most_s is None else min(most_s, self._blocking_s))
         self.waiting += 1
         try:
-            async with asyncio.timeout(self._blocking_s):
-                while found is None and not self._closed:
-                    await self._changed.wait()
-                    found = ready()
-        except TimeoutError as late:
-            raise Unavailable("The camera sends no video at the moment.", code=self._ended) from late
+            while found is None and not self._closed and loop.time() < deadline:
+                await self._next_change(loop, deadline)
+                found = ready()
         finally:
             self.waiting -= 1
-        if found is None:
+        if found is not None:
+            return found
+        if self._closed:
             raise Unavailable("The stream is not watched any more.", code="not_watched")
-        return found
+        raise Unavailable("The camera sends no video at the moment.", code=self._ended)
+
+    async def _next_change(self, loop: asyncio.AbstractEventLoop, deadline: float) -> None:
+        """Until something came, or a deadline is near. One timer for all who wait: there are hundreds, and what they
+        wait for nearly always comes.
+        """
+        if self._timer is None or self._timer.when() > deadline:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = loop.call_at(deadline, self._tell)
+        changed = loop.create_future()
+        self._waiters.append(changed)
+        await changed
 
     def on_part(self, part: Part) -> None:
+        if self._renditions is not None and self._may_be_heard(part) and self._change_origin(self._renditions, part):
+            return  # it comes again, from there
         self.window.add(part, followed_by=self._format_behind(part))
         self._ended = "stalled"
         self._tell()
 
     def _format_behind(self, part: Part) -> Format | None:
         """The format of the keyframe that follows a video part at once, which the hub knows by now."""
-        if part.format.kind is not TrackKind.VIDEO or not self.mountpoint.gop:
+        if part.format.kind is not TrackKind.VIDEO or not self._origin.gop:
             return None
-        keyframe = self.mountpoint.gop[0]
+        keyframe = self._origin.gop[0]
         follows = keyframe.session is part.session and keyframe.dts == part.decode_time + part.duration
         return keyframe.format if follows else None
 
@@ -206,11 +338,45 @@ class _Watch:
         self.window.end_session()
         self._tell()
 
+    def _may_be_heard(self, part: Part) -> bool:
+        """Whether there is sound that must be transcoded, and nobody has tried to in this session."""
+        sound = part.format if part.format.kind is TrackKind.AUDIO else self.mountpoint.audio_format
+        return self._origin is self.mountpoint and part.session is not self._tried and _needs_transcoding(sound)
+
+    def _change_origin(self, renditions: Renditions, part: Part) -> bool:
+        """Whether parts come from a rendition from now on: as a rule before any was shown, so that nothing is lost."""
+        self._try_rendition(renditions, part.session)
+        if self._origin is self.mountpoint:
+            return False
+        self._subscription.close()
+        self.window.end_session()
+        self._subscription = self._origin.subscribe_parts(self)
+        return True
+
+    def _try_rendition(self, renditions: Renditions, session: Session) -> None:
+        """Once a session: where no transcoder is free now, the next session may find one."""
+        self._tried = session
+        try:
+            self._origin, self._silent = renditions(self.mountpoint.ref, Rendition(audio=Codec.AAC)), None
+        except MediasrvError as refused:
+            self._silent = refused
+            log.warning("%s: HLS is without sound: %s", self.mountpoint.ref, refused.sentence)
+
     def close(self) -> None:
         self._closed = True
         self._subscription.close()
         self._tell()
 
     def _tell(self) -> None:
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
+        """Wakes all who wait."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        waiters, self._waiters = self._waiters, []
+        for changed in waiters:
+            if not changed.done():
+                changed.set_result(None)
+
+
+def _needs_transcoding(format: Format | None) -> bool:
+    return isinstance(format, AudioFormat) and format.codec not in HLS_AUDIO

@@ -12,7 +12,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from mediasrv.catalogue import Catalogue, footage_queries
@@ -21,11 +21,14 @@ from mediasrv.catalogue.spans import Span, clip, merge, subtract
 from mediasrv.clock import SECOND_US, Clock, from_us
 from mediasrv.errors import FootageError, FootageRefused, InvalidRequest, NotFound
 from mediasrv.media.access_unit import HLS_AUDIO, Format, StreamRef, TrackKind, VideoFormat
+from mediasrv.media.dvr import SEAM_S, Recorded, Stretch
 from mediasrv.media.fmp4 import read_format
-from mediasrv.media.vod import VodSegment, VodVariant, media_playlist, multivariant_playlist
+from mediasrv.media.playlist import DateRange, LiveSegment
+from mediasrv.media.vod import GAP_URI, VodSegment, VodVariant, media_playlist, multivariant_playlist
 from mediasrv.settings import HlsSettings
 from mediasrv.storage.cuts import Cut, CutPair, cut_object
 from mediasrv.storage.footage import Footage, FootageIndex
+from mediasrv.storage.sealing import Descriptor
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +38,7 @@ A = TypeVar("A")
 
 _MOST_CUT_OBJECTS: Final = 512
 _PARALLEL_READS: Final = 8
+_BEHIND_US: Final = 2 * SECOND_US
 
 
 # --- answers -------------------------------------------------------------------------------------
@@ -104,6 +108,63 @@ class Playback:
         """The init segment that is part `index`. Raises NotFound `segment_not_found`."""
         _, parts = await self._read(camera_id, object_id, track, index, index, is_init=True)
         return parts[0]
+
+    # --- behind what is live ---------------------------------------------------------------------
+
+    async def before(self, ref: StreamRef, session_id: str, from_s: float, start_us: int, end_us: int) -> Recorded:
+        """What was recorded in a span, as a live playlist lists it: URIs are relative to `/hls/{camera}/{stream}/`.
+
+        Of the session `session_id` nothing that lies at `from_s` or later, so that what is live can follow.
+        """
+        within = Span(start_us, max(end_us, start_us + 1))
+        # A little longer: whether the session is recorded may show only in what came behind that.
+        objects = await self._objects(ref, Span(within.start_us, within.end_us + _BEHIND_US))
+        mine = [one for one in objects if one.session == session_id]
+        starts_s = [pair.video.start_s for one in mine for pair in one.pairs]
+        ended = [self._until(one, from_s) if one.session == session_id else one for one in objects]
+        chosen = await asyncio.to_thread(_choose, ended, within)
+        gaps = await self._catalogue.read(footage_queries.gaps, ref, within)
+        last = chosen[-1] if chosen else None
+        return Recorded(
+            [_live_entries(entry) for entry in _link(chosen)],
+            [DateRange(max(row.started_us, start_us), min(row.ended_us or end_us, end_us), row.cause) for row in gaps],
+            (last.source.session, last.pair.video.end_s) if last is not None else None,
+            min(starts_s, default=None),
+        )
+
+    def _until(self, source: _CutObject, end_s: float) -> _CutObject:
+        """Without what lies at `end_s` of its session or later.
+
+        A cut that reaches over it is cut anew in the spool only: there lies what has just been live.
+        """
+        index = self._footage.find_spooled(source.object_id)
+        pairs = source.pairs
+        if index is not None:
+            early = [(one.length, one.descriptor) for one in index.entries if _lies_before(one.descriptor, end_s)]
+            pairs = tuple(cut_object(early))
+        kept = tuple(pair for pair in pairs if pair.video.end_s <= end_s + SEAM_S)
+        return replace(source, pairs=kept)
+
+    async def stretch(self, ref: StreamRef, track: TrackKind, stretch: Stretch) -> bytes:
+        """The fragments of one track between two times of a session, all of them.
+
+        Raises NotFound `segment_not_found`.
+        """
+        within = Span(stretch.started_us - SECOND_US, stretch.ended_us + SECOND_US)
+        waiting = self._footage.spooled(ref, within)
+        rows = await self._catalogue.read(footage_queries.objects_in_span, ref, within)
+        ids = {one.header.object_id for one in waiting}
+        stored = await _in_parallel(self._footage.index, [row for row in rows if row.object_id not in ids])
+        pieces: list[bytes] = []
+        position = stretch.decode_time
+        indexes = [one for one in (*stored, *waiting) if one.header.session == stretch.session_id]
+        for index in sorted(indexes, key=lambda one: one.header.seq):
+            numbers, position = _run_in(index, track, position, stretch.decode_time + stretch.duration)
+            for first, last in _runs(numbers):
+                pieces += await self._footage.parts(index, first, last)
+        if position < stretch.decode_time + stretch.duration:
+            raise NotFound("There is no such segment, or there is none any more.", code="segment_not_found")
+        return b"".join(pieces)
 
     async def _read(
         self, camera_id: str, object_id: str, track: TrackKind, first: int, last: int, *, is_init: bool
@@ -334,6 +395,57 @@ def _bit_rates(entries: Sequence[_Entry]) -> tuple[int, int]:
     durations_s = [one.pair.video.duration_s for one in entries]
     peak = max(8 * size / duration_s for size, duration_s in zip(sizes, durations_s, strict=True))
     return round(peak), round(8 * sum(sizes) / sum(durations_s))
+
+
+# --- behind what is live -------------------------------------------------------------------------
+
+
+def _live_entries(entry: _Entry) -> dict[TrackKind, LiveSegment]:
+    return {kind: _live_segment(_segment(entry, kind)) for kind in (TrackKind.VIDEO, TrackKind.AUDIO)}
+
+
+def _live_segment(one: VodSegment) -> LiveSegment:
+    def below(uri: str | None) -> str | None:
+        return None if uri is None else f"recorded/{uri}"
+
+    return LiveSegment(
+        uri=below(one.uri) or GAP_URI,
+        init_uri=below(one.init_uri),
+        started_us=one.started_us,
+        duration_s=one.duration_s,
+        discontinuity=one.discontinuity,
+        complete=True,
+        parts=(),
+        gap=one.uri is None,
+    )
+
+
+def _lies_before(part: Descriptor, end_s: float) -> bool:
+    return part.is_init or (part.decode_time + part.duration / 2) / part.clock_rate < end_s
+
+
+def _run_in(index: FootageIndex, track: TrackKind, position: int, end: int) -> tuple[list[int], int]:
+    """The numbers of the parts that continue a track at `position`, as far as `end`, and where they end."""
+    numbers = []
+    for number, entry in enumerate(index.entries):
+        part = entry.descriptor
+        if part.track == track and not part.is_init and part.decode_time == position < end:
+            numbers.append(number)
+            position += part.duration
+    return numbers, position
+
+
+def _runs(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Runs of numbers without a hole, as first and last."""
+    first = before = None
+    for number in numbers:
+        if first is None or before is None or number != before + 1:
+            if first is not None and before is not None:
+                yield first, before
+            first = number
+        before = number
+    if first is not None and before is not None:
+        yield first, before
 
 
 # --- small things --------------------------------------------------------------------------------

@@ -243,12 +243,18 @@ class WebRtcSettings:
 
 @dataclass(frozen=True, slots=True)
 class HlsSettings:
-    """`window_s` of live parts is kept in memory per watched stream; an unwatched one is dropped after `linger_s`."""
+    """`window_s` of live parts is kept in memory per watched stream; an unwatched one is dropped after `linger_s`.
+
+    `token_s` is how long a path token lives without being used, `token_most_s` how long at all.
+    """
 
     window_s: float = 12.0
     linger_s: float = 30.0
     blocking_s: float = 8.0
     playback_most_s: float = 6 * 3600.0
+    dvr_most_s: float = 2 * 3600.0
+    token_s: float = 300.0
+    token_most_s: float = 12 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,14 +4,21 @@ argon2id hashes, tokens as SHA-256 of 256 random bits. Times are wall time in mi
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from itertools import islice
+from typing import Any, Final, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, delete, insert, or_, select, update
+from sqlalchemy import Column, ColumnElement, Connection, Row, Select, and_, delete, insert, or_, select, update
+from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from mediasrv.catalogue.tables import credential, grant, place, principal
 from mediasrv.clock import from_us, to_us
 from mediasrv.errors import Conflict, NotFound
+
+T = TypeVar("T")
+
+_MOST_PARAMETERS: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +155,13 @@ def add_grant(
     return int(result.inserted_primary_key[0]) if result.inserted_primary_key else 0
 
 
-def list_grants(connection: Connection, principal_id: str | None = None) -> list[GrantRow]:
-    """Grants that were not revoked, of one principal or of all: also those over or not begun, but none of a
+def list_grants(connection: Connection, principal_ids: Collection[str] | None = None) -> list[GrantRow]:
+    """Grants that were not revoked, of some principals or of all: also those over or not begun, but none of a
     disabled account."""
-    query = _GRANTS if principal_id is None else _GRANTS.where(grant.c.principal_id == principal_id)
-    return [_as_grant(row) for row in connection.execute(query)]
+    if principal_ids is None:
+        return [_as_grant(row) for row in connection.execute(_GRANTS)]
+    queries = (_GRANTS.where(grant.c.principal_id.in_(some)) for some in _batches(principal_ids))
+    return [_as_grant(row) for query in queries for row in connection.execute(query)]
 
 
 def find_grant(connection: Connection, grant_id: int) -> GrantRow | None:
@@ -230,23 +239,40 @@ def drop_expired_sessions(connection: Connection, before_us: int) -> None:
     )
 
 
-def identify(connection: Connection, token_hash: bytes, now_us: int) -> tuple[Credential, Principal] | None:
-    """Whose valid credential this is; None for an invite, an unknown one, or a disabled account.
+def identify(
+    connection: Connection, token_hashes: Collection[bytes], now_us: int
+) -> dict[bytes, tuple[Credential, str]]:
+    """Valid credentials and the names of those they belong to; no invite, and none of a disabled account.
 
     A session that came from a token is valid only as long as the token is.
     """
-    found = find_credential(connection, token_hash, now_us)
-    if found is None or found.kind == "invite":
-        return None
-    if found.issued_by is not None and find_credential(connection, found.issued_by, now_us) is None:
-        return None
-    owner = find_by_id(connection, found.principal_id)
-    return None if owner is None or owner.disabled else (found, owner)
+    issuer = credential.alias()
+    query = (
+        select(credential, principal.c.username, issuer.c.token_hash.label("issuer"))
+        .join(principal, principal.c.principal_id == credential.c.principal_id)
+        .outerjoin(issuer, and_(issuer.c.token_hash == credential.c.issued_by, *_valid(now_us, issuer.c)))
+        .where(credential.c.kind != "invite", principal.c.disabled_at.is_(None), *_valid(now_us))
+    )
+    found = {}
+    for some in _batches(token_hashes):
+        for row in connection.execute(query.where(credential.c.token_hash.in_(some))):
+            if row.issued_by is None or row.issuer is not None:
+                found[row.token_hash] = (_as_credential(row), row.username)
+    return found
 
 
-def _valid(now_us: int) -> tuple[ColumnElement[bool], ...]:
+def _batches(items: Collection[T]) -> Iterator[list[T]]:
+    """Databases bound the number of a query's parameters."""
+    rest = iter(items)
+    while some := list(islice(rest, _MOST_PARAMETERS)):
+        yield some
+
+
+def _valid(
+    now_us: int, of: ReadOnlyColumnCollection[str, Column[Any]] = credential.c
+) -> tuple[ColumnElement[bool], ...]:
     now = from_us(now_us)
-    return credential.c.revoked_at.is_(None), or_(credential.c.expires_at.is_(None), credential.c.expires_at > now)
+    return of.revoked_at.is_(None), or_(of.expires_at.is_(None), of.expires_at > now)
 
 
 def _principal(connection: Connection, query: Select[Any]) -> Principal | None:

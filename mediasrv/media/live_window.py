@@ -10,18 +10,21 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from mediasrv.errors import InvalidRequest, NotFound
-from mediasrv.media.access_unit import HLS_AUDIO, Format, Part, TrackKind, VideoFormat
+from mediasrv.media.access_unit import HLS_AUDIO, Format, Part, Session, TrackKind, VideoFormat
+from mediasrv.media.dvr import Entries, History, PastSegment, Recorded, Stretch
 from mediasrv.media.fmp4 import init_segment
 from mediasrv.media.playlist import (
     SKIP_TARGETS,
     LivePart,
     LivePlaylist,
     LiveSegment,
+    MadeText,
+    Manner,
     RenditionReport,
     live_playlist,
 )
@@ -49,6 +52,9 @@ _DELTA_MOST_S: Final = 24.0
 
 _FEWEST_TARGETS: Final = 4
 _MOST_VERSIONS: Final = 32
+_MOST_HELD: Final = 4
+_MOST_TEXTS: Final = 32
+LIVE: Final = Manner()
 _TRACK_NAMES: Final = {TrackKind.VIDEO: "video", TrackKind.AUDIO: "audio"}
 
 
@@ -67,8 +73,6 @@ class _Run:
     parts: list[Part] = field(default_factory=list)
     duration_s: float = 0.0
     version: int | None = None
-    entry: LiveSegment | None = None
-    """Its line in playlists, once that does not change any more."""
 
 
 @dataclass(slots=True)
@@ -77,6 +81,8 @@ class _Segment:
     discontinuity: bool
     complete: bool = False
     runs: dict[TrackKind, _Run] = field(default_factory=lambda: {kind: _Run() for kind in TrackKind})
+    kept_entries: Entries | None = None
+    """Its lines in playlists, once they do not change any more."""
 
     @property
     def started(self) -> bool:
@@ -94,10 +100,13 @@ class _Segment:
 
 class LiveWindow:
     """Not thread-safe. `first_number` begins media sequence numbers and init versions: let it be larger than any
-    number of an earlier window of the same stream, so that no URL ever means two things.
+    number of an earlier window of the same stream, so that no URL ever means two things. Of what left the window
+    `dvr_s` can still be listed.
     """
 
-    def __init__(self, window_s: float, target_s: int, part_s: float, first_number: int = 0) -> None:
+    def __init__(
+        self, window_s: float, target_s: int, part_s: float, first_number: int = 0, dvr_s: float = 0.0
+    ) -> None:
         self.revision = 0
         """Rises whenever a playlist changes."""
         self._target_s = target_s
@@ -112,7 +121,10 @@ class LiveWindow:
         self._current_versions: dict[TrackKind, int] = {}
         self._next_version = first_number
         self._part_targets_s = dict.fromkeys(TrackKind, 0.0)
-        self._texts: dict[tuple[TrackKind, bool], tuple[int, bytes]] = {}
+        self._held: list[Part] = []
+        self._history = History(dvr_s, first_number)
+        self._began_with: tuple[Session, float, int] | None = None
+        self._texts: dict[tuple[TrackKind, Manner], tuple[int, MadeText]] = {}
 
     # --- what comes in ---------------------------------------------------------------------------
 
@@ -123,10 +135,16 @@ class LiveWindow:
         kind = part.format.kind
         if not self._wants(part):
             return
+        if self._must_wait(part):
+            self._held.append(part)
+            self.revision += 1
+            return
         if self._must_cut_before(part):
             self._cut()
         if self._formats.get(kind) != part.format:
             self._change_format(part.format)
+        if self._began_with is None and kind is TrackKind.VIDEO:
+            self._began_with = (part.session, part.decode_time / part.format.clock_rate, part.started_us)
         run = self._open.runs[kind]
         run.version = self._current_versions[kind]
         run.parts.append(part)
@@ -165,6 +183,7 @@ class LiveWindow:
         if len(self._listed) == 1 and self._open.duration_s < FIRST_SEGMENT_S:
             self._forget()
         else:
+            self._held.clear()
             if self._open.started:
                 self._cut()
             self._open.discontinuity = True
@@ -178,6 +197,17 @@ class LiveWindow:
 
     def format(self, kind: TrackKind) -> Format | None:
         return self._formats.get(kind)
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether there is a complete segment."""
+        return len(self._listed) > 1
+
+    def pictures_per_second(self) -> float:
+        """Of all that is listed; 0 while that is nothing."""
+        parts = [part for segment in self._listed for part in segment.runs[TrackKind.VIDEO].parts]
+        seconds = sum(part.duration_s for part in parts)
+        return sum(part.access_units for part in parts) / seconds if seconds else 0.0
 
     def bits_per_second(self) -> tuple[int, int]:
         """(peak, average) bit rate of the listed segments, all tracks together (4.4.6.2)."""
@@ -205,13 +235,17 @@ class LiveWindow:
             raise InvalidRequest("The playlist was asked for too far ahead.", code="hls_too_far_ahead")
         return msn == now and part is not None and part < count
 
-    def playlist(self, kind: TrackKind, *, skip: bool = False) -> bytes:
+    def playlist(self, kind: TrackKind, manner: Manner = LIVE) -> MadeText:
         """The media playlist of a track, made once for each revision."""
-        known = self._texts.get((kind, skip))
+        known = self._texts.get((kind, manner))
         if known is not None and known[0] == self.revision:
             return known[1]
-        text = live_playlist(self._playlist(kind), skip=skip)
-        self._texts[kind, skip] = (self.revision, text)
+        made = live_playlist(self._playlist(kind, manner), skip=manner.skip, low_latency=manner.low_latency)
+        text = MadeText(made)
+        text.target_duration_s = self._target_s
+        if len(self._texts) >= _MOST_TEXTS:
+            self._texts.clear()
+        self._texts[kind, manner] = (self.revision, text)
         return text
 
     def part(self, kind: TrackKind, msn: int, index: int) -> bytes | None:
@@ -233,6 +267,23 @@ class LiveWindow:
         if segment is None or not segment.complete or not segment.runs[kind].parts:
             raise _not_found()
         return b"".join([part.fragment for part in segment.runs[kind].parts])
+
+    @property
+    def began_with(self) -> tuple[Session, float, int] | None:
+        """Session, time in it and wall time (us) of the first picture of this window; None before there is one."""
+        return self._began_with
+
+    def begin_with(self, recorded: Recorded) -> None:
+        """What was recorded before the first picture, for playlists that show it (`Manner.dvr_s`). Once."""
+        assert self._began_with is not None  # noqa: S101 - what was recorded before it cannot be known sooner
+        session, from_s, _ = self._began_with
+        self._history.begin_with(recorded, seamless=recorded.joins(session, from_s))
+        self.revision += 1
+
+    def past(self, kind: TrackKind, msn: int) -> Stretch | None:
+        """Where the media of a segment lies that left the window; None for one that is not known."""
+        found = self._history.find(msn)
+        return None if found is None else found.stretches.get(kind)
 
     def init(self, kind: TrackKind, version: int) -> bytes:
         """The init segment that playlists call `init-{version}.mp4`. Raises NotFound."""
@@ -262,12 +313,21 @@ class LiveWindow:
         has_room = run.duration_s + last.duration_s * _PART_ROOM < self._target_s + _ROUNDING_S
         return _is_short(last, self._part_targets_s[TrackKind.VIDEO]) or not has_room
 
+    def _must_wait(self, part: Part) -> bool:
+        """Whether this sound goes into the next segment, which begins when the pictures say so.
+
+        It comes sooner than they do, and where it ended a segment the part would never come that they are hinted by.
+        """
+        run = self._open.runs[TrackKind.AUDIO]
+        if part.format.kind is not TrackKind.AUDIO:
+            return False
+        is_over = run.duration_s + part.duration_s >= self._target_s + _ROUNDING_S
+        return (is_over or bool(self._held)) and len(self._held) < _MOST_HELD
+
     def _must_cut_before(self, part: Part) -> bool:
         run = self._open.runs[part.format.kind]
         if not run.parts:
             return False
-        if _is_short(run.parts[-1], self._part_targets_s[part.format.kind]):
-            return True  # only a segment's last part may be short (4.4.4.9)
         begins_gop = _begins_gop(part) and run.duration_s >= SHORTEST_SEGMENT_S
         return begins_gop or run.duration_s + part.duration_s >= self._target_s + _ROUNDING_S
 
@@ -298,14 +358,20 @@ class LiveWindow:
             listed_s -= gone.duration_s
             self._discontinuity_sequence += gone.discontinuity
             self._retired.append(gone)
+            self._history.add(_past(gone))
         # What left the playlist stays for as long as a playlist that lists it may be in use (6.2.2).
         retired_s = sum(segment.duration_s for segment in self._retired)
         while self._retired and retired_s - self._retired[0].duration_s >= self._window_s + self._target_s:
             retired_s -= self._retired.popleft().duration_s
+        held, self._held = self._held, []
+        for part in held:
+            self.add(part)
 
     def _forget(self) -> None:
         """As if nothing had come yet; only the numbers go on."""
         self._listed[0] = _Segment(self._open.msn, discontinuity=False)
+        self._held.clear()
+        self._began_with = None
         self._formats.clear()
         self._current_versions.clear()
         self._part_targets_s = dict.fromkeys(TrackKind, 0.0)
@@ -322,34 +388,54 @@ class LiveWindow:
 
     # --- playlists -------------------------------------------------------------------------------
 
-    def _playlist(self, kind: TrackKind) -> LivePlaylist:
-        hint = f"{_TRACK_NAMES[kind]}/{self._open.msn}.{len(self._open.runs[kind].parts)}.m4s"
-        return LivePlaylist(
+    def _playlist(self, kind: TrackKind, manner: Manner) -> LivePlaylist:
+        made = LivePlaylist(
             first_msn=self._listed[0].msn,
             discontinuity_sequence=self._discontinuity_sequence,
             target_duration_s=self._target_s,
             part_target_s=self._part_targets_s[kind],
-            segments=[_live_segment(segment, kind) for segment in self._listed],
-            hint_uri=hint,
-            reports=[self._report(other) for other in TrackKind if other is not kind and self.has(other)],
+            segments=[_entries(one)[kind] for one in self._listed],
+            hint_uri=self._hint(kind),
+            reports=[self._report(other, manner) for other in TrackKind if other is not kind and self.has(other)],
             can_skip=self._window_s >= (SKIP_TARGETS + 1) * self._target_s,
         )
+        return self._behind_history(made, kind, manner.dvr_s) if manner.dvr_s else made
 
-    def _report(self, kind: TrackKind) -> RenditionReport:
+    def _hint(self, kind: TrackKind) -> str:
+        """The part that comes next."""
+        msn, part = self._open.msn, len(self._open.runs[kind].parts)
+        if kind is TrackKind.AUDIO and self._held:
+            msn, part = msn + 1, 0
+        return f"{_TRACK_NAMES[kind]}/{msn}.{part}.m4s"
+
+    def _behind_history(self, made: LivePlaylist, kind: TrackKind, dvr_s: int) -> LivePlaylist:
+        history = self._history
+        shown = history.shown(kind, dvr_s)
+        segments = shown.entries + [history.at_seam(one.msn, _entries(one))[kind] for one in self._listed]
+        return replace(
+            made,
+            first_msn=made.first_msn - len(shown.entries),
+            discontinuity_sequence=shown.discontinuities,
+            target_duration_s=max(self._target_s, history.longest_s),
+            segments=segments,
+            can_skip=dvr_s >= (SKIP_TARGETS + 1) * self._target_s,
+            ranges=[one for one in history.gaps if one.ended_us > segments[0].started_us],
+        )
+
+    def _report(self, kind: TrackKind, manner: Manner) -> RenditionReport:
         count, msn = len(self._open.runs[kind].parts), self._open.msn
         if not count:
             msn -= 1
             count = self._parts_in(kind, msn)
-        return RenditionReport(f"{_TRACK_NAMES[kind]}.m3u8", msn, count - 1 if count else None)
+        return RenditionReport(f"{_TRACK_NAMES[kind]}.m3u8{manner.query}", msn, count - 1 if count else None)
 
 
-def _live_segment(segment: _Segment, kind: TrackKind) -> LiveSegment:
-    run = segment.runs[kind]
+def _entries(segment: _Segment) -> Entries:
     if not segment.complete:
-        return _make_entry(segment, kind)
-    if run.entry is None:
-        run.entry = _make_entry(segment, kind)
-    return run.entry
+        return {kind: _make_entry(segment, kind) for kind in _TRACK_NAMES}
+    if segment.kept_entries is None:
+        segment.kept_entries = {kind: _make_entry(segment, kind) for kind in _TRACK_NAMES}
+    return segment.kept_entries
 
 
 def _make_entry(segment: _Segment, kind: TrackKind) -> LiveSegment:
@@ -367,6 +453,26 @@ def _make_entry(segment: _Segment, kind: TrackKind) -> LiveSegment:
         discontinuity=segment.discontinuity,
         complete=segment.complete,
         parts=parts,
+        gap=segment.complete and not parts,
+    )
+
+
+def _past(segment: _Segment) -> PastSegment:
+    """What is kept of it when its media is let go."""
+    entries = {kind: replace(entry, parts=()) for kind, entry in _entries(segment).items()}
+    return PastSegment(
+        segment.msn, entries, {kind: _stretch(run.parts) for kind, run in segment.runs.items() if run.parts}
+    )
+
+
+def _stretch(parts: Sequence[Part]) -> Stretch:
+    first, last = parts[0], parts[-1]
+    return Stretch(
+        first.session.session_id,
+        first.decode_time,
+        last.decode_time + last.duration - first.decode_time,
+        first.started_us,
+        last.started_us + round(last.duration_s * 1e6),
     )
 
 
@@ -379,7 +485,8 @@ def _part_target_s(part: Part, part_s: float) -> float:
 
 
 def _is_short(part: Part, target_s: float) -> bool:
-    return not _begins_gop(part) and part.duration_s < _SHORTEST_PART * target_s
+    """Whether only a segment's last part may be so short (4.4.4.9)."""
+    return not part.independent and part.duration_s < _SHORTEST_PART * target_s
 
 
 def _begins_gop(part: Part) -> bool:

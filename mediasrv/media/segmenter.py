@@ -113,14 +113,13 @@ def parts_before(units: Iterable[AccessUnit], dts: int, part_s: float) -> list[P
 class _OpenPart:
     """The part of one track that is being filled: its access units, the newest of which still has no duration."""
 
-    __slots__ = ("_last_duration", "_limit", "_part_s", "_sequence", "units")
+    __slots__ = ("_last_duration", "_limit", "_part_s", "units")
 
     def __init__(self, part_s: float) -> None:
         self._part_s = part_s
         self._limit = 0.0
         self.units: list[AccessUnit] = []
         self._last_duration = 0
-        self._sequence = 0
 
     @property
     def open_from(self) -> int | None:
@@ -172,8 +171,7 @@ class _OpenPart:
         self._last_duration = 0
 
     def _close(self, units: Sequence[AccessUnit], end_dts: int, parts: list[Part]) -> None:
-        self._sequence += 1
-        parts.append(_make_part(self._sequence, units, end_dts))
+        parts.append(_make_part(units, end_dts))
 
 
 class _OpenDocuments:
@@ -184,7 +182,6 @@ class _OpenDocuments:
 
     def __init__(self, part_s: float) -> None:
         self._part_us = round(part_s * 1e6)
-        self._sequence = 0
         self.units: list[AccessUnit] = []
 
     def push(self, unit: AccessUnit, pictures: bool, parts: list[Part]) -> None:
@@ -204,13 +201,14 @@ class _OpenDocuments:
     def close(self, parts: list[Part]) -> None:
         """A document is of a moment, so the part lasts from the first to the last."""
         if self.units:
-            self._sequence += 1
-            parts.append(_make_part(self._sequence, self.units, self.units[-1].dts))
+            parts.append(_make_part(self.units, self.units[-1].dts))
             self.units = []
 
 
-def _make_part(sequence: int, units: Sequence[AccessUnit], end_dts: int) -> Part:
+def _make_part(units: Sequence[AccessUnit], end_dts: int) -> Part:
+    """The same bytes for the same access units, whoever is the part made for: so its sequence number is its time."""
     first, media = units[0], units[0].format
+    sequence = 1 + first.dts * 1000 // media.clock_rate
     times = [unit.dts for unit in units]
     samples = Samples(
         payloads=[unit.payload for unit in units],

@@ -6,8 +6,8 @@ audio has nothing to set against a picture, its entry is an EXT-X-GAP (RFC 8216b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
@@ -19,7 +19,8 @@ VERSION: Final = 8
 DRIFT_US: Final = 20_000
 """Wall time is stated anew where summed durations have left it by more than this."""
 
-_GAP_URI: Final = "gap.m4s"
+_RATE_NOISE: Final = 0.015
+GAP_URI: Final = "gap.m4s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,10 @@ class VodVariant:
     codecs: Sequence[str]
     peak_bps: int
     average_bps: int
+    frame_rate: float = 0.0
+    """Pictures a second; 0 where it is not known."""
+    session_data: Mapping[str, str] = field(default_factory=dict)
+    """EXT-X-SESSION-DATA by name."""
 
 
 def media_playlist(segments: Sequence[VodSegment], start_s: float, longest_s: float) -> bytes:
@@ -73,13 +78,14 @@ def media_playlist(segments: Sequence[VodSegment], start_s: float, longest_s: fl
         expected_us += one.duration_s * SECOND_US
         if one.uri is None:
             lines.append("#EXT-X-GAP")
-        lines += (f"#EXTINF:{one.duration_s:.6f},", one.uri or _GAP_URI)
+        lines += (f"#EXTINF:{one.duration_s:.6f},", one.uri or GAP_URI)
     lines.append("#EXT-X-ENDLIST\n")
     return "\n".join(lines).encode()
 
 
 def multivariant_playlist(variant: VodVariant) -> bytes:
     lines = ["#EXTM3U", f"#EXT-X-VERSION:{VERSION}"]
+    lines += [f'#EXT-X-SESSION-DATA:DATA-ID="{name}",VALUE="{value}"' for name, value in variant.session_data.items()]
     rendition = ""
     if variant.audio_uri is not None:
         rendition = ',AUDIO="audio"'
@@ -89,10 +95,19 @@ def multivariant_playlist(variant: VodVariant) -> bytes:
         )
     lines.append(
         f"#EXT-X-STREAM-INF:BANDWIDTH={variant.peak_bps},AVERAGE-BANDWIDTH={variant.average_bps},"
-        f'CODECS="{",".join(variant.codecs)}",RESOLUTION={variant.width}x{variant.height}{rendition}'
+        f'CODECS="{",".join(variant.codecs)}",RESOLUTION={variant.width}x{variant.height}'
+        f"{_frame_rate(variant.frame_rate)}{rendition}"
     )
     lines.append(f"{variant.video_uri}\n")
     return "\n".join(lines).encode()
+
+
+def _frame_rate(measured: float) -> str:
+    """What was measured is given as what the camera means where that is near: 25, not 25.013."""
+    if not measured:
+        return ""
+    whole = round(measured)
+    return f",FRAME-RATE={whole if abs(measured - whole) < _RATE_NOISE * measured else measured:.3f}"
 
 
 def format_time(at: datetime) -> str:

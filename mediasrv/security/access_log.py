@@ -268,6 +268,10 @@ class AccessLog:
         finally:
             self._writing_once.pop(key, None)
 
+    def renew(self, principal_id: str, action: str, subject: str, window_s: float) -> bool:
+        """`once`, where the entry is there already: False where it is to be made. Hot."""
+        return self._renew((principal_id, action, subject), window_s)
+
     async def write(
         self, event: Event, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:

@@ -6,6 +6,7 @@ default: an administrator manages, and watches only with a further grant that th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -80,6 +81,12 @@ def permitted(grants: Iterable[Grant], permission: Permission, place_path: str, 
         and permission in ROLES.get(grant.role, frozenset())
         for grant in grants
     )
+
+
+def next_change_us(grants: Iterable[Grant], now_us: int) -> float:
+    """Until when the answers of today hold: the next time that a grant begins or ends, or infinity."""
+    edges = (edge for grant in grants for edge in (grant.starts_us, grant.ends_us) if edge is not None)
+    return min((edge for edge in edges if edge > now_us), default=math.inf)
 
 
 def permitted_somewhere(grants: Iterable[Grant], permission: Permission, now_us: int) -> bool:

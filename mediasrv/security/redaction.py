@@ -19,7 +19,7 @@ _RULES: Final = (
     (re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^/\s@\"']+@", re.IGNORECASE), r"\1***@"),
     (re.compile(r"\b(Bearer|Basic|Digest) +[^\s\"'].*", re.IGNORECASE), r"\1 ***"),
     (re.compile(r"(mediasrv_session=)[^;\s\"']+"), r"\1***"),
-    (re.compile(r"(/(?:invite|s)/)[A-Za-z0-9_-]{20,}"), r"\1***"),
+    (re.compile(r"(/(?:invite|s|hls/t)/)[A-Za-z0-9_-]{20,}"), r"\1***"),
     (re.compile(r"\bmsrv_[A-Za-z0-9_-]{20,}"), "msrv_***"),
 )
 

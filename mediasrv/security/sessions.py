@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 import secrets
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from sqlalchemy import Connection
@@ -22,7 +22,7 @@ from mediasrv.errors import InvalidRequest, NotAuthenticated, NotFound, TooManyR
 from mediasrv.security.access_log import AccessLog, Event
 from mediasrv.security.login_limit import LoginLimit
 from mediasrv.security.passwords import Passwords
-from mediasrv.security.policy import Grant, Permission, permitted, permitted_somewhere
+from mediasrv.security.policy import Grant, Permission, next_change_us, permitted, permitted_somewhere
 from mediasrv.settings import SecuritySettings
 
 CACHE_S: Final = 2.0
@@ -48,9 +48,16 @@ class Identity:
     expires_us: int | None
     issued_by: bytes | None = None
     """The hash of the API token that a session came from."""
+    _decided: dict[tuple[Permission, str], tuple[bool, float]] = field(default_factory=dict, repr=False, compare=False)
 
     def may(self, permission: Permission, place_path: str, now_us: int) -> bool:
-        return permitted(self.grants, permission, place_path, now_us)
+        """Asked several times a second by each viewer: an answer is kept until a grant begins or ends."""
+        known = self._decided.get((permission, place_path))
+        if known is not None and now_us < known[1]:
+            return known[0]
+        answer = permitted(self.grants, permission, place_path, now_us)
+        self._decided[permission, place_path] = (answer, next_change_us(self.grants, now_us))
+        return answer
 
     def may_somewhere(self, permission: Permission, now_us: int) -> bool:
         return permitted_somewhere(self.grants, permission, now_us)
@@ -88,7 +95,9 @@ class Sessions:
         self._settings = settings
         self._limit = LoginLimit(settings.login_attempts, settings.login_window_s)
         self._known: OrderedDict[bytes, tuple[float, Identity | None]] = OrderedDict()
-        self._asking: dict[bytes, asyncio.Lock] = {}
+        self._waiting: set[bytes] = set()
+        self._asking = asyncio.Lock()
+        self._forgotten = 0
 
     async def login(self, username: str, password: str, remote: str) -> str:
         """A new session's token. Raises NotAuthenticated `login_failed` or TooManyRequests; both are logged."""
@@ -148,7 +157,7 @@ class Sessions:
         """Who a token belongs to now, at most `CACHE_S` old; None where it opens nothing any more."""
         identity = self._cached(token_hash)
         if identity is _UNKNOWN:
-            identity = await self._ask_once(token_hash)
+            identity = await self._ask(token_hash)
         if identity is None or (identity.expires_us is not None and identity.expires_us <= self._clock.wall_us()):
             return None
         return identity
@@ -156,6 +165,7 @@ class Sessions:
     def forget(self) -> None:
         """Drops what is remembered: what was revoked here ends at once."""
         self._known.clear()
+        self._forgotten += 1
 
     # --- API tokens ------------------------------------------------------------------------------
 
@@ -213,23 +223,28 @@ class Sessions:
             return _UNKNOWN
         return identity
 
-    async def _ask_once(self, token_hash: bytes) -> Identity | None:
-        """One query for all requests that wait for the same answer."""
-        try:
-            async with self._asking.setdefault(token_hash, asyncio.Lock()):
-                identity = self._cached(token_hash)
-                return await self._ask(token_hash) if identity is _UNKNOWN else identity
-        finally:
-            self._asking.pop(token_hash, None)
-
     async def _ask(self, token_hash: bytes) -> Identity | None:
-        asked_at = self._clock.monotonic()
-        identity = await self._catalogue.read(_identity, token_hash, self._clock.wall_us())
-        self._known[token_hash] = (asked_at, identity)
-        self._known.move_to_end(token_hash)
-        while len(self._known) > MOST_CACHED:
-            self._known.popitem(last=False)
-        return identity
+        """One query for all who wait: while one is under way, those who come gather for the next."""
+        self._waiting.add(token_hash)
+        async with self._asking:
+            identity = self._cached(token_hash)
+            if identity is not _UNKNOWN:
+                self._waiting.discard(token_hash)
+                return identity
+            asked, self._waiting = self._waiting | {token_hash}, set()
+            found = await self._ask_for(asked)
+            return found.get(token_hash)
+
+    async def _ask_for(self, token_hashes: set[bytes]) -> dict[bytes, Identity]:
+        asked_at, forgotten = self._clock.monotonic(), self._forgotten
+        found = await self._catalogue.read(_identities, token_hashes, self._clock.wall_us())
+        if forgotten == self._forgotten:  # else it may be what was revoked meanwhile
+            for token_hash in token_hashes:
+                self._known[token_hash] = (asked_at, found.get(token_hash))
+                self._known.move_to_end(token_hash)
+            while len(self._known) > MOST_CACHED:
+                self._known.popitem(last=False)
+        return found
 
 
 _UNKNOWN: Final = Identity("", "", (), b"", "", 0)
@@ -240,24 +255,25 @@ def _not_authenticated() -> NotAuthenticated:
     return NotAuthenticated("Log in first: the session or token is missing, unknown, expired or revoked.")
 
 
-def _identity(connection: Connection, token_hash: bytes, now_us: int) -> Identity | None:
-    found = accounts.identify(connection, token_hash, now_us)
-    if found is None:
-        return None
-    credential, principal = found
-    grants = tuple(
-        Grant(row.role, row.place_id, row.place_path, row.starts_us, row.ends_us, row.purpose)
-        for row in accounts.list_grants(connection, principal.principal_id)
-    )
-    return Identity(
-        principal.principal_id,
-        principal.username,
-        grants,
-        token_hash,
-        credential.kind,
-        credential.expires_us,
-        credential.issued_by,
-    )
+def _identities(connection: Connection, token_hashes: set[bytes], now_us: int) -> dict[bytes, Identity]:
+    found = accounts.identify(connection, token_hashes, now_us)
+    grants: dict[str, list[Grant]] = {}
+    for row in accounts.list_grants(connection, {one.principal_id for one, _ in found.values()}):
+        one = Grant(row.role, row.place_id, row.place_path, row.starts_us, row.ends_us, row.purpose)
+        grants.setdefault(row.principal_id, []).append(one)
+    held = {principal_id: tuple(all_of_it) for principal_id, all_of_it in grants.items()}
+    return {
+        token_hash: Identity(
+            credential.principal_id,
+            username,
+            held.get(credential.principal_id, ()),
+            token_hash,
+            credential.kind,
+            credential.expires_us,
+            credential.issued_by,
+        )
+        for token_hash, (credential, username) in found.items()
+    }
 
 
 def _add_session(connection: Connection, row: accounts.Credential, now_us: int) -> None:

@@ -145,9 +145,15 @@ def query_stream(request: web.Request) -> StreamName:
 
 def query_int(request: web.Request, name: str, default: int | None, least: int, most: int) -> int | None:
     """A whole number of the query. Raises InvalidRequest outside its bounds."""
-    text = request.query.get(name)
+    found = whole_number(request.query, name, least, most)
+    return default if found is None else found
+
+
+def whole_number(query: Mapping[str, str], name: str, least: int, most: int) -> int | None:
+    """None where it is not named. Raises InvalidRequest outside its bounds."""
+    text = query.get(name)
     if text is None:
-        return default
+        return None
     if not (text.isascii() and text.isdecimal() and len(text) <= 18 and least <= int(text) <= most):
         raise InvalidRequest(f"{name} must be a whole number from {least} to {most}.")
     return int(text)

@@ -48,7 +48,10 @@ class Guard:
             return Access(None, remote, now_us)
         if route.cross_origin and is_preflight(request):
             return Access(None, remote, now_us)
-        identity = await self._services.sessions.identify(read_token(request))
+        if route.by_path:
+            identity = await self._by_path(request)
+        else:
+            identity = await self._services.sessions.identify(read_token(request))
         if isinstance(route.permission, Requirement):
             return Access(identity, remote, now_us)
         return await self._authorise(request, route, route.permission, identity, remote, now_us)
@@ -70,7 +73,15 @@ class Guard:
             raise NotFound("There is no such camera.", code="camera_not_found")
         if not identity.may(permission, place.path, now_us):
             await self._denied(identity, remote, camera_id)
-        return Access(identity, remote, now_us, camera_id, place.path)
+        return Access(identity, remote, now_us, camera_id, place.path, route.by_path)
+
+    async def _by_path(self, request: web.Request) -> Identity:
+        """Who made the token in the path, at this moment. Cookies and headers that come along count for nothing."""
+        match = request.match_info
+        identity = await self._services.sessions.recall(self._services.path_tokens.use(match["token"], match["camera"]))
+        if identity is None:
+            raise NotAuthenticated("The session that this link came from has ended.")
+        return identity
 
     async def _place(self, camera_id: str, scope: Scope) -> CameraPlace | None:
         place = await self._places.find(camera_id)

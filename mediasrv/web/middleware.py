@@ -14,6 +14,7 @@ from mediasrv.errors import MediasrvError, NotAuthenticated
 from mediasrv.web import problems
 from mediasrv.web.guard import read_session_cookie, set_session_cookie
 from mediasrv.web.metrics import Metric, Sample
+from mediasrv.web.ready import HEADERS, ReadyResponse
 from mediasrv.web.remote import Remotes
 from mediasrv.web.services import Services
 
@@ -29,15 +30,6 @@ SCRIPT_POLICY: Final = {_CSP: "default-src 'none'; script-src 'self'; connect-sr
 """A worker obeys the policy that its own script came with."""
 _UNFRAMED: Final = {"X-Frame-Options": "DENY"}
 """The same as `frame-ancestors 'none'`, for browsers that do not know that."""
-HEADERS: Final[Mapping[str, str]] = {
-    "Cache-Control": "no-store",
-    _CSP: "default-src 'none'; frame-ancestors 'none'",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    **_UNFRAMED,
-}
-"""On every answer that does not say otherwise. Footage is never stored by a cache: it would lie there unsealed."""
 _BESIDE_A_POLICY: Final = {name: value for name, value in HEADERS.items() if name not in _UNFRAMED}
 """Who sets a policy says there who may frame it."""
 
@@ -81,10 +73,11 @@ def outermost(counts: RequestCounts, services: Services) -> Middleware:
         if "token=" in request.rel_url.raw_query_string and "token" in request.query:
             handler = exchange
         response = await _answer(request, handler)
-        headers = response.headers
-        for name, value in (_BESIDE_A_POLICY if _CSP in headers else HEADERS).items():
-            if name not in headers:
-                headers[name] = value
+        if not isinstance(response, ReadyResponse):
+            headers = response.headers
+            for name, value in (_BESIDE_A_POLICY if _CSP in headers else HEADERS).items():
+                if name not in headers:
+                    headers[name] = value
         counts.count(request, response.status)
         return response
 

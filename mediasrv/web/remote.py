@@ -5,8 +5,12 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable
 from functools import lru_cache
+from typing import Final
 
 from aiohttp import web
+
+HTTP_VERSION: Final = "X-Forwarded-Http-Version"
+"""Which HTTP the client speaks with the proxy: config/Caddyfile sets it."""
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -34,6 +38,17 @@ class Remotes:
             if not self._trusts(address):
                 return address
         return address
+
+    def is_multiplexed(self, request: web.Request) -> bool:
+        """Whether the client speaks HTTP/2 or later, as far as a trusted proxy says so: the server itself does not."""
+        version = request.headers.get(HTTP_VERSION, "")
+        return version.startswith(("HTTP/2", "HTTP/3")) and self._trusts(request.remote or "")
+
+    def base_url(self, request: web.Request) -> str:
+        """Scheme and host as the client wrote them: a trusted proxy says which scheme that was."""
+        forwarded = request.headers.get("X-Forwarded-Proto", "")
+        known = forwarded in ("http", "https") and self._trusts(request.remote or "")
+        return f"{forwarded if known else request.scheme}://{request.host}"
 
     def is_local(self, request: web.Request) -> bool:
         """Whether a process on this machine asks for itself, not a proxy for somebody else."""

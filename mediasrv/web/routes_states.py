@@ -15,7 +15,7 @@ from mediasrv.errors import TooManyRequests
 from mediasrv.security.sessions import Identity
 from mediasrv.settings import ServerSettings
 from mediasrv.web.camera_states import CameraFollower, CameraStates
-from mediasrv.web.middleware import HEADERS
+from mediasrv.web.ready import HEADERS
 from mediasrv.web.routing import ANY_ACCOUNT, Access, Route
 from mediasrv.web.services import Services
 

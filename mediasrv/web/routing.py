@@ -48,6 +48,8 @@ class Access:
     now_us: int
     camera_id: str = ""
     place_path: str = ""
+    by_path: bool = False
+    """The right came by a token in the path."""
 
     @property
     def principal(self) -> Identity:
@@ -71,7 +73,8 @@ Handler = Callable[[web.Request, Access], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """`loopback` also lets in a caller on this machine without an account (health and metrics).
+    """`loopback` also lets in a caller on this machine without an account (health and metrics); `by_path` one that
+    brings no credential but a token in the path's `{token}`.
 
     `cross_origin` lets pages of the allowed origins use it, by token. Its OPTIONS route lets in preflights, and these
     alone, without an account: browsers send them without credentials.
@@ -84,6 +87,7 @@ class Route:
     scope: Scope = Scope.ROOT
     loopback: bool = False
     cross_origin: bool = False
+    by_path: bool = False
 
     def __post_init__(self) -> None:
         needs_camera = self.scope in (Scope.CAMERA, Scope.FOOTAGE)

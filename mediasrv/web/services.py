@@ -14,10 +14,12 @@ from mediasrv.errors import Unavailable
 from mediasrv.events import EventBroker, StoredEvent
 from mediasrv.media.access_unit import StreamRef, TrackKind
 from mediasrv.media.camera_event import EventKind
+from mediasrv.media.playlist import MadeText, Manner
 from mediasrv.onvif import Holder, Move, Preset, PtzAbility, Vector
 from mediasrv.reasons import Reason
 from mediasrv.security.access_log import AccessLog
 from mediasrv.security.accounts import Accounts, Actor
+from mediasrv.security.path_tokens import PathTokens
 from mediasrv.security.rtsp_logins import RtspLogins
 from mediasrv.security.sessions import Sessions
 from mediasrv.settings import Settings
@@ -91,15 +93,17 @@ class LiveService(Protocol):
 class HlsSource(Protocol):
     """Live HLS; URLs below /hls/{camera}/ map to these."""
 
-    async def master(self, ref: StreamRef) -> bytes: ...
+    async def master(self, ref: StreamRef, manner: Manner) -> MadeText: ...
 
     async def media_playlist(
-        self, ref: StreamRef, track: TrackKind, msn: int | None, part: int | None, skip: bool
-    ) -> bytes: ...
+        self, ref: StreamRef, track: TrackKind, msn: int | None, part: int | None, manner: Manner
+    ) -> MadeText: ...
 
     async def part(self, ref: StreamRef, track: TrackKind, msn: int, part: int) -> bytes: ...
 
     async def segment(self, ref: StreamRef, track: TrackKind, msn: int) -> bytes: ...
+
+    async def past_segment(self, ref: StreamRef, track: TrackKind, msn: int) -> bytes: ...
 
     def init(self, ref: StreamRef, track: TrackKind, version: int) -> bytes: ...
 
@@ -270,6 +274,7 @@ class Services:
     sessions: Sessions
     accounts: Accounts
     access_log: AccessLog
+    path_tokens: PathTokens
     cameras: CameraService
     live: LiveService | None
     hls: HlsSource | None

@@ -195,7 +195,7 @@ async def origin(hub: Hub) -> AsyncIterator[str]:
         return web.Response(body=await service.master(REF), content_type="application/vnd.apple.mpegurl")
 
     async def playlist(request: web.Request) -> web.Response:
-        text = await service.media_playlist(REF, track_of(request), None, None, False)
+        text = await service.media_playlist(REF, track_of(request), None, None)
         return web.Response(body=text, content_type="application/vnd.apple.mpegurl")
 
     async def media(request: web.Request) -> web.Response:

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
+from load_tests.hls_rules import MediaPlaylist, check, parse
 from mediasrv.errors import InvalidRequest, NotFound, Unavailable
 from mediasrv.hls import HlsService
 from mediasrv.hub import Hub, Mountpoint
 from mediasrv.media import fmp4
 from mediasrv.media.access_unit import AccessUnit, AudioFormat, Session, StreamRef, TrackKind
 from mediasrv.settings import HlsSettings
-from tests.unit.media.hls_rules import MediaPlaylist, check, parse
 from tests.unit.media.streams import AAC, PCMA, REF, audio_units, interleave, publish, session, video_units
 
 V, A = TrackKind.VIDEO, TrackKind.AUDIO
@@ -81,7 +81,7 @@ async def test_master_names_both_renditions_with_codecs_and_size(hub: Hub, clock
     text = (await HlsService(hub, AT_ONCE, clock).master(REF)).decode()
     assert 'TYPE=AUDIO,GROUP-ID="audio"' in text
     assert 'URI="main/audio.m3u8"' in text
-    assert 'CODECS="avc1.64001e,mp4a.40.2",RESOLUTION=640x360,AUDIO="audio"' in text
+    assert 'CODECS="avc1.64001e,mp4a.40.2",RESOLUTION=640x360,FRAME-RATE=25.000,AUDIO="audio"' in text
     assert text.endswith("\nmain/video.m3u8\n")
 
 
@@ -93,7 +93,7 @@ async def test_camera_without_aac_has_no_audio_rendition(
     service = HlsService(hub, AT_ONCE, clock)
     assert "AUDIO" not in (await service.master(REF)).decode()
     with pytest.raises(NotFound) as refused:
-        await service.media_playlist(REF, A, None, None, False)
+        await service.media_playlist(REF, A, None, None)
     assert refused.value.code == "audio_not_available"
 
 
@@ -101,7 +101,7 @@ async def test_first_playlist_comes_at_once_where_a_gop_is_cached(hub: Hub, cloc
     Camera(hub).play_until(3.5)
     service = HlsService(hub, AT_ONCE, clock)
     for track in (V, A):
-        playlist = parse(await service.media_playlist(REF, track, None, None, False))
+        playlist = parse(await service.media_playlist(REF, track, None, None))
         check(playlist)
         (segment,) = playlist.complete
         assert segment.duration_s > 0.9, "players take no playlist without a complete segment"
@@ -111,12 +111,12 @@ async def test_first_playlist_comes_at_once_where_a_gop_is_cached(hub: Hub, cloc
 
 async def test_target_duration_is_that_of_the_gops(hub: Hub, clock: StillClock) -> None:
     Camera(hub).play_until(5.5)
-    assert parse(await HlsService(hub, AT_ONCE, clock).media_playlist(REF, V, None, None, False)).target_s == 2
+    assert parse(await HlsService(hub, AT_ONCE, clock).media_playlist(REF, V, None, None)).target_s == 2
 
 
 async def test_first_request_waits_for_the_first_segment_but_not_for_a_gop(hub: Hub, clock: StillClock) -> None:
     camera = Camera(hub)
-    waiting = await settled(HlsService(hub, HlsSettings(), clock).media_playlist(REF, V, None, None, False))
+    waiting = await settled(HlsService(hub, HlsSettings(), clock).media_playlist(REF, V, None, None))
     camera.play_until(0.9)
     waiting = await settled(waiting)
     assert not waiting.done()
@@ -127,8 +127,8 @@ async def test_first_request_waits_for_the_first_segment_but_not_for_a_gop(hub: 
 async def test_blocking_reload_answers_all_viewers_with_one_text(hub: Hub, clock: StillClock) -> None:
     camera, service = Camera(hub), HlsService(hub, HlsSettings(), clock)
     camera.play_until(5.0)
-    msn, part = hinted(parse(await service.media_playlist(REF, V, None, None, False)))
-    viewers = [await settled(service.media_playlist(REF, V, msn, part, False)) for _ in range(20)]
+    msn, part = hinted(parse(await service.media_playlist(REF, V, None, None)))
+    viewers = [await settled(service.media_playlist(REF, V, msn, part)) for _ in range(20)]
     assert not any(viewer.done() for viewer in viewers)
     camera.play_until(5.6)
     texts = await asyncio.gather(*viewers)
@@ -139,8 +139,8 @@ async def test_blocking_reload_answers_all_viewers_with_one_text(hub: Hub, clock
 async def test_reload_without_a_part_waits_for_the_whole_segment(hub: Hub, clock: StillClock) -> None:
     camera, service = Camera(hub), HlsService(hub, HlsSettings(), clock)
     camera.play_until(5.0)
-    msn, _ = hinted(parse(await service.media_playlist(REF, V, None, None, False)))
-    waiting = await settled(service.media_playlist(REF, V, msn, None, False))
+    msn, _ = hinted(parse(await service.media_playlist(REF, V, None, None)))
+    waiting = await settled(service.media_playlist(REF, V, msn, None))
     camera.play_until(5.99)
     waiting = await settled(waiting)
     assert not waiting.done()
@@ -151,28 +151,28 @@ async def test_reload_without_a_part_waits_for_the_whole_segment(hub: Hub, clock
 async def test_reload_that_is_not_answered_in_time_is_unavailable(hub: Hub, clock: StillClock) -> None:
     camera, service = Camera(hub), HlsService(hub, AT_ONCE, clock)
     camera.play_until(3.0)
-    msn, part = hinted(parse(await service.media_playlist(REF, V, None, None, False)))
+    msn, part = hinted(parse(await service.media_playlist(REF, V, None, None)))
     with pytest.raises(Unavailable) as late:
-        await service.media_playlist(REF, V, msn, part, False)
+        await service.media_playlist(REF, V, msn, part)
     assert late.value.code == "stalled"
     camera.mountpoint.end_session("camera_lost")
     with pytest.raises(Unavailable) as late:
-        await service.media_playlist(REF, V, msn + 1, 0, False)
+        await service.media_playlist(REF, V, msn + 1, 0)
     assert late.value.code == "camera_lost"
 
 
 async def test_reload_too_far_ahead_is_refused_at_once(hub: Hub, clock: StillClock) -> None:
     Camera(hub).play_until(3.0)
     service = HlsService(hub, HlsSettings(), clock)
-    msn, _ = hinted(parse(await service.media_playlist(REF, V, None, None, False)))
+    msn, _ = hinted(parse(await service.media_playlist(REF, V, None, None)))
     with pytest.raises(InvalidRequest):
-        await service.media_playlist(REF, V, msn + 2, 0, False)
+        await service.media_playlist(REF, V, msn + 2, 0)
 
 
 async def test_hinted_part_is_sent_when_it_exists(hub: Hub, clock: StillClock) -> None:
     camera, service = Camera(hub), HlsService(hub, HlsSettings(), clock)
     camera.play_until(3.0)
-    msn, part = hinted(parse(await service.media_playlist(REF, V, None, None, False)))
+    msn, part = hinted(parse(await service.media_playlist(REF, V, None, None)))
     waiting = await settled(service.part(REF, V, msn, part))
     assert not waiting.done()
     camera.play_until(3.6)
@@ -182,7 +182,7 @@ async def test_hinted_part_is_sent_when_it_exists(hub: Hub, clock: StillClock) -
 async def test_hinted_part_that_the_end_of_the_session_takes_away_is_not_found(hub: Hub, clock: StillClock) -> None:
     camera, service = Camera(hub), HlsService(hub, HlsSettings(), clock)
     camera.play_until(3.0)
-    msn, part = hinted(parse(await service.media_playlist(REF, V, None, None, False)))
+    msn, part = hinted(parse(await service.media_playlist(REF, V, None, None)))
     waiting = await settled(service.part(REF, V, msn, part + 1))
     with pytest.raises(NotFound):
         await waiting
@@ -200,7 +200,7 @@ async def test_media_of_a_playlist_is_served(hub: Hub, clock: StillClock) -> Non
     await service.master(REF)
     camera.play_until(9.0)
     for track, name, count in ((V, "video", 5), (A, "audio", 5)):
-        playlist = parse(await service.media_playlist(REF, track, None, None, False))
+        playlist = parse(await service.media_playlist(REF, track, None, None))
         first = playlist.segments[0]
         assert first.map_uri is not None
         version = int(first.map_uri.removeprefix(f"{name}/init-").removesuffix(".mp4"))
@@ -216,7 +216,7 @@ async def test_reconnect_is_a_discontinuity(hub: Hub, clock: StillClock) -> None
     camera.mountpoint.end_session("camera_lost")
     camera.begin("session-2")
     camera.play_until(1.0)
-    playlist = parse(await service.media_playlist(REF, V, None, None, False))
+    playlist = parse(await service.media_playlist(REF, V, None, None))
     check(playlist)
     assert [segment.discontinuity for segment in playlist.segments] == [False, True]
 
@@ -225,13 +225,13 @@ async def test_session_of_one_picture_is_no_playlist_but_a_reason_and_the_next_s
     hub: Hub, clock: StillClock
 ) -> None:
     camera, service = Camera(hub), HlsService(hub, HlsSettings(), clock)
-    waiting = await settled(service.media_playlist(REF, V, None, None, False))
+    waiting = await settled(service.media_playlist(REF, V, None, None))
     camera.play_until(0.03)
     camera.mountpoint.end_session("camera_lost")
     waiting = await settled(waiting)
     assert not waiting.done()
     with pytest.raises(Unavailable) as refused:
-        await HlsService(hub, AT_ONCE, clock).media_playlist(REF, V, None, None, False)
+        await HlsService(hub, AT_ONCE, clock).media_playlist(REF, V, None, None)
     assert refused.value.code == "stalled"
     camera.begin("session-2")
     camera.play_until(2.5)
@@ -264,7 +264,7 @@ async def test_on_demand_stream_is_started_once_for_all_who_ask(hub: Hub, clock:
             Camera(hub).play_until(1.0)
 
     service = HlsService(hub, HlsSettings(), clock, ensure)
-    viewers = [await settled(service.media_playlist(REF, V, None, None, False)) for _ in range(3)]
+    viewers = [await settled(service.media_playlist(REF, V, None, None)) for _ in range(3)]
     live.set()
     texts = await asyncio.gather(*viewers)
     assert asked == [REF] * 3
@@ -288,7 +288,7 @@ async def test_unwatched_stream_is_let_go_and_numbers_never_come_twice(hub: Hub,
     camera.play_until(20.0)
     await service.master(REF)
     camera.play_until(40.0)
-    last = parse(await service.media_playlist(REF, V, None, None, False))
+    last = parse(await service.media_playlist(REF, V, None, None))
     clock.now += 29.0
     service.drop_unwatched()
     assert service.watched() == [REF]
@@ -296,7 +296,7 @@ async def test_unwatched_stream_is_let_go_and_numbers_never_come_twice(hub: Hub,
     service.drop_unwatched()
     assert service.watched() == []
     assert camera.mountpoint.subscribers == 0
-    fresh = parse(await service.media_playlist(REF, V, None, None, False))
+    fresh = parse(await service.media_playlist(REF, V, None, None))
     assert fresh.first_msn > last.first_msn + len(last.segments)
 
 
@@ -318,7 +318,7 @@ async def test_removed_camera_is_let_go_and_its_successor_watched_anew(hub: Hub,
     service.drop_unwatched()
     assert service.watched() == []
     Camera(hub).play_until(1.0)
-    assert parse(await service.media_playlist(REF, V, None, None, False)).segments
+    assert parse(await service.media_playlist(REF, V, None, None)).segments
 
 
 async def test_end_of_the_service_ends_waiting_requests(hub: Hub, clock: StillClock) -> None:

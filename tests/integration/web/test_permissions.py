@@ -5,20 +5,24 @@ from __future__ import annotations
 import pytest
 
 from mediasrv.security.accounts import COMMAND_LINE
+from mediasrv.security.path_tokens import PATTERN
 from mediasrv.security.policy import ROLES, Permission
+from mediasrv.security.sessions import hash_token
 from mediasrv.web.application import ROUTES
 from mediasrv.web.routing import ANY_ACCOUNT, PUBLIC, Route, Scope
 from tests.integration.web.site import SPAN, Site
 from tests.unit.web.fakes import NORTH, OBJECT_ID, SOUTH
 
 
-def concrete(route: Route) -> str:
-    """A path that the route answers, about the camera in the north."""
+def concrete(route: Route, site: Site, token: str | None) -> str:
+    """A path that the route answers, about the camera in the north; with a path token that this token made."""
+    by_path = "A" * 160 if token is None else site.world.services.path_tokens.issue(hash_token(token), NORTH)
     names = {"camera": NORTH, "object:[0-9a-f]{64}": OBJECT_ID, "track:video|audio": "video", "stream:main|sub": "main"}
     path = route.path
+    names |= {f"token:{PATTERN}": by_path}
     for name, value in (names | {"token": "t", "id": "9999", "viewer": "v", "survey": "s"}).items():
         path = path.replace("{" + name + "}", value)
-    file = "0-1.m4s" if path.startswith("/playback") else "1.m4s"
+    file = "0-1.m4s" if OBJECT_ID in path else "1.m4s"
     return path.replace("{file}", file)
 
 
@@ -27,7 +31,7 @@ async def test_without_an_account_only_public_routes_answer(site: Site) -> None:
     for route in site.app[ROUTES].values():
         for token in (None, "msrv_" + "A" * 43):
             headers = {"X-Forwarded-For": "192.0.2.1"}
-            status, body = await site.call(route.method, concrete(route), token, headers=headers)
+            status, body = await site.call(route.method, concrete(route, site, token), token, headers=headers)
             if route.permission is PUBLIC:
                 assert status != 401 or body["code"] == "invite_invalid", route.path
             else:
@@ -43,7 +47,7 @@ async def test_every_role_reaches_exactly_its_routes(site: Site, role: str) -> N
         if route.permission is PUBLIC or route.path == "/api/v1/session" or route.path.startswith("/api/v1/tokens"):
             continue
         headers = {"X-Forwarded-For": "192.0.2.1"}
-        status, body = await site.call(route.method, concrete(route), token, headers=headers)
+        status, body = await site.call(route.method, concrete(route, site, token), token, headers=headers)
         code = body.get("code") if isinstance(body, dict) else None
         if route.permission is ANY_ACCOUNT or route.permission in held:
             assert code not in ("not_permitted", "camera_not_found", "not_authenticated"), (route, status, body)
@@ -60,10 +64,12 @@ async def test_a_grant_elsewhere_makes_the_camera_not_exist(site: Site, role: st
     token = await site.world.account("lan", role, place="south")
     for route in site.app[ROUTES].values():
         if route.scope in (Scope.CAMERA, Scope.FOOTAGE):
-            assert await site.problem(route.method, concrete(route), token) == (404, "camera_not_found"), route
+            assert await site.problem(route.method, concrete(route, site, token), token) == (404, "camera_not_found"), (
+                route
+            )
         elif route.scope is Scope.ROOT and isinstance(route.permission, Permission):
             headers = {"X-Forwarded-For": "192.0.2.1"}
-            status, body = await site.call(route.method, concrete(route), token, headers=headers)
+            status, body = await site.call(route.method, concrete(route, site, token), token, headers=headers)
             assert (status, body["code"]) == (403, "not_permitted"), route
 
 

@@ -169,7 +169,7 @@ async def test_a_storm_of_requests_asks_the_catalogue_once(world: World, monkeyp
     monkeypatch.setattr(world.services.catalogue, "read", read)
     await asyncio.gather(*(world.services.sessions.identify(token) for _ in range(100)))
     assert asked == 1
-    assert not world.services.sessions._asking
+    assert not world.services.sessions._waiting
 
 
 @pytest.mark.parametrize("token", ["", "msrv_unknown", "x" * 100_000, "\ud800", "msrv_" + "A" * 43])

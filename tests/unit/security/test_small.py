@@ -1,14 +1,17 @@
 """Credentials at rest, redaction, the limit on guessing, passwords."""
 
 import logging
+import re
 import secrets
 
 import pytest
 
-from mediasrv.errors import CameraError, InvalidRequest
+from mediasrv.clock import SystemClock
+from mediasrv.errors import CameraError, InvalidRequest, NotAuthenticated
 from mediasrv.security.credentials import CredentialVault
 from mediasrv.security.login_limit import LoginLimit
 from mediasrv.security.passwords import LONGEST, Passwords, check_password
+from mediasrv.security.path_tokens import PATTERN, PathTokens
 from mediasrv.security.redaction import RedactingFormatter, redact, tells
 from mediasrv.security.sessions import new_token
 from tests.unit.web.fakes import CHEAP
@@ -71,6 +74,35 @@ def test_secrets_are_taken_out_of_lines(line: str) -> None:
     secret = new_token()
     assert secret not in redact(line.format(secret=secret))
     assert "***" in redact(line.format(secret=secret))
+
+
+def test_a_token_in_a_path_is_taken_out_of_lines() -> None:
+    token = PathTokens(bytes(32), SystemClock(), 60.0, 60.0).issue(bytes(32), "gate-1")
+    assert re.fullmatch(PATTERN, token)
+    assert redact(f"GET /hls/t/{token}/gate-1/main/video/7.1.m4s") == "GET /hls/t/***/gate-1/main/video/7.1.m4s"
+
+
+def test_a_path_token_outlives_a_restart_and_no_longer() -> None:
+    clock = StillClock()
+    token = PathTokens(bytes(32), clock, 60.0, 3600.0).issue(bytes(32), "gate-1")
+    clock.now_us += 600 * 1_000_000
+    restarted = PathTokens(bytes(32), clock, 60.0, 3600.0)
+    assert restarted.use(token, "gate-1") == bytes(32)
+    clock.now_us += 61 * 1_000_000
+    for tokens in (restarted, PathTokens(bytes([1]) * 32, clock, 60.0, 3600.0)):
+        with pytest.raises(NotAuthenticated):
+            tokens.use(token, "gate-1")
+
+
+class StillClock:
+    def __init__(self) -> None:
+        self.now_us = 1_767_225_600_000_000
+
+    def monotonic(self) -> float:
+        return self.now_us / 1e6
+
+    def wall_us(self) -> int:
+        return self.now_us
 
 
 @pytest.mark.parametrize(

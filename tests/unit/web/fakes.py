@@ -26,12 +26,14 @@ from mediasrv.catalogue.places import add_place
 from mediasrv.errors import CameraError, MediasrvError, NotFound
 from mediasrv.events import Events
 from mediasrv.media.access_unit import StreamName, StreamRef, TrackKind
+from mediasrv.media.playlist import MadeText, Manner
 from mediasrv.media.profile import MediaProfile
 from mediasrv.onvif import Axes, Move, PtzAbility, PtzDesk
 from mediasrv.reasons import Reason, reason
 from mediasrv.security.access_log import AccessLog, Entry, read_entries
 from mediasrv.security.accounts import Accounts, Actor
 from mediasrv.security.passwords import Passwords
+from mediasrv.security.path_tokens import PathTokens
 from mediasrv.security.rtsp_logins import RtspLogins
 from mediasrv.security.sessions import Sessions
 from mediasrv.settings import SecuritySettings, ServerSettings, Settings, SurveySettings, WebRtcSettings
@@ -233,29 +235,37 @@ class FakeHls:
     def __init__(self, clock: SimulatedClock) -> None:
         self.clock = clock
         self.waits_s = 0.0
+        self.gone: set[int] = set()
         self.asked: list[tuple[Any, ...]] = []
         self.during: Any = None
 
-    async def _answer(self, *asked: Any) -> bytes:
+    async def _answer(self, *asked: Any) -> MadeText:
         self.asked.append(asked)
         self.clock.advance(self.waits_s)
         if self.during is not None:
             await self.during()
-        return repr(asked).encode()
+        text = MadeText(repr(asked).encode())
+        text.target_duration_s = 2
+        return text
 
-    async def master(self, ref: StreamRef) -> bytes:
-        return await self._answer("master", ref)
+    async def master(self, ref: StreamRef, manner: Manner) -> MadeText:
+        return await self._answer("master", ref, manner)
 
     async def media_playlist(
-        self, ref: StreamRef, track: TrackKind, msn: int | None, part: int | None, skip: bool
-    ) -> bytes:
-        return await self._answer("playlist", ref, track, msn, part, skip)
+        self, ref: StreamRef, track: TrackKind, msn: int | None, part: int | None, manner: Manner
+    ) -> MadeText:
+        return await self._answer("playlist", ref, track, msn, part, manner)
 
     async def part(self, ref: StreamRef, track: TrackKind, msn: int, part: int) -> bytes:
         return await self._answer("part", ref, track, msn, part)
 
     async def segment(self, ref: StreamRef, track: TrackKind, msn: int) -> bytes:
+        if msn in self.gone:
+            raise NotFound("There is none any more.", code="segment_not_found")
         return await self._answer("segment", ref, track, msn)
+
+    async def past_segment(self, ref: StreamRef, track: TrackKind, msn: int) -> bytes:
+        return await self._answer("past", ref, track, msn)
 
     def init(self, ref: StreamRef, track: TrackKind, version: int) -> bytes:
         self.asked.append(("init", ref, track, version))
@@ -409,6 +419,7 @@ async def make_world(
         sessions,
         accounts,
         access_log,
+        PathTokens(bytes(range(32)), clock, settings.hls.token_s, settings.hls.token_most_s),
         cameras,
         live,
         hls,

@@ -1,7 +1,8 @@
-"""A reader of LL-HLS media playlists that believes nothing: it knows the rules of RFC 8216bis, not our writer.
+"""A reader of live HLS playlists that believes nothing: it knows the rules of RFC 8216bis, not our writer.
 
 `parse` reads a text, `check` proves what must hold in one playlist, `check_next` what must hold between a playlist
-and a later one of the same track, `merge` does what a player does with a delta update.
+and a later one of the same track, `merge` does what a player does with a delta update. A broken rule is an
+AssertionError. Tests use it on playlists as they are made, `hls_check` on those of a server.
 """
 
 from __future__ import annotations
@@ -44,6 +45,11 @@ class MediaPlaylist:
     segments: list[SegmentLine] = field(default_factory=list)
     hint: str = ""
     reports: dict[str, dict[str, str]] = field(default_factory=dict)
+    ranges: list[dict[str, str]] = field(default_factory=list)
+
+    @property
+    def low_latency(self) -> bool:
+        return bool(self.control or self.part_target_s or self.hint)
 
     @property
     def complete(self) -> list[SegmentLine]:
@@ -119,14 +125,36 @@ def read_playlist_tag(playlist: MediaPlaylist, tag: str, value: str) -> None:
             playlist.hint = attributes(value)["URI"]
         case "#EXT-X-RENDITION-REPORT":
             playlist.reports[attributes(value)["URI"]] = attributes(value)
+        case "#EXT-X-DATERANGE":
+            playlist.ranges.append(attributes(value))
         case _:
             raise AssertionError(f"unknown tag {tag}")
 
 
 def check(playlist: MediaPlaylist) -> None:
     """What must hold in a full playlist or delta update on its own."""
-    assert playlist.version >= 9
     assert playlist.target_s >= 1
+    for segment in playlist.segments:
+        check_segment(playlist, segment)
+    check_ranges(playlist)
+    if playlist.low_latency:
+        check_low_latency(playlist)
+    else:
+        assert not playlist.skipped
+        assert not any(segment.parts for segment in playlist.segments)
+        assert not playlist.reports
+
+
+def check_ranges(playlist: MediaPlaylist) -> None:
+    """EXT-X-DATERANGE (4.4.5.1): an id each, a start, and an end that is not before it."""
+    assert len({one["ID"] for one in playlist.ranges}) == len(playlist.ranges)
+    for one in playlist.ranges:
+        assert datetime.fromisoformat(one["START-DATE"]) <= datetime.fromisoformat(one["END-DATE"])
+
+
+def check_low_latency(playlist: MediaPlaylist) -> None:
+    """What must hold where there are parts."""
+    assert playlist.version >= 9
     assert playlist.control["CAN-BLOCK-RELOAD"] == "YES"
     assert float(playlist.control["PART-HOLD-BACK"]) >= 3 * playlist.part_target_s - 0.002
     if "CAN-SKIP-UNTIL" in playlist.control:
@@ -136,8 +164,6 @@ def check(playlist: MediaPlaylist) -> None:
     ]
     assert len(set(uris)) == len(uris)
     assert playlist.hint not in uris
-    for segment in playlist.segments:
-        check_segment(playlist, segment)
     if playlist.skipped:
         assert "CAN-SKIP-UNTIL" in playlist.control
         listed_s = sum(segment_duration_s(segment) for segment in playlist.segments)
@@ -176,7 +202,7 @@ def check_next(before: MediaPlaylist, after: MediaPlaylist) -> None:
     assert len(after.segments) >= len(kept)
     for old, new in zip(kept, after.segments, strict=False):
         check_same(old, new)
-    if before.hint in (one.uri for segment in after.segments for one in segment.parts):
+    if before.hint and before.hint in (one.uri for segment in after.segments for one in segment.parts):
         place = next(segment for segment in after.segments if before.hint in (part.uri for part in segment.parts))
         earlier = [part.uri for segment in before.segments for part in segment.parts]
         uris = [part.uri for part in place.parts]
@@ -184,11 +210,7 @@ def check_next(before: MediaPlaylist, after: MediaPlaylist) -> None:
 
 
 def check_hint_came(before: MediaPlaylist, after: MediaPlaylist) -> None:
-    """Where pictures go on, the next part is the one that was hinted at: whoever asked for it is not left without.
-
-    Of a stream without sound: in a stream that ends, the rest of its sound may end a segment before the rest of its
-    pictures has come.
-    """
+    """Where pictures go on, the next part is the one that was hinted at: whoever asked for it is not left without."""
     known = {part.uri for segment in before.segments for part in segment.parts}
     for segment in after.segments:
         for part in segment.parts:
