@@ -79,7 +79,7 @@ class WebRtcService:
         self._ensure = ensure
         self._renditions = renditions
         self._port = WebRtcPort(settings, clock, self.counters, self._drop)
-        self._identity = DtlsIdentity(from_us(clock.wall_us()))
+        self._identity = DtlsIdentity(from_us(clock.wall_us()), srtp_sha1=settings.srtp_sha1)
         self._rate = JoinRate(settings.joins_per_minute)
         self._fanouts: dict[FanoutKey, Fanout] = {}
         self._viewers: dict[str, Viewer] = {}

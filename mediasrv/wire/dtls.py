@@ -22,7 +22,10 @@ from mediasrv.wire.srtp import KEY_BYTES, SALT_BYTES, SrtpKeys
 DATAGRAM_BYTES: Final = 1200
 """No DTLS datagram we send is longer."""
 
-_SRTP_PROFILE: Final = b"SRTP_AEAD_AES_128_GCM"
+_GCM: Final = b"SRTP_AEAD_AES_128_GCM"
+_CM: Final = b"SRTP_AES128_CM_SHA1_80"
+_SALT_BYTES: Final = {_GCM: SALT_BYTES, _CM: 14}
+"""Profiles (RFC 7714, 14.2; RFC 5764, 4.1.2) and the size of their salts."""
 _EXPORTER_LABEL: Final = b"EXTRACTOR-dtls_srtp"
 _CIPHERS: Final = b"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-CHACHA20-POLY1305"
 _DTLS_1_2: Final = 0xFEFD
@@ -62,13 +65,15 @@ def parse_fingerprint(algorithm: str, value: str) -> Fingerprint | None:
 
 
 class DtlsIdentity:
-    """Certificate and key of this server's start, shared by all its connections."""
+    """Certificate and key of this server's start, shared by all its connections. With `srtp_sha1` viewers that do not
+    know AEAD_AES_128_GCM get AES_CM_128_HMAC_SHA1_80.
+    """
 
-    def __init__(self, not_before: datetime.datetime) -> None:
+    def __init__(self, not_before: datetime.datetime, *, srtp_sha1: bool = True) -> None:
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = _self_signed(key, not_before)
         self.fingerprint = Fingerprint("sha-256", certificate.fingerprint(hashes.SHA256()))
-        self.context = _server_context(certificate, key)
+        self.context = _server_context(certificate, key, srtp_sha1)
 
 
 class DtlsServer:
@@ -143,12 +148,14 @@ class DtlsServer:
 
     def _export_keys(self) -> None:
         """RFC 5764, 4.2: client key, server key, client salt, server salt."""
-        if self._connection.get_selected_srtp_profile() != _SRTP_PROFILE:
-            raise ProtocolError("The peer does not offer SRTP_AEAD_AES_128_GCM.", code="srtp_profile")
-        material = self._connection.export_keying_material(_EXPORTER_LABEL, 2 * (KEY_BYTES + SALT_BYTES), None)
-        salts = material[2 * KEY_BYTES :]
-        self.remote_keys = SrtpKeys(material[:KEY_BYTES], salts[:SALT_BYTES])
-        self.local_keys = SrtpKeys(material[KEY_BYTES : 2 * KEY_BYTES], salts[SALT_BYTES:])
+        profile = self._connection.get_selected_srtp_profile()
+        salt_bytes = _SALT_BYTES.get(profile)
+        if salt_bytes is None:
+            raise ProtocolError("The peer does not offer an SRTP profile that is taken here.", code="srtp_profile")
+        material = self._connection.export_keying_material(_EXPORTER_LABEL, 2 * (KEY_BYTES + salt_bytes), None)
+        salts, aead = material[2 * KEY_BYTES :], profile == _GCM
+        self.remote_keys = SrtpKeys(material[:KEY_BYTES], salts[:salt_bytes], aead)
+        self.local_keys = SrtpKeys(material[KEY_BYTES : 2 * KEY_BYTES], salts[salt_bytes:], aead)
 
     def _drain(self) -> None:
         """Lets OpenSSL see alerts and repeated flights. There is no data channel: application data is dropped."""
@@ -174,7 +181,7 @@ def _self_signed(key: ec.EllipticCurvePrivateKey, not_before: datetime.datetime)
     )
 
 
-def _server_context(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> SSL.Context:
+def _server_context(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey, sha1: bool) -> SSL.Context:
     context = SSL.Context(SSL.DTLS_METHOD)
     context.set_min_proto_version(_DTLS_1_2)
     context.use_certificate(certificate)
@@ -184,7 +191,7 @@ def _server_context(certificate: x509.Certificate, key: ec.EllipticCurvePrivateK
     # Every certificate passes here: its fingerprint is compared once the handshake is done.
     context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, lambda *_: True)
     context.set_cipher_list(_CIPHERS)
-    context.set_tlsext_use_srtp(_SRTP_PROFILE)
+    context.set_tlsext_use_srtp(b":".join((_GCM, _CM) if sha1 else (_GCM,)))
     return context
 
 

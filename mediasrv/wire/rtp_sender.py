@@ -15,14 +15,22 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from mediasrv.wire.packet_ring import PacketizedUnit, PacketRing, Run
-from mediasrv.wire.srtp import EXTENSION_BYTES, OVERHEAD_BYTES, SrtpSender
+from mediasrv.wire.srtp import EXTENSION_BYTES, OVERHEAD_BYTES
 
 SQUEEZED_STEP: Final = 90
 """Cached access units are at least 1 ms apart in RTP time."""
 _EPOCHS: Final = 64
+
+
+class RtpProtector(Protocol):
+    """Protects the packets of one source and payload type, the same to the bit for the same arguments."""
+
+    def protect_run(
+        self, index: int, payloads: list[bytes], timestamp: int, marked: bool, extended: bool = False
+    ) -> bytes: ...
 
 
 @dataclass(slots=True)
@@ -35,7 +43,7 @@ class Epoch:
     first_index: int
     offset: int
     ring: PacketRing
-    srtp: SrtpSender
+    srtp: RtpProtector
     timestamps: dict[int, int] = field(default_factory=dict)
 
 
@@ -43,12 +51,14 @@ class Epoch:
 class VideoSources:
     """By the encoding of a stream: the source of its packets and, where there is one, that of their repair (RTX).
 
-    `extended` says that keyframes carry the header extension.
+    `extended` says that keyframes carry the header extension, `shorter_bytes` by how much datagrams are shorter than
+    those of GCM.
     """
 
-    media: Callable[[str], SrtpSender]
-    repair: Callable[[str], SrtpSender | None]
+    media: Callable[[str], RtpProtector]
+    repair: Callable[[str], RtpProtector | None]
     extended: bool = False
+    shorter_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +92,7 @@ class RtpVideoSender:
         self._next_repair = first_repair
         self._last_timestamp = -1 << 62
         self._extended = sources.extended
+        self._shorter_bytes = sources.shorter_bytes
         self.packets = 0
         self.octets = 0
 
@@ -95,7 +106,8 @@ class RtpVideoSender:
 
     def size(self, unit: PacketizedUnit, run: Run) -> int:
         """The size in bytes of this viewer's datagrams of a run."""
-        return run[2] + EXTENSION_BYTES if self._extended and unit.keyframe else run[2]
+        size = run[2] - self._shorter_bytes
+        return size + EXTENSION_BYTES if self._extended and unit.keyframe else size
 
     def start(self, units: Sequence[PacketizedUnit], step: int = SQUEEZED_STEP) -> None:
         """Begins, or goes on, with the cached GOP (or one keyframe), squeezed: `step` apart, the last at its own time.
@@ -134,7 +146,7 @@ class RtpVideoSender:
         joined = self._protect(self._epoch, unit, index, payloads[start:end], end == len(payloads))
         self._next_index = index + end - start
         self.packets += end - start
-        self.octets += len(joined) - OVERHEAD_BYTES * (end - start)
+        self.octets += len(joined) - (OVERHEAD_BYTES - self._shorter_bytes) * (end - start)
         return joined
 
     def resend(self, sequence: int) -> bytes | None:
@@ -168,7 +180,7 @@ class RtpVideoSender:
         extended = self._extended and unit.keyframe
         return epoch.srtp.protect_run(index, payloads, timestamp + self._timestamp_offset, marked, extended)
 
-    def _repair(self, repair: SrtpSender, sent: _Sent) -> bytes:
+    def _repair(self, repair: RtpProtector, sent: _Sent) -> bytes:
         """RFC 4588, 4: the original sequence number before the payload; timestamp and marker as they were."""
         unit, place = sent.unit, sent.place
         payload = (sent.index & 0xFFFF).to_bytes(2, "big") + unit.payloads[place]
@@ -202,7 +214,7 @@ class RtpAudioSender:
     One source, one payload type an encoding; the encodings share the counter and thereby never a nonce.
     """
 
-    def __init__(self, srtp: Callable[[str], SrtpSender | None], first_index: int, timestamp_offset: int) -> None:
+    def __init__(self, srtp: Callable[[str], RtpProtector | None], first_index: int, timestamp_offset: int) -> None:
         self._srtp = srtp
         self._next_index = first_index
         self._timestamp_offset = timestamp_offset

@@ -6,8 +6,9 @@ import secrets
 from functools import cache
 from typing import Final
 
-from mediasrv.wire.rtp_sender import VideoSources
-from mediasrv.wire.srtp import SrtpKeys, SrtpSender, header_extension
+from mediasrv.wire.rtp_sender import RtpProtector, VideoSources
+from mediasrv.wire.srtp import TAG_BYTES, SrtcpReceiver, SrtcpSender, SrtpKeys, SrtpSender, header_extension
+from mediasrv.wire.srtp_cm import CmSrtcpReceiver, CmSrtcpSender, CmSrtpSender, outbound_session
 from mediasrv.wire.whep_sdp import Offer
 
 _DELAY_STEP_S: Final = 0.01
@@ -23,23 +24,47 @@ class PeerSources:
         media, repair, audio = ssrcs
         number = offer.playout_delay
         extension = header_extension(number, playout_delay(*delay_s)) if number else b""
+        protector = _Protectors(keys).make
 
         @cache
-        def video_source(encoding: str) -> SrtpSender:
-            return SrtpSender(keys, media, offer.video[encoding].payload_type, extension)
+        def video_source(encoding: str) -> RtpProtector:
+            return protector(media, offer.video[encoding].payload_type, extension)
 
         @cache
-        def repair_source(encoding: str) -> SrtpSender | None:
+        def repair_source(encoding: str) -> RtpProtector | None:
             payload_type = offer.video[encoding].repair_type
-            return None if payload_type is None else SrtpSender(keys, repair, payload_type)
+            return None if payload_type is None else protector(repair, payload_type)
 
         @cache
-        def audio_source(encoding: str) -> SrtpSender | None:
+        def audio_source(encoding: str) -> RtpProtector | None:
             payload_type = offer.audio.get(encoding)
-            return None if payload_type is None else SrtpSender(keys, audio, payload_type)
+            return None if payload_type is None else protector(audio, payload_type)
 
-        self.video = VideoSources(video_source, repair_source, bool(extension))
+        shorter_bytes = TAG_BYTES - keys.tag_bytes
+        self.video = VideoSources(video_source, repair_source, bool(extension), shorter_bytes)
         self.audio = audio_source
+
+
+class _Protectors:
+    """Makes them with the negotiated algorithm."""
+
+    def __init__(self, keys: SrtpKeys) -> None:
+        self._keys = keys
+        self._session = cache(lambda _ssrc: outbound_session(keys))
+
+    def make(self, ssrc: int, payload_type: int, extension: bytes = b"") -> RtpProtector:
+        if self._keys.aead:
+            return SrtpSender(self._keys, ssrc, payload_type, extension)
+        return CmSrtpSender(self._session(ssrc), ssrc, payload_type, extension)
+
+
+def rtcp_sides(
+    local: SrtpKeys, remote: SrtpKeys
+) -> tuple[SrtcpSender | CmSrtcpSender, SrtcpReceiver | CmSrtcpReceiver]:
+    """Who protects our RTCP, and who opens the peer's."""
+    if local.aead:
+        return SrtcpSender(local), SrtcpReceiver(remote)
+    return CmSrtcpSender(local), CmSrtcpReceiver(remote)
 
 
 def distinct_ssrcs() -> tuple[int, int, int]:

@@ -21,6 +21,7 @@ from mediasrv.errors import ProtocolError
 KEY_BYTES: Final = 16
 SALT_BYTES: Final = 12
 TAG_BYTES: Final = 16
+CM_TAG_BYTES: Final = 10
 RTP_HEADER_BYTES: Final = 12
 OVERHEAD_BYTES: Final = RTP_HEADER_BYTES + TAG_BYTES
 """What a datagram holds beside its RTP payload."""
@@ -43,10 +44,18 @@ _BYTES: Final = [bytes((i,)) for i in range(256)]
 
 @dataclass(frozen=True, slots=True, repr=False)
 class SrtpKeys:
-    """Master key and master salt of one direction. Without repr: they are secret."""
+    """Master key and master salt of one direction, for AEAD_AES_128_GCM or, where not `aead`, for
+    AES_CM_128_HMAC_SHA1_80 (`wire.srtp_cm`). Without repr: they are secret.
+    """
 
     key: bytes
     salt: bytes
+    aead: bool = True
+
+    @property
+    def tag_bytes(self) -> int:
+        """What authentication adds to an RTP packet."""
+        return TAG_BYTES if self.aead else CM_TAG_BYTES
 
 
 def derive(keys: SrtpKeys, label: int, size_bytes: int) -> bytes:

@@ -20,8 +20,9 @@ from mediasrv.wire.ice import IceLite, Path, PathKey, Transport
 from mediasrv.wire.packet_ring import PacketizedUnit, PacketRing, Run
 from mediasrv.wire.probe import Probe, Timer
 from mediasrv.wire.rtp_sender import RtpAudioSender, RtpVideoSender
-from mediasrv.wire.rtp_sources import PeerSources, distinct_ssrcs
+from mediasrv.wire.rtp_sources import PeerSources, distinct_ssrcs, rtcp_sides
 from mediasrv.wire.srtp import SrtcpReceiver, SrtcpSender, SrtpKeys
+from mediasrv.wire.srtp_cm import CmSrtcpReceiver, CmSrtcpSender
 from mediasrv.wire.stun import StunMessage
 from mediasrv.wire.whep_sdp import Offer
 
@@ -103,8 +104,8 @@ class WebRtcPeer:
         self._ring = ring
         self._host = host
         self._audio: RtpAudioSender | None = None
-        self._rtcp_out: SrtcpSender | None = None
-        self._rtcp_in: SrtcpReceiver | None = None
+        self._rtcp_out: SrtcpSender | CmSrtcpSender | None = None
+        self._rtcp_in: SrtcpReceiver | CmSrtcpReceiver | None = None
         self._path: Path | None = None
         self._dtls_timer: Timer | None = None
         self._pacer: Timer | None = None
@@ -306,7 +307,7 @@ class WebRtcPeer:
         self.ice.verified = True
         self.ice.prove(path)
         self._path = path
-        self._rtcp_out, self._rtcp_in = SrtcpSender(local), SrtcpReceiver(remote)
+        self._rtcp_out, self._rtcp_in = rtcp_sides(local, remote)
         sources = PeerSources(
             local, self.offer, (self.video_ssrc, self.repair_ssrc, self.audio_ssrc), self._host.playout_delay_s
         )

@@ -6,7 +6,6 @@ libnice checks no loopback address: so the two are on machines of their own, wit
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,10 +50,6 @@ def link() -> Iterator[Link]:
         yield link
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="GStreamer's DTLS offers AES_CM_128_HMAC_SHA1 alone (RFC 8827, 6.5), mediasrv takes AEAD_AES_128_GCM alone",
-)
 async def test_it_decodes_every_picture_and_hears_the_tone(link: Link) -> None:
     async with running(SERVER) as rig, publishing(rig.mountpoint):
         found = await watch(rig, link, SECONDS * RATE, SECONDS * SOUND_A_SECOND)
@@ -65,16 +60,3 @@ async def test_it_decodes_every_picture_and_hears_the_tone(link: Link) -> None:
     # What is still in the decoder at the end is no loss.
     assert found["whole"] - found["video"] <= 3, found
     assert info.lost_fraction == 0
-
-
-async def test_it_takes_the_answer_and_is_told_why_it_is_refused(link: Link, caplog: pytest.LogCaptureFixture) -> None:
-    """As far as it gets today: a section offered bundled, the answer, ICE, a handshake that fails with its reason."""
-    async with running(SERVER) as rig, publishing(rig.mountpoint):
-        task = asyncio.create_task(watch(rig, link, 1, 0))
-        async with asyncio.timeout(20):
-            while not rig.service.counters.handshakes_failed:  # noqa: ASYNC110 - what is waited for has no event
-                await asyncio.sleep(0.05)
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-    assert "srtp_profile" in caplog.text

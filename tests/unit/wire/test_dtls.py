@@ -84,10 +84,19 @@ def test_a_certificate_that_was_not_announced_gets_no_keys() -> None:
     assert ours.local_keys is None
 
 
-def test_a_viewer_without_gcm_is_refused() -> None:
+def test_a_viewer_without_gcm_gets_the_profile_that_all_know() -> None:
     identity = DtlsIdentity(MADE_AT)
     identity.context.set_tlsext_use_srtp(b"SRTP_AES128_CM_SHA1_80")
     ours = server(identity.fingerprint)
+    handshake(Client(identity.context), ours)
+    assert ours.local_keys is not None
+    assert (ours.local_keys.aead, len(ours.local_keys.key), len(ours.local_keys.salt)) == (False, 16, 14)
+
+
+def test_a_viewer_without_gcm_is_refused_where_the_settings_say_so() -> None:
+    identity = DtlsIdentity(MADE_AT)
+    identity.context.set_tlsext_use_srtp(b"SRTP_AES128_CM_SHA1_80")
+    ours = DtlsServer(DtlsIdentity(MADE_AT, srtp_sha1=False), (identity.fingerprint,))
     with pytest.raises(ProtocolError) as refused:
         handshake(Client(identity.context), ours)
     assert refused.value.code == "srtp_profile"
