@@ -10,7 +10,7 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from mediasrv.errors import ProtocolError
 from mediasrv.transcoding.framing import Failed, Message, MessageReader, Ready, build_message
@@ -65,16 +65,16 @@ class WorkerProcess(asyncio.Protocol):
         self._process = process
         self._on_message = on_message
         self._reader = MessageReader()
-        self._transport: asyncio.BaseTransport | None = None
+        self._transport: asyncio.WriteTransport | None = None
         self._closed = asyncio.Event()
 
     def send(self, messages: Sequence[Message]) -> None:
-        if isinstance(self._transport, asyncio.WriteTransport) and not self._transport.is_closing():
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.write(b"".join(map(build_message, messages)))
 
     def kill(self) -> None:
         self._process.kill()
-        if isinstance(self._transport, asyncio.WriteTransport):
+        if self._transport is not None:
             self._transport.abort()
 
     async def ended(self) -> None:
@@ -85,7 +85,7 @@ class WorkerProcess(asyncio.Protocol):
     # -- asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
+        self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's are no subclasses
 
     def data_received(self, data: bytes) -> None:
         try:

@@ -108,7 +108,7 @@ class TrackTranscode:
         if unit.session is not self._session or (self.kind is TrackKind.AUDIO and unit.format is not self._format):
             self._begin(unit.session)
         self._format = unit.format
-        self._queue.push(unit)
+        self._queue.push(unit, self._clock.monotonic())
         self._pump()
 
     def on_session_ended(self, session: Session, reason: str) -> None:
@@ -181,7 +181,7 @@ class TrackTranscode:
         if cached and cached[-1].format.codec is not self.target:
             self._begin(source.session)
             self._format = cached[-1].format
-            self._queue.prime(cached)
+            self._queue.prime(cached, self._clock.monotonic())
         self._subscription = source.subscribe(self)
 
     def _pump(self) -> None:

@@ -14,6 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from load_tests.media import AAC_CONFIG
 from mediasrv.clock import SystemClock
@@ -198,6 +199,24 @@ async def test_pictures_are_the_ones_that_they_were_at_the_times_that_they_had(r
     assert kinds == [7, 8, NAL_IDR]
 
 
+async def test_b_frames_are_put_in_order_and_keep_their_times(rig: Rig) -> None:
+    """WebRTC knows no B-frames: what is made of them has none, and each picture comes when its turn to be shown is."""
+    mountpoint, session = rig.camera("gate-1")
+    levels = ramp(50)
+    pictures = list(marked_pictures(session, levels, gop=25, b_frames=2))
+    assert any(unit.pts != unit.dts + 7200 for unit in pictures)
+    mountpoint.publish(pictures[0])
+    made, viewer = rig.watch(mountpoint, H264)
+    await until(lambda: mountpoint.subscribers == 2)
+    await rig.play(mountpoint, pictures[1:])
+    assert made.live
+    assert [unit.dts for unit in viewer.units] == [7200 + number * 3600 for number in range(len(viewer.units))]
+    assert len(viewer.units) >= 46
+    assert all(unit.pts == unit.dts for unit in viewer.units)
+    assert all(unit.arrived_us == session.started_us + unit.pts * 100 // 9 for unit in viewer.units)
+    assert all(abs(level - levels[pts // 3600 - 2]) <= 4 for pts, level in levels_of(viewer.units))
+
+
 async def test_a_long_gop_gets_keyframes_each_two_seconds_and_large_pictures_are_made_smaller() -> None:
     async with running(TranscodeSettings(video_height=96, nice=0)) as rig:
         mountpoint, session = rig.camera("gate-1")
@@ -253,6 +272,22 @@ async def test_first_picture_and_first_sound_come_soon(rig: Rig) -> None:
     await until(lambda: rig.transcoder.counts["audio"].cpu_us)
     print(f"first picture {picture_s * 1000:.0f} ms, first sound {(time.monotonic() - began) * 1000:.0f} ms")
     assert picture_s < 1.0
+
+
+def test_all_of_it_works_on_the_loop_that_the_server_runs_on() -> None:
+    """Its transports are no asyncio.Transport."""
+
+    async def transcode() -> int:
+        async with running() as rig:
+            mountpoint, session = rig.camera("gate-1")
+            pictures = list(marked_pictures(session, ramp(20)))
+            mountpoint.publish(pictures[0])
+            made, viewer = rig.watch(mountpoint, H264)
+            await until(lambda: made.live)
+            await rig.play(mountpoint, pictures[1:])
+            return len(viewer.units)
+
+    assert uvloop.run(transcode()) == 20
 
 
 async def test_a_killed_worker_ends_its_own_session_alone_and_comes_back(rig: Rig) -> None:

@@ -21,25 +21,31 @@ DARK, BRIGHT = 40, 200
 
 
 def marked_pictures(
-    session: Session, levels: Iterable[int], *, rate: int = 25, gop: int = 50, size: tuple[int, int] = (128, 96)
+    session: Session,
+    levels: Iterable[int],
+    *,
+    rate: int = 25,
+    gop: int = 50,
+    size: tuple[int, int] = (128, 96),
+    b_frames: int = 0,
 ) -> Iterator[AccessUnit]:
-    """H.265 without B-frames; each picture is as bright as its level says."""
+    """H.265; each picture is as bright as its level says. With B-frames in order of decoding, shown up to two later."""
     encoder = cast(av.VideoCodecContext, av.CodecContext.create("libx265", "w"))
     encoder.width, encoder.height, encoder.pix_fmt = *size, "yuv420p"
     encoder.framerate, encoder.time_base = Fraction(rate), Fraction(1, rate)
-    encoder.options = {
-        "preset": "ultrafast",
-        "x265-params": f"{X265}keyint={gop}:min-keyint={gop}:bframes=0:repeat-headers=1:rc-lookahead=0:qp=20",
-    }
+    order = f"bframes={b_frames}:b-adapt=0:open-gop=0:rc-lookahead={b_frames + 1 if b_frames else 0}"
+    keyframes = f"keyint={gop}:min-keyint={gop}:repeat-headers=1"
+    encoder.options = {"preset": "ultrafast", "x265-params": f"{X265}{keyframes}:{order}:qp=20"}
     video: VideoFormat | None = None
-    for packet in _packets(encoder, _pictures(levels, size)):
+    for index, packet in enumerate(_packets(encoder, _pictures(levels, size))):
         nals = nal.split_annexb(bytes(packet))
         if video is None:
             sets = {nal_h265.nal_type(one): one for one in nals}
             video = nal_h265.h265_video_format(*(sets[kind] for kind in (32, 33, 34)))
-        dts = packet.pts * VIDEO_CLOCK_RATE // rate
-        arrived_us = session.started_us + packet.pts * 1_000_000 // rate
-        yield AccessUnit(session, video, dts, dts, arrived_us, packet.is_keyframe, nal.join_avcc(nals))
+        shown = packet.pts + (2 if b_frames else 0)
+        dts, pts = index * VIDEO_CLOCK_RATE // rate, shown * VIDEO_CLOCK_RATE // rate
+        arrived_us = session.started_us + index * 1_000_000 // rate
+        yield AccessUnit(session, video, dts, pts, arrived_us, packet.is_keyframe, nal.join_avcc(nals))
 
 
 def _pictures(levels: Iterable[int], size: tuple[int, int]) -> Iterator[av.VideoFrame]:
