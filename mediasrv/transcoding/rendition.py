@@ -119,8 +119,6 @@ class RenditionFeed:
     def _publish(self, unit: AccessUnit) -> None:
         """Begins a session of the source with its first keyframe here, and drops what comes before that."""
         mountpoint, is_audio = self.mountpoint, unit.format.kind is TrackKind.AUDIO
-        if unit.session is not self.source.session:
-            return
         if unit.session is not mountpoint.session:
             if is_audio or not unit.keyframe:
                 return

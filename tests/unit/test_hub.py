@@ -74,6 +74,19 @@ def test_failing_subscriber_is_dropped_and_harms_nobody(
     assert mountpoint.subscribers == 2
 
 
+def test_what_comes_too_late_is_for_parts_and_caches_only(mountpoint: Mountpoint) -> None:
+    live, parts = Sink(), Sink()
+    mountpoint.subscribe(live)
+    mountpoint.subscribe_parts(parts)
+    publish(mountpoint, video_units(SESSION, 1.0))
+    for unit in audio_units(SESSION, 1.0):
+        mountpoint.publish_late(unit)
+    publish(mountpoint, video_units(SESSION, 1.0, start_s=1.0))
+    assert {unit.format.kind for unit in live.units} == {TrackKind.VIDEO}
+    assert starts(parts.parts, TrackKind.AUDIO)
+    assert mountpoint.audio_format is PCMA
+
+
 def test_subscriber_that_fails_at_once_does_not_break_the_stream(
     mountpoint: Mountpoint, caplog: pytest.LogCaptureFixture
 ) -> None:

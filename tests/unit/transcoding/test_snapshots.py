@@ -164,8 +164,8 @@ async def test_a_picture_of_an_earlier_question_is_no_answer(rig: Rig) -> None:
     asked = asyncio.create_task(rig.snapshots.take(REF, 200))
     await until(lambda: rig.decoded == 2)
     generation = worker.units[-1].generation
-    worker.say(Unit(generation - 1, 0, 0, True, b"another camera's"))
     worker.say(Unit(generation, 0, 0, True, b"this one"))
+    worker.say(Unit(generation - 1, 0, 0, True, b"another camera's"))
     worker.say(Consumed(2, 0, 0))
     assert (await asked).jpeg == b"this one"
 

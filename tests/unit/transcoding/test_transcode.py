@@ -35,6 +35,7 @@ from tests.unit.transcoding.fake_worker import FakeWorker, FakeWorkers, made
 
 SETTINGS = TranscodeSettings(backoff_first_s=0.01, backoff_most_s=0.02)
 H264_OPUS = Rendition(video=Codec.H264, audio=Codec.OPUS)
+TO_OPUS = Rendition(audio=Codec.OPUS)
 
 
 class Clock:
@@ -68,9 +69,9 @@ class Viewer:
 
 
 class Rig:
-    def __init__(self, workers: FakeWorkers) -> None:
+    def __init__(self, workers: FakeWorkers, settings: TranscodeSettings = SETTINGS) -> None:
         self.hub, self.clock, self.workers = Hub(), Clock(), workers
-        self.transcoder = Transcoder(self.hub, SETTINGS, self.clock, workers)
+        self.transcoder = Transcoder(self.hub, settings, self.clock, workers)
         self.source = self.hub.mountpoint(REF)
 
     def begin(self, *tracks: list[AccessUnit]) -> Session:
@@ -245,6 +246,33 @@ async def test_a_worker_that_only_lingers_makes_room(rig: Rig) -> None:
     assert mountpoints[1].live
 
 
+async def test_a_worker_that_somebody_else_watches_is_taken_from_nobody(rig: Rig) -> None:
+    first, second, third = (rig.another(name) for name in ("gate-2", "gate-3", "gate-4"))
+    rig.watch(first, Rendition(video=Codec.H264))
+    rig.watch(second)
+    lingering = rig.transcoder.mountpoint(first, H264_OPUS)  # of the same worker
+    await until(lambda: lingering.live)
+    rig.wait(3)
+    with pytest.raises(TooManyRequests):
+        rig.transcoder.mountpoint(third, H264_OPUS)
+    assert lingering.live
+
+
+async def test_a_rendition_that_made_room_takes_nothing_of_what_it_lost() -> None:
+    """It makes room while the source hands out an access unit, which it is about to be given itself."""
+    rig = Rig(FakeWorkers(), dataclasses.replace(SETTINGS, most_audio=1))
+    async with running(rig.transcoder):
+        one, other = session("one"), session("other")
+        rig.begin(list(video_units(one, 1.0)), list(audio_units(one, 1.0, format=OPUS)))
+        watched, _ = rig.watch(rendition=TO_OPUS)
+        rig.transcoder.mountpoint(REF, Rendition(audio=Codec.AAC))
+        rig.wait(3)
+        rig.source.end_session("format_changed")
+        rig.begin(list(video_units(other, 1.0)), list(audio_units(other, 1.0, format=PCMA)))
+        await until(lambda: watched.audio_format)
+        assert rig.transcoder.refused == 0
+
+
 async def test_a_camera_that_turns_to_another_codec_when_all_workers_are_taken(rig: Rig) -> None:
     refs = [rig.another(name) for name in ("gate-2", "gate-3")]
     watched = [rig.transcoder.mountpoint(ref, H264_OPUS).subscribe(Viewer()) for ref in refs]
@@ -368,6 +396,20 @@ async def test_what_a_worker_says_is_not_believed(rig: Rig, lie: Callable[[Unit]
     with pytest.raises(ProtocolError):
         rig.workers.all[0].say(lie(rig.workers.all[0].units[0]))
     assert viewer.units == []
+
+
+async def test_a_keyframe_is_what_it_says_it_is(rig: Rig) -> None:
+    rig.workers.obliging = False
+    _, viewer = rig.watch(rig.another("gate-2"))
+    await until(lambda: rig.workers.all and rig.workers.all[0].units)
+    worker = rig.workers.all[0]
+    sent = worker.units[0]
+    worker.say(made(dataclasses.replace(sent, dts=0, pts=0)))
+    for keyframe in (True, False):
+        other = made(dataclasses.replace(sent, dts=3600, pts=3600, keyframe=not keyframe))
+        with pytest.raises(ProtocolError):
+            worker.say(dataclasses.replace(other, keyframe=keyframe))
+    assert len(viewer.units) == 1
 
 
 async def test_sound_that_is_made_late_is_kept_for_parts_but_not_played_late(rig: Rig) -> None:
