@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import io
 import os
 import random
 import signal
@@ -13,6 +14,7 @@ from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
 
+import av
 import pytest
 import uvloop
 
@@ -23,6 +25,7 @@ from mediasrv.media.access_unit import (
     AccessUnit,
     AudioFormat,
     Codec,
+    Part,
     Rendition,
     Session,
     StreamName,
@@ -30,6 +33,7 @@ from mediasrv.media.access_unit import (
     TrackKind,
     VideoFormat,
 )
+from mediasrv.media.fmp4 import init_segment
 from mediasrv.media.nal import NAL_IDR, iter_avcc, join_avcc, nal_type, parse_sps
 from mediasrv.settings import TranscodeSettings
 from mediasrv.transcode import Transcoder
@@ -72,6 +76,22 @@ class Viewer:
 
     def of(self, kind: TrackKind) -> list[AccessUnit]:
         return [unit for unit in self.units if unit.format.kind is kind]
+
+
+class Parts:
+    """Keeps the parts that it is given."""
+
+    def __init__(self) -> None:
+        self.all: list[Part] = []
+
+    def on_part(self, part: Part) -> None:
+        self.all.append(part)
+
+    def on_session_ended(self, session: Session, reason: str) -> None:
+        pass
+
+    def of(self, kind: TrackKind) -> list[Part]:
+        return [part for part in self.all if part.format.kind is kind]
 
 
 class Rig:
@@ -170,6 +190,31 @@ async def test_a_tone_stays_the_tone_it_was(rig: Rig, source: AudioFormat, rendi
     assert {after.dts - unit.dts for unit, after in pairwise(audio)} == {length}
     assert audio[-1].dts - audio[0].dts == pytest.approx(3.0 * 48_000, abs=0.2 * 48_000)
     assert all(got is sent for got, sent in zip(viewer.of(TrackKind.VIDEO), pictures[1:], strict=True))
+
+
+async def test_parts_of_a_rendition_play(rig: Rig) -> None:
+    """As HLS takes them: from the cached keyframe on, with the sound that goes with it, though that is made later."""
+    mountpoint, session = rig.camera("gate-1")
+    pictures = list(marked_pictures(session, ramp(100)))
+    sound = list(sound_units(session, PCMA, tone(440, 4.0, 8000)))
+    units = merged(pictures, sound)
+    for unit in units[:120]:
+        mountpoint.publish(unit)
+    made = rig.transcoder.mountpoint(mountpoint.ref, Rendition(audio=Codec.AAC))
+    parts = Parts()
+    made.subscribe_parts(parts)
+    await until(lambda: made.audio_format and mountpoint.subscribers == 2)
+    await rig.play(mountpoint, units[120:])
+    made.end_session("camera_lost")
+    audio, video = parts.of(TrackKind.AUDIO), parts.of(TrackKind.VIDEO)
+    assert audio[0].decode_time / 48_000 < 0.1 + video[0].decode_time / 90_000
+    for track in (audio, video):
+        assert all(part.decode_time + part.duration == after.decode_time for part, after in pairwise(track))
+        assert track[-1].decode_time / track[-1].format.clock_rate > 3.5
+    with av.open(io.BytesIO(b"".join([init_segment(audio[0].format), *(part.fragment for part in audio)]))) as file:
+        samples = [one for frame in file.decode(audio=0) for one in frame.to_ndarray()[0]]
+    rises = sum(before < 0 <= after for before, after in pairwise(samples[4800:]))
+    assert rises * 48_000 / (len(samples) - 4800) == pytest.approx(440, abs=3)
 
 
 async def test_pictures_are_the_ones_that_they_were_at_the_times_that_they_had(rig: Rig) -> None:
