@@ -452,6 +452,8 @@ def _check(settings: Settings) -> None:
         raise SettingsError("pull.gather_s must lie between 0.01 and 0.25 seconds.")
     if settings.security.head_interval_s < 1:
         raise SettingsError("security.head_interval_s must be at least 1 second.")
+    if settings.hls.dvr_most_s > settings.hls.playback_most_s:
+        raise SettingsError("hls.dvr_most_s must be at most hls.playback_most_s.")
     if settings.recording.object_s < 5:
         raise SettingsError("recording.object_s must be at least 5 seconds.")
     if settings.storage.bucket == settings.storage.key_bucket:

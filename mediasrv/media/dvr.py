@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from mediasrv.media.access_unit import Session, TrackKind
-from mediasrv.media.playlist import DateRange, LiveSegment
+from mediasrv.media.playlist import SKIP_TARGETS, DateRange, LivePlaylist, LiveSegment
 
 Entries = Mapping[TrackKind, LiveSegment]
 """A segment's line in the playlist of each track."""
@@ -126,6 +126,22 @@ class History:
             shown_s += _duration_s(everything[first])
         before = sum(map(_is_discontinuity, everything[:first]))
         return Shown([one[kind] for one in everything[first:]], self._gone_discontinuities + before)
+
+    def put_before(
+        self, made: LivePlaylist, window: Sequence[tuple[int, Entries]], kind: TrackKind, dvr_s: int
+    ) -> LivePlaylist:
+        """The window's playlist with up to `dvr_s` of this before it; `window` has its segments by their numbers."""
+        shown = self.shown(kind, dvr_s)
+        segments = shown.entries + [self.at_seam(msn, entries)[kind] for msn, entries in window]
+        return replace(
+            made,
+            first_msn=made.first_msn - len(shown.entries),
+            discontinuity_sequence=shown.discontinuities,
+            target_duration_s=max(made.target_duration_s, self.longest_s),
+            segments=segments,
+            can_skip=dvr_s >= (SKIP_TARGETS + 1) * made.target_duration_s,
+            ranges=[one for one in self.gaps if one.ended_us > segments[0].started_us],
+        )
 
     def at_seam(self, msn: int, entries: Entries) -> Entries:
         """The entries of a segment of the window, as they stand behind what was recorded."""

@@ -10,24 +10,23 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
 from typing import Final
 
 from mediasrv.errors import InvalidRequest, NotFound
 from mediasrv.media.access_unit import HLS_AUDIO, Format, Part, Session, TrackKind, VideoFormat
-from mediasrv.media.dvr import Entries, History, PastSegment, Recorded, Stretch
+from mediasrv.media.dvr import History, Recorded, Stretch
 from mediasrv.media.fmp4 import init_segment
-from mediasrv.media.playlist import (
-    SKIP_TARGETS,
-    LivePart,
-    LivePlaylist,
-    LiveSegment,
-    MadeText,
-    Manner,
-    RenditionReport,
-    live_playlist,
+from mediasrv.media.live_segment import (
+    TRACK_NAMES,
+    Run,
+    Segment,
+    bits_per_second,
+    entries_of,
+    past_of,
+    pictures_per_second,
 )
+from mediasrv.media.playlist import SKIP_TARGETS, LivePlaylist, MadeText, Manner, RenditionReport, live_playlist
 from mediasrv.media.segmenter import SHORTEST_SEGMENT_S
 
 UNKNOWN_GOP_TARGET_S: Final = 4
@@ -55,7 +54,6 @@ _MOST_VERSIONS: Final = 32
 _MOST_HELD: Final = 4
 _MOST_TEXTS: Final = 32
 LIVE: Final = Manner()
-_TRACK_NAMES: Final = {TrackKind.VIDEO: "video", TrackKind.AUDIO: "audio"}
 
 
 def target_duration_s(gop_s: float | None) -> int:
@@ -64,38 +62,6 @@ def target_duration_s(gop_s: float | None) -> int:
         return UNKNOWN_GOP_TARGET_S
     segment_s = gop_s * max(1, math.ceil(SHORTEST_SEGMENT_S / max(gop_s, 0.04)))
     return min(MOST_TARGET_S, max(1, math.ceil(segment_s - 0.05)))
-
-
-@dataclass(slots=True)
-class _Run:
-    """One track's share of a segment."""
-
-    parts: list[Part] = field(default_factory=list)
-    duration_s: float = 0.0
-    version: int | None = None
-
-
-@dataclass(slots=True)
-class _Segment:
-    msn: int
-    discontinuity: bool
-    complete: bool = False
-    runs: dict[TrackKind, _Run] = field(default_factory=lambda: {kind: _Run() for kind in TrackKind})
-    kept_entries: Entries | None = None
-    """Its lines in playlists, once they do not change any more."""
-
-    @property
-    def started(self) -> bool:
-        return any(run.parts for run in self.runs.values())
-
-    @property
-    def duration_s(self) -> float:
-        """Of the video; of the audio where there is no video."""
-        return self.runs[TrackKind.VIDEO].duration_s or self.runs[TrackKind.AUDIO].duration_s
-
-    @property
-    def started_us(self) -> int:
-        return min(run.parts[0].started_us for run in self.runs.values() if run.parts)
 
 
 class LiveWindow:
@@ -113,8 +79,8 @@ class LiveWindow:
         self._part_s = part_s
         wanted_s = _DELTA_TARGETS * target_s
         self._window_s = max(window_s, wanted_s if wanted_s <= _DELTA_MOST_S else _FEWEST_TARGETS * target_s)
-        self._listed: deque[_Segment] = deque([_Segment(first_number, discontinuity=False)])
-        self._retired: deque[_Segment] = deque()
+        self._listed: deque[Segment] = deque([Segment(first_number, discontinuity=False)])
+        self._retired: deque[Segment] = deque()
         self._discontinuity_sequence = 0
         self._formats: dict[TrackKind, Format] = {}
         self._versions: dict[int, tuple[TrackKind, Format]] = {}
@@ -205,17 +171,11 @@ class LiveWindow:
 
     def pictures_per_second(self) -> float:
         """Of all that is listed; 0 while that is nothing."""
-        parts = [part for segment in self._listed for part in segment.runs[TrackKind.VIDEO].parts]
-        seconds = sum(part.duration_s for part in parts)
-        return sum(part.access_units for part in parts) / seconds if seconds else 0.0
+        return pictures_per_second(self._listed)
 
     def bits_per_second(self) -> tuple[int, int]:
         """(peak, average) bit rate of the listed segments, all tracks together (4.4.6.2)."""
-        rates = [(_bits(segment), segment.duration_s) for segment in self._listed if segment.started]
-        bits, seconds = sum(rate[0] for rate in rates), sum(rate[1] for rate in rates)
-        peak = max((size / duration_s for size, duration_s in rates if duration_s >= SHORTEST_SEGMENT_S), default=0.0)
-        average = bits / seconds if seconds else 0.0
-        return max(1, round(max(peak, average))), max(1, round(average))
+        return bits_per_second(self._listed)
 
     def reached(self, kind: TrackKind, msn: int, part: int | None) -> bool:
         """Whether a blocking reload for this segment or part can be answered (6.2.5.2).
@@ -295,7 +255,7 @@ class LiveWindow:
     # --- segments --------------------------------------------------------------------------------
 
     @property
-    def _open(self) -> _Segment:
+    def _open(self) -> Segment:
         return self._listed[-1]
 
     def _wants(self, part: Part) -> bool:
@@ -304,10 +264,10 @@ class LiveWindow:
         if isinstance(part.format, VideoFormat):
             return started or part.independent
         if not started and part.format.kind is TrackKind.AUDIO:
-            self._open.runs[TrackKind.AUDIO] = _Run()  # of the sound before it, the newest part is enough
+            self._open.runs[TrackKind.AUDIO] = Run()  # of the sound before it, the newest part is enough
         return part.format.codec in HLS_AUDIO
 
-    def _is_full(self, run: _Run) -> bool:
+    def _is_full(self, run: Run) -> bool:
         """Whether no picture can follow: behind a short part, or where another part like the last has no room."""
         last = run.parts[-1]
         has_room = run.duration_s + last.duration_s * _PART_ROOM < self._target_s + _ROUNDING_S
@@ -351,14 +311,14 @@ class LiveWindow:
         for kind, run in self._open.runs.items():
             if not run.parts:  # a gap names an init segment too: what holds for it must not depend on what is listed
                 run.version = self._current_versions.get(kind)
-        self._listed.append(_Segment(self._open.msn + 1, discontinuity=False))
+        self._listed.append(Segment(self._open.msn + 1, discontinuity=False))
         listed_s = sum(segment.duration_s for segment in self._listed)
         while listed_s - self._listed[0].duration_s >= self._window_s:
             gone = self._listed.popleft()
             listed_s -= gone.duration_s
             self._discontinuity_sequence += gone.discontinuity
             self._retired.append(gone)
-            self._history.add(_past(gone))
+            self._history.add(past_of(gone))
         # What left the playlist stays for as long as a playlist that lists it may be in use (6.2.2).
         retired_s = sum(segment.duration_s for segment in self._retired)
         while self._retired and retired_s - self._retired[0].duration_s >= self._window_s + self._target_s:
@@ -369,14 +329,14 @@ class LiveWindow:
 
     def _forget(self) -> None:
         """As if nothing had come yet; only the numbers go on."""
-        self._listed[0] = _Segment(self._open.msn, discontinuity=False)
+        self._listed[0] = Segment(self._open.msn, discontinuity=False)
         self._held.clear()
         self._began_with = None
         self._formats.clear()
         self._current_versions.clear()
         self._part_targets_s = dict.fromkeys(TrackKind, 0.0)
 
-    def _find(self, msn: int) -> _Segment | None:
+    def _find(self, msn: int) -> Segment | None:
         for segments in (self._listed, self._retired):
             if segments and segments[0].msn <= msn <= segments[-1].msn:
                 return segments[msn - segments[0].msn]
@@ -394,86 +354,28 @@ class LiveWindow:
             discontinuity_sequence=self._discontinuity_sequence,
             target_duration_s=self._target_s,
             part_target_s=self._part_targets_s[kind],
-            segments=[_entries(one)[kind] for one in self._listed],
+            segments=[entries_of(one)[kind] for one in self._listed],
             hint_uri=self._hint(kind),
             reports=[self._report(other, manner) for other in TrackKind if other is not kind and self.has(other)],
             can_skip=self._window_s >= (SKIP_TARGETS + 1) * self._target_s,
         )
-        return self._behind_history(made, kind, manner.dvr_s) if manner.dvr_s else made
+        if not manner.dvr_s:
+            return made
+        return self._history.put_before(made, [(one.msn, entries_of(one)) for one in self._listed], kind, manner.dvr_s)
 
     def _hint(self, kind: TrackKind) -> str:
         """The part that comes next."""
         msn, part = self._open.msn, len(self._open.runs[kind].parts)
         if kind is TrackKind.AUDIO and self._held:
             msn, part = msn + 1, 0
-        return f"{_TRACK_NAMES[kind]}/{msn}.{part}.m4s"
-
-    def _behind_history(self, made: LivePlaylist, kind: TrackKind, dvr_s: int) -> LivePlaylist:
-        history = self._history
-        shown = history.shown(kind, dvr_s)
-        segments = shown.entries + [history.at_seam(one.msn, _entries(one))[kind] for one in self._listed]
-        return replace(
-            made,
-            first_msn=made.first_msn - len(shown.entries),
-            discontinuity_sequence=shown.discontinuities,
-            target_duration_s=max(self._target_s, history.longest_s),
-            segments=segments,
-            can_skip=dvr_s >= (SKIP_TARGETS + 1) * self._target_s,
-            ranges=[one for one in history.gaps if one.ended_us > segments[0].started_us],
-        )
+        return f"{TRACK_NAMES[kind]}/{msn}.{part}.m4s"
 
     def _report(self, kind: TrackKind, manner: Manner) -> RenditionReport:
         count, msn = len(self._open.runs[kind].parts), self._open.msn
         if not count:
             msn -= 1
             count = self._parts_in(kind, msn)
-        return RenditionReport(f"{_TRACK_NAMES[kind]}.m3u8{manner.query}", msn, count - 1 if count else None)
-
-
-def _entries(segment: _Segment) -> Entries:
-    if not segment.complete:
-        return {kind: _make_entry(segment, kind) for kind in _TRACK_NAMES}
-    if segment.kept_entries is None:
-        segment.kept_entries = {kind: _make_entry(segment, kind) for kind in _TRACK_NAMES}
-    return segment.kept_entries
-
-
-def _make_entry(segment: _Segment, kind: TrackKind) -> LiveSegment:
-    """As playlists see it. What a track has nothing of lasts as long as the other track's share."""
-    run, name = segment.runs[kind], _TRACK_NAMES[kind]
-    parts = [
-        LivePart(f"{name}/{segment.msn}.{index}.m4s", part.duration_s, part.independent)
-        for index, part in enumerate(run.parts)
-    ]
-    return LiveSegment(
-        uri=f"{name}/{segment.msn}.m4s",
-        init_uri=None if run.version is None else f"{name}/init-{run.version}.mp4",
-        started_us=run.parts[0].started_us if run.parts else segment.started_us if segment.started else 0,
-        duration_s=run.duration_s or (segment.duration_s if segment.complete else 0.0),
-        discontinuity=segment.discontinuity,
-        complete=segment.complete,
-        parts=parts,
-        gap=segment.complete and not parts,
-    )
-
-
-def _past(segment: _Segment) -> PastSegment:
-    """What is kept of it when its media is let go."""
-    entries = {kind: replace(entry, parts=()) for kind, entry in _entries(segment).items()}
-    return PastSegment(
-        segment.msn, entries, {kind: _stretch(run.parts) for kind, run in segment.runs.items() if run.parts}
-    )
-
-
-def _stretch(parts: Sequence[Part]) -> Stretch:
-    first, last = parts[0], parts[-1]
-    return Stretch(
-        first.session.session_id,
-        first.decode_time,
-        last.decode_time + last.duration - first.decode_time,
-        first.started_us,
-        last.started_us + round(last.duration_s * 1e6),
-    )
+        return RenditionReport(f"{TRACK_NAMES[kind]}.m3u8{manner.query}", msn, count - 1 if count else None)
 
 
 def _part_target_s(part: Part, part_s: float) -> float:
@@ -495,10 +397,6 @@ def _begins_gop(part: Part) -> bool:
 
 def _up_to_ms(seconds: float) -> float:
     return math.ceil(seconds * 1000 - 1e-6) / 1000
-
-
-def _bits(segment: _Segment) -> int:
-    return 8 * sum(part.size_bytes for run in segment.runs.values() for part in run.parts)
 
 
 def _not_found() -> NotFound:

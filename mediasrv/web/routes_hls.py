@@ -132,8 +132,10 @@ class _Handlers:
         """A segment of a recording object, which a DVR playlist named."""
         match, playback = request.match_info, self._services.playback_here()
         track, object_id, name = TRACKS[match["track"]], match["object"], match["file"]
-        ref = StreamRef(access.camera_id, StreamName(match["stream"]))
-        await self._going_back(access, ref, DVR_STEP_S)
+        who = access.principal
+        seen = f"{access.camera_id} {object_id}"
+        event = Event("playback.object", seen, who.principal_id, who.username, access.remote, {"by": "dvr"})
+        await self._services.access_log.once(event, DVR_LOGGED_US / SECOND_US)
         if found := numbers(_RECORDED, name):
             body = await playback.segment(access.camera_id, object_id, track, found[0], found[1])
         elif found := numbers(_INIT, name):
@@ -155,7 +157,7 @@ class _Handlers:
             if not access.principal.may(Permission.FOOTAGE_VIEW, access.place_path, access.now_us):
                 raise
         # What memory holds no more is footage: another right, and an entry of its own.
-        await self._going_back(access, ref, DVR_STEP_S)
+        await self._going_back(access, ref, self._most_dvr_s)
         return await hls.past_segment(ref, track, found[0])
 
     async def _viewing(self, access: Access, ref: StreamRef) -> None:

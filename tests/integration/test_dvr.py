@@ -134,6 +134,7 @@ async def test_a_lost_camera_is_a_discontinuity_with_its_cause(tmp_path: Path, s
         await running.feed(first, units_of(first, 20.0), "camera_lost")
         await running.feed(second, units_of(second, 30.0), end=None)
         await running.spool.flush()
+        await running.gaps()
         viewer = Viewer(running)
         for track in (V, A):
             playlist = await viewer.listed(track)

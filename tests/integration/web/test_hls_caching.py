@@ -201,6 +201,8 @@ async def test_going_back_needs_the_right_to_footage_and_is_logged(
         assert site.world.hls.asked[-1][0] == "past"
         assert f"{NORTH}/main 2025-12-31T23:50:00.000Z 2026-01-01T00:00:00.000Z" in spans
         assert all(one.detail == {"by": "dvr"} for one in entries)
+        objects = [one.subject for one in await site.world.log() if one.action == "playback.object"]
+        assert objects == [f"{NORTH} {OBJECT_ID}"]
     else:
         assert not spans
 
