@@ -33,7 +33,7 @@ const REFUSED_BACKOFF = { firstMs: 20_000, mostMs: 60_000 }
 /** A join that has no picture by then makes room for the next one. */
 const TURN_MS = 1500
 /** ICE and DTLS take a tenth of a second; where UDP is blocked they never end. */
-const CONNECT_MS = 5000
+const CONNECT_MS = 7000
 const WATCH_MS = 1000
 const STALE_MS = 3000
 const DEAD_MS = 9000

@@ -5,7 +5,7 @@ import { JoinGate } from '../join-gate'
 import { type PlayerState, playLive } from '../live-player'
 import type { LiveStream, Stream } from '../types'
 
-/** Shared by all tiles of the page; the camera page does not queue behind it. */
+/** Shared by all tiles of the page, as many as a browser has connections; the camera page does not queue behind it. */
 const wallGate = new JoinGate(6)
 
 interface LiveVideoProps {
