@@ -116,7 +116,7 @@ def _print_table(result: dict[str, Any]) -> None:
     print(f"{'':10}{'viewers':>8}{'ms CPU / viewer-s':>20}{'KB / viewer':>12}{'late p99.9':>12}{'latest ms':>10}")
     for name, row in rows.items():
         print(
-            f"{name:10}{row['viewers']:8}{row['ms_cpu_per_viewer_s']:20.2f}{row['memory_kb_per_viewer']:12.0f}"
+            f"{name:10}{row['viewers']:8}{row['ms_cpu_per_viewer_s']:20.2f}{row.get('memory_kb_per_viewer', 0):12.0f}"
             f"{row['late_ms_p999']:12.1f}{row['late_ms_max']:10.1f}"
         )
 
@@ -135,8 +135,9 @@ def measure(name: str, viewers: int, seconds: float, *, audio: bool = False, joi
             with _storm(server, arguments, joins) as storm:
                 result = _window(server, watchers, viewers, seconds)
             grown_bytes = result.pop("rss_bytes") - first_bytes
-            memory_kb = grown_bytes / 1000 / max(1, viewers - 1)
-            return {"viewers": viewers, **waits, **result, **storm, "memory_kb_per_viewer": memory_kb}
+            # Who came with the storm was of no account to the first look.
+            memory = {} if joins else {"memory_kb_per_viewer": grown_bytes / 1000 / max(1, viewers - 1)}
+            return {"viewers": viewers, **waits, **result, **storm, **memory}
 
 
 def _joined(watching: Any) -> dict[str, Any]:
