@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from load_tests.child import child_process, read_json, write_line
-from load_tests.fanout_others import OTHERS, own, why_missing
+from load_tests.fanout_others import OTHERS, UNDRIVEN, own, why_missing
 from load_tests.fanout_others.running import Running
 from load_tests.measure import machine, median_of, print_json, rss_bytes, usage_of
 
@@ -63,7 +63,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def _names(text: str) -> list[str]:
     names = text.split(",")
-    unknown = [name for name in names if name not in OTHERS]
+    unknown = [name for name in names if name not in (*OTHERS, *UNDRIVEN)]
     if unknown:
         raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}")
     return names

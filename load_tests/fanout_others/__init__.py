@@ -68,10 +68,17 @@ OTHERS: Final[dict[str, Callable[[bool], AbstractContextManager[Running]]]] = {
 """By name: starts it, with G.711 beside the pictures or without."""
 
 
+UNDRIVEN: Final = ("mediamtx", "go2rtc")
+"""Known by name, so that who asks for them is told; nobody has written how they are started."""
+
+
 def why_missing(name: str) -> str:
     """Why one of the others cannot be measured here, in a sentence; empty where it can."""
     if name == "libsrtp":
         return ""
+    if name in UNDRIVEN:
+        there = "is on PATH, but this test does not know how to start it" if shutil.which(name) else "is not on PATH"
+        return f"`{name}` {there}."
     if name.startswith("janus") and shutil.which("janus") is None:
         return "There is no `janus` on PATH: install Debian's package janus."
     return netns.unavailable()
