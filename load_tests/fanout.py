@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from load_tests.child import child_process, read_json, write_line
-from load_tests.fanout_others import OTHERS, own, why_missing
+from load_tests.fanout_others import OTHERS, UNDRIVEN, own, why_missing
 from load_tests.fanout_others.running import Running
 from load_tests.measure import machine, median_of, print_json, rss_bytes, usage_of
 
@@ -63,7 +63,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def _names(text: str) -> list[str]:
     names = text.split(",")
-    unknown = [name for name in names if name not in OTHERS]
+    unknown = [name for name in names if name not in (*OTHERS, *UNDRIVEN)]
     if unknown:
         raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}")
     return names
@@ -116,7 +116,7 @@ def _print_table(result: dict[str, Any]) -> None:
     print(f"{'':10}{'viewers':>8}{'ms CPU / viewer-s':>20}{'KB / viewer':>12}{'late p99.9':>12}{'latest ms':>10}")
     for name, row in rows.items():
         print(
-            f"{name:10}{row['viewers']:8}{row['ms_cpu_per_viewer_s']:20.2f}{row['memory_kb_per_viewer']:12.0f}"
+            f"{name:10}{row['viewers']:8}{row['ms_cpu_per_viewer_s']:20.2f}{row.get('memory_kb_per_viewer', 0):12.0f}"
             f"{row['late_ms_p999']:12.1f}{row['late_ms_max']:10.1f}"
         )
 
@@ -135,8 +135,9 @@ def measure(name: str, viewers: int, seconds: float, *, audio: bool = False, joi
             with _storm(server, arguments, joins) as storm:
                 result = _window(server, watchers, viewers, seconds)
             grown_bytes = result.pop("rss_bytes") - first_bytes
-            memory_kb = grown_bytes / 1000 / max(1, viewers - 1)
-            return {"viewers": viewers, **waits, **result, **storm, "memory_kb_per_viewer": memory_kb}
+            # Who came with the storm was of no account to the first look.
+            memory = {} if joins else {"memory_kb_per_viewer": grown_bytes / 1000 / max(1, viewers - 1)}
+            return {"viewers": viewers, **waits, **result, **storm, **memory}
 
 
 def _joined(watching: Any) -> dict[str, Any]:

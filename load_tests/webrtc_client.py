@@ -185,11 +185,14 @@ class WebRtcClient:
 
     def on_readable(self, now_s: float) -> None:
         """Reads all that waits."""
-        receive = self.sock.recvmsg
-        control_bytes = _CONTROL_BYTES if self._timed else 0
+        sock, timed = self.sock, self._timed
+        control: list[tuple[int, int, bytes]] = []
         while True:
             try:
-                data, control, _, _ = receive(2048, control_bytes)
+                if timed:
+                    data, control, _, _ = sock.recvmsg(2048, _CONTROL_BYTES)
+                else:
+                    data = sock.recv(2048)
             except OSError:  # nothing more, or the network's complaint about something we sent
                 return
             first = data[0]

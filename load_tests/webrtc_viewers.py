@@ -182,7 +182,7 @@ class Storm:
                     self._asked.append((posting.submit(self._door.join, client, self._audio), client))
                     self.joins += 1
                 self._take(now_s)
-                if self._viewers.run(0.005) or self._left + self.refused == self._most:
+                if self._viewers.run(0.005) or (self._most and self._left + self.refused == self._most):
                     return now_s - started_s
 
     def _is_due(self, since_s: float) -> bool:

@@ -6,6 +6,7 @@ another address, and the viewers are in there with it.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -40,6 +41,14 @@ def _janus(audio: bool) -> Iterator[Running]:
 
 
 @contextmanager
+def _janus_loops(audio: bool) -> Iterator[Running]:
+    """As many threads as cores, and not one for each viewer."""
+    loops = os.cpu_count() or 1
+    with netns.lone_namespace(_ADDRESS) as where, janus.running(where, audio=audio, event_loops=loops) as running:
+        yield running
+
+
+@contextmanager
 def _aiortc(audio: bool) -> Iterator[Running]:
     arguments = [_ADDRESS, *(["--audio"] if audio else [])]
     module = "load_tests.fanout_others.aiortc_server"
@@ -53,15 +62,23 @@ def _aiortc(audio: bool) -> Iterator[Running]:
 OTHERS: Final[dict[str, Callable[[bool], AbstractContextManager[Running]]]] = {
     "libsrtp": _libsrtp,
     "janus": _janus,
+    "janus-loops": _janus_loops,
     "aiortc": _aiortc,
 }
 """By name: starts it, with G.711 beside the pictures or without."""
+
+
+UNDRIVEN: Final = ("mediamtx", "go2rtc")
+"""Known by name, so that who asks for them is told; nobody has written how they are started."""
 
 
 def why_missing(name: str) -> str:
     """Why one of the others cannot be measured here, in a sentence; empty where it can."""
     if name == "libsrtp":
         return ""
-    if name == "janus" and shutil.which("janus") is None:
+    if name in UNDRIVEN:
+        there = "is on PATH, but this test does not know how to start it" if shutil.which(name) else "is not on PATH"
+        return f"`{name}` {there}."
+    if name.startswith("janus") and shutil.which("janus") is None:
         return "There is no `janus` on PATH: install Debian's package janus."
     return netns.unavailable()

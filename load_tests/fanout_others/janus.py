@@ -1,6 +1,7 @@
 """Janus (C): its streaming plugin with one RTP mountpoint. Debian's package `janus`.
 
-ICE-lite, as mediasrv is, which spares it checks of its own; everything else as it comes.
+ICE-lite, as mediasrv is, which spares it checks of its own; everything else as it comes: a thread for each viewer. With
+`event_loops` that many threads serve all of them, as its documentation advises for many viewers.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ _START_S: Final = 20.0
 _END_S: Final = 10.0
 
 _MAIN: Final = """
-general: {{ configs_folder = "{folder}", log_to_stdout = true, debug_level = 2, session_timeout = 0 }}
+general: {{ configs_folder = "{folder}", log_to_stdout = true, debug_level = 2, session_timeout = 0
+            event_loops = {event_loops} }}
 nat: {{ ice_lite = true }}
 media: {{ ipv6 = false }}
 plugins: {{ disable = "{plugins}" }}
@@ -45,9 +47,9 @@ _AUDIO: Final = f'{{ type = "audio", mid = "a", port = {_AUDIO_PORT}, pt = {PCMA
 
 
 @contextmanager
-def running(where: Namespace, *, audio: bool) -> Iterator[Running]:
+def running(where: Namespace, *, audio: bool, event_loops: int = 0) -> Iterator[Running]:
     with tempfile.TemporaryDirectory(prefix="mediasrv-janus-") as folder, contextlib.ExitStack() as stack:
-        _configure(Path(folder), audio=audio)
+        _configure(Path(folder), audio=audio, event_loops=event_loops)
         log = stack.enter_context((Path(folder) / "log").open("wb"))
         process = subprocess.Popen(
             [*where.prefix, "janus", "-F", folder], stdin=subprocess.DEVNULL, stdout=log, stderr=log
@@ -60,12 +62,11 @@ def running(where: Namespace, *, audio: bool) -> Iterator[Running]:
         yield Running(process.pid, f"http://127.0.0.1:{_API_PORT}/janus", "janus", where.prefix)
 
 
-def _configure(folder: Path, *, audio: bool) -> None:
+def _configure(folder: Path, *, audio: bool, event_loops: int) -> None:
     media = ", ".join([_VIDEO, *([_AUDIO] if audio else [])])
     mountpoint = f'live: {{ type = "rtp", id = 1, media = ( {media} ) }}\n'
-    main = _MAIN.format(
-        folder=folder, plugins=_others("plugins", "streaming"), transports=_others("transports", "http")
-    )
+    others = {"plugins": _others("plugins", "streaming"), "transports": _others("transports", "http")}
+    main = _MAIN.format(folder=folder, event_loops=event_loops, **others)
     (folder / "janus.jcfg").write_text(main)
     (folder / "janus.transport.http.jcfg").write_text(_HTTP)
     (folder / "janus.plugin.streaming.jcfg").write_text(mountpoint)
