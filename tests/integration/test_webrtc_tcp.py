@@ -43,13 +43,13 @@ class FramedSocket:
     def send(self, datagram: bytes) -> None:
         self.sock.send(frame_run(datagram, len(datagram)))
 
-    def recv(self, size: int) -> bytes:
+    def recvmsg(self, size: int, control_size: int) -> tuple[bytes, list[Any], int, None]:
         while not self._waiting:
             data = self.sock.recv(65_536)
             if not data:
                 raise ConnectionResetError
             self._waiting += self._deframer.receive(data)
-        return self._waiting.pop(0)
+        return self._waiting.pop(0), [], 0, None
 
     def getpeername(self) -> Any:
         return self.sock.getpeername()
