@@ -131,6 +131,7 @@ class TcpReader(Reader):
         self._layout = layout
         self._write: Callable[[bytes], None] = transport.write
         self._waiting = transport.get_write_buffer_size
+        self._is_closing = transport.is_closing
 
     def close(self) -> None:
         self._write = _drop
@@ -139,6 +140,8 @@ class TcpReader(Reader):
         return self._waiting()
 
     def _hand_over(self, batches: Sequence[Batch]) -> None:
+        if self._is_closing():  # the peer has left, and its connection is about to notice
+            return
         layout = self._layout
         data = batches[0].framed(layout) if len(batches) == 1 else b"".join([one.framed(layout) for one in batches])
         if data:

@@ -78,6 +78,10 @@ class Transport:
         self.data = b""
         self.waiting = 0
         self.writes = 0
+        self.closing = False
+
+    def is_closing(self) -> bool:
+        return self.closing
 
     def write(self, data: bytes) -> None:
         self.data += data
@@ -273,6 +277,16 @@ def test_a_reader_that_raises_is_dropped_and_the_others_get_their_picture() -> N
     world.picture()
     assert world.failed == ["reader_failed"]
     assert len(sequences(transport.data)) == before + 8
+
+
+def test_a_peer_that_has_just_left_is_no_failure() -> None:
+    world = World()
+    world.picture(keyframe=True)
+    _, transport = world.reader()
+    transport.closing, before = True, transport.writes
+    world.picture()
+    assert transport.writes == before
+    assert not world.failed
 
 
 def test_a_feed_that_fails_ends_its_readers_rather_than_to_leave_them_without_a_word(
