@@ -10,7 +10,6 @@ from typing import Final
 from mediasrv.clock import from_us
 from mediasrv.fanout.choice import StreamChoice
 from mediasrv.hub import GOP_CACHE_LIMIT, Mountpoint
-from mediasrv.media import nal, nal_h265
 from mediasrv.media.access_unit import (
     VIDEO_CLOCK_RATE,
     AccessUnit,
@@ -21,8 +20,8 @@ from mediasrv.media.access_unit import (
     StreamRef,
     VideoFormat,
 )
-from mediasrv.media.nal import iter_avcc, join_avcc
 from mediasrv.media.rtp import packetize_h264, packetize_h265
+from mediasrv.media.rtp.outgoing import with_parameter_sets
 from mediasrv.media.stream_clock import StreamClock, arrived_monotonic_s
 from mediasrv.settings import WebRtcSettings
 from mediasrv.wire.packet_ring import PacketizedUnit, PacketRing
@@ -218,7 +217,7 @@ class Fanout:
             return None
         if len(self.ring.gop) >= GOP_CACHE_LIMIT:
             self.ring.end_gop()
-        payloads = packetize(_decodable(unit), self._payload_bytes)
+        payloads = packetize(with_parameter_sets(unit), self._payload_bytes)
         if not payloads:
             return None
         return self.ring.push(
@@ -275,18 +274,3 @@ def audio_encoding(audio: AudioFormat) -> str | None:
         narrow = audio.clock_rate == _G711_CLOCK_RATE and audio.channels == 1
         return audio.codec.value.upper() if narrow else None
     return _OPUS if audio.codec is Codec.OPUS else None
-
-
-def _decodable(unit: AccessUnit) -> bytes:
-    """The access unit's payload; a keyframe without parameter sets gets those of its format, for who joins there."""
-    video = unit.format
-    if not unit.keyframe or not isinstance(video, VideoFormat) or _has_sps(unit):
-        return unit.payload
-    return join_avcc(video.parameter_sets) + unit.payload
-
-
-def _has_sps(unit: AccessUnit) -> bool:
-    nals = iter_avcc(unit.payload)
-    if unit.format.codec is Codec.H265:
-        return any(nal_h265.nal_type(each) == nal_h265.NAL_SPS for each in nals)
-    return any(nal.nal_type(each) == nal.NAL_SPS for each in nals)

@@ -30,10 +30,12 @@ class Site:
     port: int
 
     async def call(self, method: str, path: str, token: str | None = None, **options: Any) -> tuple[int, Any]:
-        """Status, and the JSON document or the bytes."""
+        """Status, and the JSON document or the bytes; of a stream that does not end the status alone."""
         headers = options.pop("headers", {}) | ({"Authorization": f"Bearer {token}"} if token else {})
         url = URL(f"http://127.0.0.1:{self.port}{path}", encoded=True)
         async with self.client.request(method, url, headers=headers, allow_redirects=False, **options) as response:
+            if response.content_type == "text/event-stream":
+                return response.status, b""
             body = await response.read()
             is_json = response.content_type.endswith("json")
             return response.status, (await response.json(content_type=None) if is_json else body)
