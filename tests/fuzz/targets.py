@@ -311,7 +311,7 @@ def _srtcp(data: bytes) -> None:
 def _whep(data: bytes) -> None:
     with contextlib.suppress(InvalidRequest, NotAcceptable):
         offer = parse_offer(data.decode("utf-8", "replace"), "42e01f")
-        local = LocalTransport("f", "p", Fingerprint("sha-256", bytes(32)), [Candidate("192.0.2.1", 1)], 1, 2, "c")
+        local = LocalTransport("f", "p", Fingerprint("sha-256", bytes(32)), [Candidate("192.0.2.1", 1)], 1, 2, 3, "c")
         build_answer(offer, local)
 
 
