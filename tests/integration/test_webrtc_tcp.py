@@ -43,13 +43,13 @@ class FramedSocket:
     def send(self, datagram: bytes) -> None:
         self.sock.send(frame_run(datagram, len(datagram)))
 
-    def recvmsg(self, size: int, control_size: int) -> tuple[bytes, list[Any], int, None]:
+    def recv(self, size: int) -> bytes:
         while not self._waiting:
             data = self.sock.recv(65_536)
             if not data:
                 raise ConnectionResetError
             self._waiting += self._deframer.receive(data)
-        return self._waiting.pop(0), [], 0, None
+        return self._waiting.pop(0)
 
     def getpeername(self) -> Any:
         return self.sock.getpeername()
