@@ -209,7 +209,8 @@ class WebRtcSettings:
 
     `payload_bytes` bounds an RTP payload; `ring_s` is how long a packet can be asked for again. What is larger than
     `burst_packets` leaves in bursts each `pace_s`: 30 packets in 30 ms are 10 Mbit/s. `main_kbps` is what a main stream
-    is taken for that nobody has pulled yet, where a viewer may choose between streams. `srtp_sha1` also takes viewers
+    is taken for that nobody has pulled yet, where a viewer may choose between streams. Packets of G.711 have at least
+    `sound_packet_s`. `srtp_sha1` also takes viewers
     that know no AEAD_AES_128_GCM, by AES_CM_128_HMAC_SHA1_80 (RFC 8827, 6.5). Viewers hold pictures back to
     even out a bad line, by no less than `playout_delay_least_s` and no more than `playout_delay_most_s`.
     """
@@ -233,6 +234,7 @@ class WebRtcSettings:
     handshake_s: float = 10.0
     burst_packets: int = 30
     pace_s: float = 0.03
+    sound_packet_s: float = 0.04
     srtp_sha1: bool = True
     main_kbps: int = 4000
     playout_delay_least_s: float = 0.0

@@ -137,6 +137,9 @@ class Fanout:
         self._drop = drop
         self._sound: AudioFormat | None = None
         self._sound_encoding: str | None = None
+        self._sound_bytes = round(settings.sound_packet_s * _G711_CLOCK_RATE)
+        self._gathered: tuple[bytes, int] | None = None
+        """G.711 that waits for more, and the time of its first sample."""
         for unit in mountpoint.gop:
             self._packetize(unit)
         self._subscription = mountpoint.subscribe(self)
@@ -242,17 +245,30 @@ class Fanout:
         """What WebRTC carries, as it came; anything else stays silent here."""
         if audio is not self._sound:
             self._sound, self._sound_encoding = audio, audio_encoding(audio)
-            self.audio_clock = StreamClock(audio.clock_rate)
-        encoding = self._sound_encoding
-        if encoding is None:
+            self.audio_clock, self._gathered = StreamClock(audio.clock_rate), None
+        if self._sound_encoding is None:
             return
         timestamp = self.audio_clock.place(unit)
-        if encoding == _OPUS:
-            self._send_sound(encoding, unit.payload, timestamp)
+        if self._sound_encoding == _OPUS:
+            self._send_sound(_OPUS, unit.payload, timestamp)
+        else:
+            self._gather(self._sound_encoding, unit.payload, timestamp)
+
+    def _gather(self, encoding: str, payload: bytes, timestamp: int) -> None:
+        """G.711 is one byte a sample, so cameras' packets of 20 ms make larger ones: each costs every viewer as much as
+        half a picture. Packets that are not next to each other are not joined.
+        """
+        before = self._gathered
+        if before is not None and before[1] + len(before[0]) == timestamp:
+            payload, timestamp = before[0] + payload, before[1]
+        elif before is not None:
+            self._send_sound(encoding, *before)
+        if len(payload) < self._sound_bytes:
+            self._gathered = payload, timestamp
             return
-        for start in range(0, len(unit.payload), self._payload_bytes):
-            # One byte a sample, so the offset in bytes is the offset in RTP time.
-            self._send_sound(encoding, unit.payload[start : start + self._payload_bytes], timestamp + start)
+        self._gathered = None
+        for start in range(0, len(payload), self._payload_bytes):
+            self._send_sound(encoding, payload[start : start + self._payload_bytes], timestamp + start)
 
     def _send_sound(self, encoding: str, payload: bytes, timestamp: int) -> None:
         for viewer in self.listeners:

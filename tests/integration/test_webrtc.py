@@ -34,6 +34,7 @@ from mediasrv.wire.udp import UdpTransport
 from tests.unit.media.streams import H265, VIDEO, video_units
 
 REF = StreamRef("gate-1", StreamName.MAIN)
+PCMA = AudioFormat(Codec.PCMA, 8000, 1)
 SETTINGS = WebRtcSettings(port=0)
 Ensure = Callable[[StreamRef], Awaitable[None]]
 
@@ -338,11 +339,29 @@ async def test_g711_is_passed_on_and_aac_is_refused_in_the_answer() -> None:
         [viewer] = await watched(rig, audio=True)
         assert viewer.joined is not None
         assert "m=audio 0 " not in viewer.joined.answer_sdp
-        rig.camera.sound(AudioFormat(Codec.PCMA, 8000, 1), b"\xd5" * 160)
+        rig.camera.sound(AudioFormat(Codec.PCMA, 8000, 1), b"\xd5" * 320)
         await until(lambda: viewer.client.received.audio_packets == 1)
         rig.camera.sound(AudioFormat(Codec.AAC, 48_000, 1, b"\x11\x88"), b"a" * 100)
         second = await rig.viewer().join(audio=True)
         assert "m=audio 0 " in second.answer_sdp
+
+
+async def test_g711_is_sent_in_packets_of_forty_ms_without_joining_what_is_apart() -> None:
+    async with running() as rig:
+        await watched(rig, audio=True)
+        [ours] = rig.service._viewers.values()
+        sent: list[tuple[str, bytes, int]] = []
+        ours.peer.send_audio = lambda *what: sent.append(what)  # type: ignore[method-assign]
+        for dts, size in ((0, 160), (160, 160), (320, 160), (640, 160), (800, 160), (960, 400)):
+            rig.camera.publish(PCMA, dts, True, bytes([dts // 160]) * size)
+        first = sent[0][2]
+        assert [(payload, at - first) for _, payload, at in sent] == [
+            (b"\0" * 160 + b"\1" * 160, 0),
+            (b"\2" * 160, 320),
+            (b"\4" * 160 + b"\5" * 160, 640),
+            (b"\6" * 400, 960),
+        ]
+        assert {encoding for encoding, _, _ in sent} == {"PCMA"}
 
 
 async def test_nonsense_on_the_port_is_counted_and_hurts_nobody() -> None:

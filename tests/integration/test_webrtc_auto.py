@@ -152,13 +152,13 @@ async def test_a_stream_that_cannot_be_had_leaves_the_viewer_where_it_is() -> No
 async def test_sound_goes_on_where_the_other_stream_has_none() -> None:
     async with running() as rig:
         auto = Auto(rig)
-        auto.sub.sound(PCMA, b"s" * 160)
+        auto.sub.sound(PCMA, b"s" * 320)
         await auto.join(audio=True)
         await auto.go(True)
         heard = auto.viewer.client.received.audio_packets
         for number in range(5):
             auto.sub.pictures += number  # time passes
-            auto.sub.sound(PCMA, b"s" * 160)
+            auto.sub.sound(PCMA, b"s" * 320)
         await until(lambda: auto.viewer.client.received.audio_packets >= heard + 4)
         rig.service.leave(auto.ours.viewer_id)
         assert (rig.hub.mountpoint(REF).subscribers, rig.hub.mountpoint(SUB).subscribers) == (0, 0)
