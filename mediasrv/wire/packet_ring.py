@@ -50,6 +50,7 @@ class PacketRing:
         self.encoding = encoding
         self._keep_s = keep_s
         self._units: deque[PacketizedUnit] = deque()
+        self._octets = 0
         self._next = 0
         self.gop: list[PacketizedUnit] = []
         """The units since the last keyframe, that one first; empty while there is none to join with."""
@@ -78,13 +79,14 @@ class PacketRing:
         if len(self._units) < 2:
             return 0.0
         span_s = self._units[-1].arrived_s - self._units[0].arrived_s
-        return 8 * sum(unit.octets for unit in self._units) / span_s if span_s > 0 else 0.0
+        return 8 * self._octets / span_s if span_s > 0 else 0.0
 
     def push(self, payloads: list[bytes], timestamp: int, *, keyframe: bool, arrived_s: float) -> PacketizedUnit:
         """Numbers the packets of the next access unit and keeps them. `timestamp` must exceed the last one's."""
         unit = PacketizedUnit(self._next, payloads, timestamp, keyframe=keyframe, arrived_s=arrived_s)
         self._next = unit.end
         self._units.append(unit)
+        self._octets += unit.octets
         if keyframe:
             self.gop = [unit]
         elif self.gop:
@@ -99,6 +101,7 @@ class PacketRing:
     def close(self) -> None:
         """Forgets everything: nobody watches this stream any more, and nothing of it is answered."""
         self._units.clear()
+        self._octets = 0
         self.gop = []
 
     def find(self, number: int) -> PacketizedUnit | None:
@@ -112,7 +115,7 @@ class PacketRing:
         units = self._units
         keep_from = self.gop[0].first if self.gop else self._next
         while units[0].arrived_s < before_s and units[0].first < keep_from:
-            units.popleft()
+            self._octets -= units.popleft().octets
 
 
 def split_runs(sizes: Sequence[int], overhead_bytes: int = OVERHEAD_BYTES) -> list[Run]:

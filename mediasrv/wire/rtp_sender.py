@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from mediasrv.wire.packet_ring import PacketizedUnit, PacketRing, Run
-from mediasrv.wire.srtp import EXTENSION_BYTES, OVERHEAD_BYTES
+from mediasrv.wire.srtp import EXTENSION_BYTES
 
 SQUEEZED_STEP: Final = 90
 """Cached access units are at least 1 ms apart in RTP time."""
@@ -141,13 +141,20 @@ class RtpVideoSender:
     def protect(self, unit: PacketizedUnit, run: Run) -> bytes:
         """Protected datagrams of one run of a unit that was admitted in this epoch, joined for one GSO send."""
         start, end, _ = run
-        payloads = unit.payloads
-        index = unit.first + self._epoch.offset + start
-        joined = self._protect(self._epoch, unit, index, payloads[start:end], end == len(payloads))
+        epoch, payloads = self._epoch, unit.payloads
+        index = unit.first + epoch.offset + start
+        timestamp = epoch.timestamps.get(unit.first, unit.timestamp) if epoch.timestamps else unit.timestamp
+        last = end == len(payloads)
         self._next_index = index + end - start
         self.packets += end - start
-        self.octets += len(joined) - (OVERHEAD_BYTES - self._shorter_bytes) * (end - start)
-        return joined
+        self.octets += unit.octets if last and not start else sum(map(len, payloads[start:end]))
+        return epoch.srtp.protect_run(
+            index,
+            payloads[start:end],
+            timestamp + self._timestamp_offset,
+            last,
+            self._extended and unit.keyframe,
+        )
 
     def resend(self, sequence: int) -> bytes | None:
         """The newest packet that was sent under this 16-bit number, or None where it is not known any more."""
@@ -158,9 +165,10 @@ class RtpVideoSender:
         repair = self._sources.repair(sent.epoch.ring.encoding)
         if repair is not None:
             return self._repair(repair, sent)
-        payloads = sent.unit.payloads
-        marked = sent.place + 1 == len(payloads)
-        return self._protect(sent.epoch, sent.unit, sent.index, [payloads[sent.place]], marked)
+        epoch, unit, place = sent.epoch, sent.unit, sent.place
+        timestamp = epoch.timestamps.get(unit.first, unit.timestamp) + self._timestamp_offset
+        marked, extended = place + 1 == len(unit.payloads), self._extended and unit.keyframe
+        return epoch.srtp.protect_run(sent.index, [unit.payloads[place]], timestamp, marked, extended)
 
     def repair_newest(self, count: int) -> list[bytes]:
         """The last packets of this stream once more, which fill a line to see what it carries; none without RTX."""
@@ -174,11 +182,6 @@ class RtpVideoSender:
         epoch = next((epoch for epoch in reversed(self._epochs) if epoch.first_index <= index), None)
         unit = epoch.ring.find(index - epoch.offset) if epoch else None
         return None if epoch is None or unit is None else _Sent(epoch, unit, index)
-
-    def _protect(self, epoch: Epoch, unit: PacketizedUnit, index: int, payloads: list[bytes], marked: bool) -> bytes:
-        timestamp = epoch.timestamps.get(unit.first, unit.timestamp) if epoch.timestamps else unit.timestamp
-        extended = self._extended and unit.keyframe
-        return epoch.srtp.protect_run(index, payloads, timestamp + self._timestamp_offset, marked, extended)
 
     def _repair(self, repair: RtpProtector, sent: _Sent) -> bytes:
         """RFC 4588, 4: the original sequence number before the payload; timestamp and marker as they were."""
