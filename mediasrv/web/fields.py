@@ -136,11 +136,14 @@ def query_span(request: web.Request) -> tuple[int, int]:
 
 
 def query_stream(request: web.Request) -> StreamName:
-    """`stream` of the query: main where none is named."""
+    """`stream` of the query: main where none is named, or where the choice is left to the server (`auto`): only a
+    WebRTC viewer is moved between streams while it watches.
+    """
+    name = request.query.get("stream", "main")
     try:
-        return StreamName(request.query.get("stream", "main"))
+        return StreamName.MAIN if name == "auto" else StreamName(name)
     except ValueError as error:
-        raise InvalidRequest("stream must be main or sub.", code="stream_unknown") from error
+        raise InvalidRequest("stream must be main, sub or auto.", code="stream_unknown") from error
 
 
 def query_int(request: web.Request, name: str, default: int | None, least: int, most: int) -> int | None:
