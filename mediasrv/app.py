@@ -316,6 +316,7 @@ class Server:
             workers=lambda: {**self.transcoder.counts, "jpeg": self.snapshots.counts},
             transcodes_refused=lambda: self.transcoder.refused,
             rtsp=lambda: self.rtsp.counters,
+            webrtc=lambda: self.webrtc.counters,
         )
 
 

@@ -19,7 +19,15 @@ from mediasrv.retention import RetentionState
 from mediasrv.security.head_witness import WitnessState
 from mediasrv.storage.spool import SpoolCondition, SpoolState
 from mediasrv.web.camera_json import reason_json
-from mediasrv.web.metrics import Metric, Sample, counter, gauge
+from mediasrv.web.live_metrics import (
+    RtspCounts,
+    WebRtcCounts,
+    WorkerCounts,
+    rtsp_metrics,
+    webrtc_metrics,
+    worker_metrics,
+)
+from mediasrv.web.metrics import Metric, counter, gauge
 
 _STEP_S: Final = 0.1
 _WINDOW: Final = 1200
@@ -49,53 +57,6 @@ class EventCounts(Protocol):
     def dropped(self) -> int: ...
 
 
-class WorkerCounts(Protocol):
-    """What became of the worker processes for one job."""
-
-    @property
-    def running(self) -> int: ...
-
-    @property
-    def started(self) -> int: ...
-
-    @property
-    def failed(self) -> int: ...
-
-    @property
-    def hung(self) -> int: ...
-
-    @property
-    def dropped(self) -> int: ...
-
-    @property
-    def damaged(self) -> int: ...
-
-    @property
-    def cpu_us(self) -> int: ...
-
-
-class RtspCounts(Protocol):
-    """What became of connections to the RTSP door and of its readers, since the start."""
-
-    @property
-    def connections(self) -> int: ...
-
-    @property
-    def refused(self) -> int: ...
-
-    @property
-    def readers(self) -> int: ...
-
-    @property
-    def bytes_sent(self) -> int: ...
-
-    @property
-    def overruns(self) -> int: ...
-
-    @property
-    def stalled(self) -> int: ...
-
-
 @dataclass(frozen=True, slots=True)
 class NodeParts:
     """Where the facts come from. A part that this process does not run is None."""
@@ -112,6 +73,7 @@ class NodeParts:
     workers: Callable[[], Mapping[str, WorkerCounts]]
     transcodes_refused: Callable[[], int]
     rtsp: Callable[[], RtspCounts] | None = None
+    webrtc: Callable[[], WebRtcCounts] | None = None
 
 
 class LoopWatch:
@@ -178,9 +140,11 @@ class NodeState:
         yield counter("mediasrv_camera_events_dropped_total", "Events beyond all bounds.", events.dropped)
         refused = self._parts.transcodes_refused()
         yield counter("mediasrv_transcodes_refused_total", "Renditions refused: enough were made.", refused)
-        yield from _worker_metrics(self._parts.workers())
+        yield from worker_metrics(self._parts.workers())
         if self._parts.rtsp is not None:
-            yield from _rtsp_metrics(self._parts.rtsp())
+            yield from rtsp_metrics(self._parts.rtsp())
+        if self._parts.webrtc is not None:
+            yield from webrtc_metrics(self._parts.webrtc())
 
     def _clock_alarms(self) -> int:
         devices = [camera.device for camera in self._parts.cameras()]
@@ -260,33 +224,6 @@ class NodeState:
             "copied_entry": state.copied.entry if state.copied else None,
             "copied_at": _iso(state.copied_us) if state.copied else None,
         }
-
-
-def _worker_metrics(workers: Mapping[str, WorkerCounts]) -> Iterable[Metric]:
-    """By job: `video`, `audio`, `jpeg`."""
-
-    def metric(name: str, kind: str, help_text: str, value: Callable[[WorkerCounts], float]) -> Metric:
-        samples = [Sample({"job": job}, value(counts)) for job, counts in workers.items()]
-        return Metric(f"mediasrv_worker{name}", kind, help_text, samples)
-
-    yield metric("s", "gauge", "Worker processes.", lambda counts: counts.running)
-    yield metric("_starts_total", "counter", "Worker processes that were started.", lambda counts: counts.started)
-    yield metric("_failures_total", "counter", "Workers that ended by themselves.", lambda counts: counts.failed)
-    yield metric("_hangs_total", "counter", "Workers ended because they hung.", lambda counts: counts.hung)
-    yield metric("_dropped_total", "counter", "Access units dropped: a worker was behind.", lambda one: one.dropped)
-    yield metric("_damaged_total", "counter", "Access units that could not be decoded.", lambda one: one.damaged)
-    yield metric("_cpu_seconds_total", "counter", "CPU of worker processes.", lambda counts: counts.cpu_us / 1e6)
-
-
-def _rtsp_metrics(counts: RtspCounts) -> Iterable[Metric]:
-    yield counter("mediasrv_rtsp_connections_total", "Connections to the RTSP door.", counts.connections)
-    yield counter("mediasrv_rtsp_refused_total", "Those beyond its bounds.", counts.refused)
-    yield counter("mediasrv_rtsp_readers_total", "Times that somebody began to read a stream.", counts.readers)
-    yield counter("mediasrv_rtsp_sent_bytes_total", "Media and reports sent to readers.", counts.bytes_sent)
-    yield counter(
-        "mediasrv_rtsp_overruns_total", "Times that a slow reader lost to the next keyframe.", counts.overruns
-    )
-    yield counter("mediasrv_rtsp_stalled_total", "Readers ended because they took nothing.", counts.stalled)
 
 
 def _why(code: str | None) -> dict[str, str] | None:
