@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
+
+from mediasrv.wire.pacer import Timer
 
 _INTERVAL_S: Final = 0.02
-
-
-class Timer(Protocol):
-    def cancel(self) -> None: ...
 
 
 class Probe:

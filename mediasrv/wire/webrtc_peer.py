@@ -7,7 +7,6 @@ Datagrams come in by `on_check`, `on_dtls` and `on_rtcp`; they leave through a `
 from __future__ import annotations
 
 import secrets
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -17,8 +16,10 @@ from mediasrv.wire import rtcp
 from mediasrv.wire.congestion import Allowance, Line
 from mediasrv.wire.dtls import DtlsServer
 from mediasrv.wire.ice import IceLite, Path, PathKey, Transport
+from mediasrv.wire.pacer import Pacer, Timer
 from mediasrv.wire.packet_ring import PacketizedUnit, PacketRing, Run
-from mediasrv.wire.probe import Probe, Timer
+from mediasrv.wire.probe import Probe
+from mediasrv.wire.resends import Resends
 from mediasrv.wire.rtp_sender import RtpAudioSender, RtpVideoSender
 from mediasrv.wire.rtp_sources import PeerSources, distinct_ssrcs, rtcp_sides
 from mediasrv.wire.srtp import SrtcpReceiver, SrtcpSender, SrtpKeys
@@ -26,20 +27,8 @@ from mediasrv.wire.srtp_cm import CmSrtcpReceiver, CmSrtcpSender
 from mediasrv.wire.stun import StunMessage
 from mediasrv.wire.whep_sdp import Offer
 
-_VIDEO_CLOCK_RATE: Final = 90_000
-_QUEUED_RUNS: Final = 256
-"""Live runs that may wait behind a cached GOP or a large picture; more is an overrun."""
-_FEWEST_RESENDS: Final = 20
-"""So many packets may be sent again between two ticks; a share of what was sent, where that is more."""
-_RESENT_SHARE: Final = 0.5
 _REPLAY_INTERVAL_S: Final = 2.0
 _REPLAY_PACKETS: Final = 4000
-_PACE_ABOVE: Final = 1.2
-_PACE_TIMES: Final = 4.0
-_LOSSY_PACE: Final = 0.03
-_LOSSY_PACE_TIMES: Final = 1.5
-_LEAST_PACE: Final = 200.0
-"""Packets a second: 2 Mbit/s, at which a keyframe of a small stream takes no time."""
 _PACKET_BITS: Final = 8 * 1200.0
 _UNREVIEWED_TICKS: Final = 8
 """So long what a trial, or a cached GOP, has left in the line's queue is not held against the stream."""
@@ -108,16 +97,11 @@ class WebRtcPeer:
         self._rtcp_in: SrtcpReceiver | CmSrtcpReceiver | None = None
         self._path: Path | None = None
         self._dtls_timer: Timer | None = None
-        self._pacer: Timer | None = None
-        self._queue: deque[tuple[PacketizedUnit, Run]] = deque()
-        self._queue_most = _QUEUED_RUNS
+        self._pacer = Pacer(host.call_later, host.burst_packets, host.pace_s, self._send_run, self.skip_to_keyframe)
         self._replayed_s = float("-inf")
         self._allowance = Allowance()
         self._limited = False
-        self._burst = host.burst_packets
-        """Packets that leave at once; what is more is paced."""
-        self._resends_left = _FEWEST_RESENDS
-        self._resent: dict[int, float] = {}
+        self._resends = Resends()
         self._at_tick = (0.0, 0, 0)
         self.sent_bps = 0.0
         """Payload of the stream, over the time between the last two ticks."""
@@ -198,9 +182,8 @@ class WebRtcPeer:
             return
         video.admit(unit)
         host = self._host
-        if self._queue or len(unit.payloads) > self._burst:
-            self._enqueue(unit)
-            self._start_pacer()
+        if self._pacer.busy or len(unit.payloads) > self._pacer.burst_packets:
+            self._pacer.put(unit)
             return
         send_run = path.transport.send_run
         for run in unit.runs:
@@ -212,7 +195,7 @@ class WebRtcPeer:
         come too late.
         """
         self._ring = ring
-        self._queue.clear()
+        self._pacer.clear()
         self.waiting = True
         self.line.restart()
         if self.video is not None:
@@ -225,7 +208,7 @@ class WebRtcPeer:
 
     def send_audio(self, encoding: str, payload: bytes, timestamp: int) -> None:
         """Audio begins with the first picture, so that nobody hears a room before seeing it."""
-        if self._audio is None or self._path is None or self.waiting:
+        if self._audio is None or self._path is None or self.video is None or not self.video.started:
             return
         datagram = self._audio.protect(encoding, payload, timestamp)
         if datagram is not None:
@@ -245,16 +228,13 @@ class WebRtcPeer:
         if self.video is None:
             return
         last, self._at_tick = self._at_tick, (now_s, self.video.packets, self.video.octets)
-        self._resends_left = max(_FEWEST_RESENDS, int((self.video.packets - last[1]) * _RESENT_SHARE))
+        self._resends.tick(self.video.packets - last[1], now_s, self.line.round_trip_s)
         self.sent_bps = 8 * (self.video.octets - last[2]) / max(0.1, now_s - last[0])
-        self._resent = {one: at_s for one, at_s in self._resent.items() if now_s - at_s < self.line.round_trip_s}
         self._unreviewed_ticks = _UNREVIEWED_TICKS if self._probing else max(0, self._unreviewed_ticks - 1)
         if not self._unreviewed_ticks:
             self._allowance.review(self.line, self._ring.bits_per_s, self.through_bps)
         self._limited = self._allowance.bits_per_s is not None
-        self._burst = self._host.burst_packets
-        if self._limited or self.line.loss > _LOSSY_PACE:
-            self._burst = min(self._burst, max(1, round(self._packets_per_s * self._host.pace_s)))
+        self._pacer.adapt(self._ring, self.line, self._allowance.bits_per_s)
 
     def probe(self, bits_per_s: float) -> None:
         """Sends so much beside the stream until told otherwise (0), to see whether the line carries it."""
@@ -264,7 +244,7 @@ class WebRtcPeer:
     def skip_to_keyframe(self) -> None:
         """What it is sent piles up: nothing more of it is sent before the next keyframe."""
         if not self.waiting:
-            self._queue.clear()
+            self._pacer.clear()
             self.waiting = True
             self._host.counters.overruns += 1
 
@@ -275,10 +255,9 @@ class WebRtcPeer:
             self._dtls.close()
             self._flush_dtls(self._path)
         self._probe.run(0.0)
-        for timer in (self._dtls_timer, self._pacer):
-            if timer is not None:
-                timer.cancel()
-        self._queue.clear()
+        self._pacer.close()
+        if self._dtls_timer is not None:
+            self._dtls_timer.cancel()
         self._path = None
 
     # -- handshake
@@ -341,18 +320,15 @@ class WebRtcPeer:
             self._probe.run(0.0)  # at once: each packet more queues before a picture
 
     def _resend(self, sequences: tuple[int, ...], now_s: float) -> None:
-        """Not what is on its way already: a viewer asks anew before the answer could be there."""
-        counters, resent = self._host.counters, self._resent
-        again_before_s = now_s - self.line.round_trip_s
+        counters, resends = self._host.counters, self._resends
         for sequence in sequences:
-            if resent.get(sequence, 0.0) > again_before_s:
+            if resends.is_under_way(sequence, now_s, self.line.round_trip_s):
                 continue
-            datagram = self.video.resend(sequence) if self.video and self._resends_left > 0 else None
+            datagram = self.video.resend(sequence) if self.video and not resends.spent else None
             if datagram is None or self._path is None:
                 counters.resends_refused += 1
                 continue
-            resent[sequence] = now_s
-            self._resends_left -= 1
+            resends.note(sequence, now_s)
             self.packets_resent += 1
             counters.packets_resent += 1
             self._path.transport.send(datagram, self._path)
@@ -360,7 +336,7 @@ class WebRtcPeer:
     def _replay(self, now_s: float) -> None:
         """Answers a request for a keyframe from the GOP cache, but rarely; else the next keyframe must do."""
         gop = self._ring.gop
-        if self.video is None or self.waiting or self._queue or not gop:
+        if self.video is None or self.waiting or self._pacer.busy or not gop:
             return
         if self.line.congested:
             self.waiting = True  # a GOP more would only make it worse
@@ -394,7 +370,8 @@ class WebRtcPeer:
         """Starts, or goes on after an overrun, with these units; the first is a keyframe."""
         if self.video is None:
             return
-        self.video.start(units, self._send_time(units) // len(units))
+        self._pacer.adapt(self._ring, self.line, self._allowance.bits_per_s)
+        self.video.start(units, self._pacer.time_for(units) // len(units))
         self.waiting = False
         self._unreviewed_ticks = _UNREVIEWED_TICKS if len(units) > 1 else self._unreviewed_ticks
         self._send_all(units)
@@ -404,52 +381,13 @@ class WebRtcPeer:
             return
         for unit in units:
             self.video.admit(unit)
-            self._enqueue(unit)
-        self._queue_most = len(self._queue) + _QUEUED_RUNS
-        self._start_pacer()
+        self._pacer.put_all(units)
 
-    def _enqueue(self, unit: PacketizedUnit) -> None:
-        burst = self._burst
-        for start, end, size in unit.runs:
-            self._queue.extend((unit, (at, min(at + burst, end), size)) for at in range(start, end, burst))
-
-    def _start_pacer(self) -> None:
-        if len(self._queue) > self._queue_most:
-            self.skip_to_keyframe()
-        elif self._pacer is None:
-            self._pace()
-
-    @property
-    def _packets_per_s(self) -> float:
-        """What the pacer sends: some times the stream, which the line of who chose it may be expected to carry for a
-        moment, within a burst each so often. But where the line carries less than the stream, hardly more than that.
-        """
-        allowed_bps, stream_bps = self._allowance.bits_per_s, self._ring.bits_per_s
-        if allowed_bps is not None and stream_bps > 0:
-            return _PACE_ABOVE * allowed_bps / stream_bps * self._ring.packets_per_s
-        stream, burst = self._ring.packets_per_s, self._host.burst_packets / self._host.pace_s
-        if self.line.loss > _LOSSY_PACE and stream:
-            return _LOSSY_PACE_TIMES * stream  # what is lost may be what a short queue on the way had no room for
-        return max(2 * stream, min(burst, max(_LEAST_PACE, _PACE_TIMES * stream))) if stream else burst
-
-    def _send_time(self, units: list[PacketizedUnit]) -> int:
-        """How long the pacer takes for these units, in RTP time."""
-        return round((units[-1].end - units[0].first) / self._packets_per_s * _VIDEO_CLOCK_RATE)
-
-    def _pace(self) -> None:
-        """Sends one burst and comes back for the next."""
-        self._pacer = None
-        host, video, path = self._host, self.video, self._path
-        if video is None or path is None:
-            return
-        left = max(1, round(self._packets_per_s * host.pace_s))
-        while self._queue and left > 0:
-            unit, run = self._queue.popleft()
+    def _send_run(self, unit: PacketizedUnit, run: Run) -> None:
+        video, path = self.video, self._path
+        if video is not None and path is not None:
             path.transport.send_run(video.protect(unit, run), video.size(unit, run), path)
-            host.counters.packets += run[1] - run[0]
-            left -= run[1] - run[0]
-        if self._queue:
-            self._pacer = host.call_later(host.pace_s, self._pace)
+            self._host.counters.packets += run[1] - run[0]
 
     def _send_report(self, ssrc: int, sender: RtpVideoSender | RtpAudioSender, at: tuple[int, int]) -> int:
         """The report's NTP time."""

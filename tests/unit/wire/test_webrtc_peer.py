@@ -76,9 +76,11 @@ def test_a_stream_faster_than_the_bursts_still_drains() -> None:
     rig = Rig(burst_packets=10)
     rig.connect()
     rig.push([100] * 60, keyframe=True)
-    for _ in range(100):
+    for number in range(100):
         rig.timers.advance(0.04)
         rig.push([100] * 60, keyframe=False)
+        if number % 12 == 0:
+            rig.peer.tick(rig.timers.now_s)
     rig.timers.advance(0.2)
     assert len(rig.media()) == 101 * 60
     assert rig.counters.overruns == 0
@@ -376,6 +378,17 @@ def test_a_line_that_loses_half_is_sent_about_half_and_whole_pictures_only() -> 
     assert 0.1 * whole < sent_bits / 4 < 0.75 * whole
     assert rig.counters.thinned > 0
     assert sent_bits > 8 * 4000 * (len(pictures) - 1)
+
+
+def test_sound_goes_on_while_pictures_are_left_out() -> None:
+    rig = Rig()
+    rig.connect()
+    congest(rig, 5.5)
+    while not rig.peer.waiting:
+        rig.push([1000] * 4, keyframe=False)
+    rig.outbox.take()
+    rig.peer.send_audio("PCMA", b"a" * 320, 8000)
+    assert [data[1] for data in rig.outbox.take()] == [8]
 
 
 def test_a_congested_line_is_not_sent_a_gop_once_more() -> None:
