@@ -325,8 +325,8 @@ class WebRtcService:
         situation = Situation(
             on_main=on_main,
             sent_bps=viewer.peer.sent_bps,
-            main_bps=self._hub.mountpoint(auto.main).bits_per_s or self._settings.main_kbps * 1000,
-            sub_bps=self._hub.mountpoint(auto.sub).bits_per_s,
+            main_bps=self._bits_per_s(auto.main) or self._settings.main_kbps * 1000,
+            sub_bps=self._bits_per_s(auto.sub),
             can_probe=viewer.peer.can_probe,
             now_s=now_s,
         )
@@ -337,6 +337,10 @@ class WebRtcService:
         elif viewer.bound_for is None and not auto.moving and self._moves is not None:
             auto.moving = True
             self._moves.create_task(self._move(viewer, auto, auto.main if choice.main else auto.sub))
+
+    def _bits_per_s(self, ref: StreamRef) -> float:
+        mountpoint = self._hub.get(ref)
+        return mountpoint.bits_per_s if mountpoint else 0.0
 
     async def _move(self, viewer: Viewer, auto: AutoViewing, ref: StreamRef) -> None:
         """Sends a viewer to the other stream; it stays where it is if that cannot be had or decoded."""

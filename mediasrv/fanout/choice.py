@@ -84,9 +84,10 @@ class StreamChoice:
         self._short = self._short + 1 if line.is_short_of(at.sent_bps) else 0
         if self._short < _SHORT_TIMES and line.loss < _HOPELESS_LOSS:
             return Choice(main=True)
-        stood_s = at.now_s - self._moved_s
-        self._hold_s = _HOLD_S if stood_s > _PROVED_S else self._longer(at.can_probe)
-        self._not_before_s = at.now_s + self._hold_s
+        if at.now_s >= self._not_before_s:  # asked again until the viewer is there, but one fall all the same
+            stood_s = at.now_s - self._moved_s
+            self._hold_s = _HOLD_S if stood_s > _PROVED_S else self._longer(at.can_probe)
+            self._not_before_s = at.now_s + self._hold_s
         return Choice(main=False)
 
     def _stay_or_rise(self, line: Line, at: Situation) -> Choice:
