@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import Any, Final
 
 from aiohttp import web
@@ -10,6 +11,7 @@ from mediasrv.clock import SECOND_US
 from mediasrv.errors import InvalidRequest, NotFound
 from mediasrv.security.policy import Permission
 from mediasrv.security.rtsp_logins import RtspLogin
+from mediasrv.settings import RtspServeSettings
 from mediasrv.web.camera_places import CameraPlaces
 from mediasrv.web.fields import format_time, read_fields
 from mediasrv.web.routing import ANY_ACCOUNT, Access, Route
@@ -34,7 +36,8 @@ class _Handlers:
 
     async def show(self, request: web.Request, access: Access) -> web.StreamResponse:
         found = await self._services.rtsp_logins_here().valid(access.principal)
-        return web.json_response({"rtsp_logins": [_login_json(login) for login in found]})
+        door = _door_json(self._services.settings.rtsp_serve)
+        return web.json_response({"rtsp_logins": [_login_json(login) for login in found], "rtsp": door})
 
     async def create(self, request: web.Request, access: Access) -> web.StreamResponse:
         """201 with the password, which is never shown again. One made with an API token ends with that token."""
@@ -67,6 +70,11 @@ class _Handlers:
     async def revoke(self, request: web.Request, access: Access) -> web.StreamResponse:
         await self._services.rtsp_logins_here().revoke(access.principal, request.match_info["id"], access.remote)
         return web.Response(status=204)
+
+
+def _door_json(serve: RtspServeSettings) -> dict[str, Any]:
+    """Where the logins are good for; a port of 0 is off."""
+    return {"port": serve.port, "tls_port": serve.tls_port, "local_only": ip_address(serve.host).is_loopback}
 
 
 def _login_json(login: RtspLogin) -> dict[str, Any]:

@@ -12,7 +12,16 @@ from load_tests.stack import Stack
 from tests.browser.screen import asked_alone, moves, open_camera, until
 
 PHONE = {"width": 390, "height": 844}
-SCREENS = ("#/", "#/camera/{camera}", "#/cameras", "#/survey", "#/access-log", "#/status", "#/nowhere")
+SCREENS = (
+    "#/",
+    "#/camera/{camera}",
+    "#/cameras",
+    "#/survey",
+    "#/access-log",
+    "#/status",
+    "#/other-systems",
+    "#/nowhere",
+)
 READY = "[data-testid=tile], [data-testid=timeline], table, [data-testid=status], [data-testid=empty], form"
 BEYOND_THE_EDGE = """() => {
     const width = document.documentElement.clientWidth

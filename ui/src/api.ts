@@ -8,6 +8,7 @@ import type {
   Facts,
   LiveStream,
   NewCamera,
+  NewRtspLogin,
   NewSurvey,
   Profile,
   PtzCommand,
@@ -16,6 +17,8 @@ import type {
   PtzState,
   Retention,
   RetentionPolicy,
+  RtspLogins,
+  RtspLoginWish,
   Session,
   StreamName,
   Survey,
@@ -176,6 +179,9 @@ export const api = {
       `/api/v1/access-log?limit=${limit}${before === null ? '' : `&before=${before}`}`,
       { signal },
     ),
+  rtspLogins: (signal?: AbortSignal) => request<RtspLogins>('GET', '/api/v1/rtsp-logins', { signal }),
+  makeRtspLogin: (body: RtspLoginWish) => request<NewRtspLogin>('POST', '/api/v1/rtsp-logins', { body }),
+  revokeRtspLogin: (id: string) => request<void>('DELETE', `/api/v1/rtsp-logins/${encodeURIComponent(id)}`),
   status: (signal?: AbortSignal) => request<Facts>('GET', '/api/v1/status', { signal }),
 }
 

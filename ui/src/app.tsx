@@ -9,6 +9,7 @@ import { CameraPage } from './pages/camera'
 import { CamerasPage } from './pages/cameras'
 import { InvitePage } from './pages/invite'
 import { LoginPage } from './pages/login'
+import { OtherSystemsPage } from './pages/other-systems'
 import { StatusPage } from './pages/status'
 import { SurveyPage } from './pages/survey'
 import { WallPage } from './pages/wall'
@@ -128,6 +129,8 @@ function Page({ route, session }: { route: Route; session: Session }) {
       return <AccessLogPage />
     case 'status':
       return <StatusPage />
+    case 'other-systems':
+      return <OtherSystemsPage />
     default:
       return (
         <Empty title={t('app.notFound')}>

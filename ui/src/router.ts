@@ -8,6 +8,7 @@ export type Route =
   | { page: 'survey' }
   | { page: 'access-log' }
   | { page: 'status' }
+  | { page: 'other-systems' }
   | { page: 'invite'; token: string }
   | { page: 'unknown' }
 
@@ -17,9 +18,12 @@ export const href = {
   survey: '#/survey',
   accessLog: '#/access-log',
   status: '#/status',
+  otherSystems: '#/other-systems',
   camera: (id: string, atMs: number | null = null) =>
     `#/camera/${encodeURIComponent(id)}${atMs === null ? '' : `?at=${new Date(atMs).toISOString()}`}`,
 }
+
+const PLAIN = ['cameras', 'survey', 'access-log', 'status', 'other-systems'] as const
 
 /** The route of a location; `hash` begins with `#` or is empty. */
 export function parseRoute(pathname: string, hash: string): Route {
@@ -29,7 +33,8 @@ export function parseRoute(pathname: string, hash: string): Route {
   const [head = '', id] = path.split('/')
   if (head === 'camera' && id) return { page: 'camera', id: decode(id), atMs: parseAt(query) }
   if (head === '' || head === 'login') return { page: 'wall' }
-  if (head === 'cameras' || head === 'survey' || head === 'access-log' || head === 'status') return { page: head }
+  const found = PLAIN.find((page) => page === head)
+  if (found) return { page: found }
   return { page: 'unknown' }
 }
 

@@ -298,3 +298,40 @@ export interface AccessLogPage {
 export interface Facts {
   [name: string]: unknown
 }
+
+export interface RtspLogin {
+  id: string
+  /** Empty where the node that answers is not the one that made it. */
+  username: string
+  name: string
+  /** Null: every camera of the account. */
+  camera: string | null
+  created_at: string
+  expires_at: string | null
+}
+
+/** Where RTSP is taken; a port of 0 is off. */
+export interface RtspDoor {
+  port: number
+  tls_port: number
+  local_only: boolean
+}
+
+export interface RtspLogins {
+  rtsp_logins: RtspLogin[]
+  rtsp: RtspDoor
+}
+
+export interface RtspLoginWish {
+  name: string
+  camera: string | null
+  expires_at: string | null
+}
+
+/** Shown this once. */
+export interface NewRtspLogin {
+  username: string
+  password: string
+  name: string
+  expires_at: string | null
+}

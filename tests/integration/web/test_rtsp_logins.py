@@ -10,7 +10,7 @@ import pytest
 
 from mediasrv.media.access_unit import StreamName, StreamRef
 from mediasrv.security.rtsp_logins import RtspLogins
-from mediasrv.web.application import VIEWERS, build_app
+from mediasrv.web.application import VIEWERS, build_app, serve
 from tests.integration.web.site import Site, make_site
 from tests.unit.web.fakes import NORTH, SOUTH, World
 
@@ -42,6 +42,23 @@ async def test_made_listed_and_revoked(site: Site) -> None:
     assert (await site.call("DELETE", path, token))[0] == 204
     assert await logins_of(site.world).find(made["username"]) is None
     assert await site.world.actions("rtsp_login") == ["rtsp_login.created", "rtsp_login.revoked"]
+
+
+@pytest.mark.parametrize(
+    ("host", "local_only"), [("127.0.0.1", True), ("::1", True), ("0.0.0.0", False), ("::", False)]
+)
+async def test_the_list_says_where_the_logins_are_good_for(site: Site, host: str, local_only: bool) -> None:
+    services = site.world.services
+    serve_rtsp = dataclasses.replace(services.settings.rtsp_serve, host=host, port=5544, tls_port=0)
+    settings = dataclasses.replace(services.settings, rtsp_serve=serve_rtsp)
+    token = await site.world.account("lan", "viewer")
+    runner = await serve(build_app(dataclasses.replace(services, settings=settings)), "127.0.0.1", 0, 1.0)
+    try:
+        there = dataclasses.replace(site, port=runner.addresses[0][1])
+        _, listed = await there.call("GET", "/api/v1/rtsp-logins", token)
+    finally:
+        await runner.cleanup()
+    assert listed["rtsp"] == {"port": 5544, "tls_port": 0, "local_only": local_only}
 
 
 async def test_one_made_with_a_token_ends_with_it(site: Site) -> None:

@@ -130,6 +130,10 @@ function Account({ onLogout }: { onLogout: () => void }) {
           ))}
         </ul>
         <Purpose grants={session.grants} />
+        <a class="button" href={href.otherSystems} onClick={() => menu.current?.removeAttribute('open')} data-testid="other-systems">
+          <Icon name="plug" />
+          {t('others.title')}
+        </a>
         <button type="button" class="button" onClick={onLogout} data-testid="logout">
           {t('nav.logout')}
         </button>
