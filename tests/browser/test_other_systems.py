@@ -9,7 +9,7 @@ import imageio_ffmpeg
 from playwright.async_api import Locator, Page, Route, expect
 
 from load_tests.stack import Stack
-from tests.browser.screen import until
+from tests.browser.screen import moves, until
 
 READ_S = 30.0
 
@@ -40,7 +40,8 @@ async def read(url: str, pictures: int = 5) -> tuple[int, str]:
     """Exit code of an ffmpeg that decodes so many pictures of `url`, and what it says (the end: how many)."""
     # the server's certificate is of its own making
     tls = ("-tls_verify", "0") if url.startswith("rtsps:") else ()
-    over = ("-rtsp_transport", "tcp", *tls, "-i", url, "-an", "-frames:v", str(pictures), "-f", "null", "-")
+    how = ("-rtsp_transport", "tcp", *tls) if url.startswith("rtsp") else ()
+    over = (*how, "-i", url, "-an", "-frames:v", str(pictures), "-f", "null", "-")
     process = await asyncio.create_subprocess_exec(
         *(imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-v", "error", "-progress", "pipe:1", *over),
         stdout=asyncio.subprocess.PIPE,
@@ -57,7 +58,7 @@ async def read(url: str, pictures: int = 5) -> tuple[int, str]:
 
 
 async def url_in(made: Locator, name: str) -> str:
-    return await made.locator(f"input[name={name}]").input_value()
+    return await made.locator(f"[name={name}]").input_value()
 
 
 async def test_a_login_reads_the_cameras_until_it_is_revoked(wall: Page, server: Stack) -> None:
@@ -83,6 +84,9 @@ async def test_a_login_of_one_camera_reads_no_other(wall: Page, server: Stack) -
     one, other = server.cameras[:2]
     made = await make_login(wall, "Một camera", one)
     await expect(made.locator("select[name=shown]")).to_have_count(0)
+    await wall.set_viewport_size({"width": 390, "height": 560})
+    await expect(made.get_by_test_id("done")).to_be_in_viewport(ratio=1)
+    assert await made.evaluate("dialog => dialog.scrollWidth <= dialog.clientWidth"), "it fits a phone"
     url = await url_in(made, "rtsp-sub")
     assert f"/{one}/" in url
     assert (await read(url))[0] == 0
@@ -114,13 +118,26 @@ async def test_a_page_without_a_clipboard_copies_all_the_same(wall: Page, server
     await wall.reload()
     made = await make_login(wall, "Không có clipboard")
     await made.get_by_test_id("copy-rtsp-main").click()
-    selected = await made.locator("input[name=rtsp-main]").evaluate(
+    selected = await made.locator("[name=rtsp-main]").evaluate(
         "input => input.value.slice(input.selectionStart, input.selectionEnd)"
     )
     assert selected == await url_in(made, "rtsp-main")
     await expect(made.get_by_role("status").filter(has_text="Đã sao chép")).to_have_count(1)
     await made.get_by_test_id("done").click()
     await revoke(wall, "Không có clipboard")
+
+
+async def test_a_camera_s_addresses_for_other_players(wall: Page, server: Stack) -> None:
+    camera = server.cameras[0]
+    await wall.goto(f"/#/camera/{camera}")
+    await wall.get_by_test_id("other-players").click()
+    players = wall.get_by_test_id("players-dialog")
+    await players.get_by_test_id("make-hls").click()
+    hls = await url_in(players, "hls")
+    code, said = await read(hls)
+    assert (code, "frame=5" in said) == (0, True), said
+    await wall.goto(await url_in(players, "watch"))
+    await moves(wall.locator("video"))
 
 
 async def test_ports_that_are_off_are_said_to_be(wall: Page) -> None:

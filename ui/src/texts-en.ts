@@ -91,6 +91,14 @@ export const en: Record<MessageKey, string> = {
   'others.revokeTitle': 'Revoke {name}?',
   'others.revokeBody': 'Whatever reads with this login is cut off within seconds and cannot connect again.',
 
+  'players.title': 'For other players',
+  'players.watch': 'Link to the picture alone (asks for a login)',
+  'players.hls': 'HLS address (needs no login)',
+  'players.makeHls': 'Make an HLS address',
+  'players.hlsHint':
+    'Whoever has this address sees this camera. It ends once it was not used for {idle}, after {most} at most, or when you log out.',
+  'players.rtsp': 'Recorders and other systems: RTSP logins',
+
   'wall.title': 'Live',
   'wall.search': 'Find a camera',
   'wall.all': 'All',

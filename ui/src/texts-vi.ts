@@ -92,6 +92,14 @@ export const vi = {
   'others.revokeTitle': 'Thu hồi {name}?',
   'others.revokeBody': 'Hệ thống đang đọc bằng tài khoản này sẽ bị ngắt trong vài giây và không kết nối lại được.',
 
+  'players.title': 'Cho trình phát khác',
+  'players.watch': 'Liên kết chỉ có hình (cần đăng nhập)',
+  'players.hls': 'Địa chỉ HLS (không cần đăng nhập)',
+  'players.makeHls': 'Tạo địa chỉ HLS',
+  'players.hlsHint':
+    'Ai có địa chỉ này đều xem được camera này. Nó mất hiệu lực khi không dùng trong {idle}, sau nhiều nhất {most}, hoặc khi bạn đăng xuất.',
+  'players.rtsp': 'Đầu ghi và hệ thống khác: tài khoản RTSP',
+
   'wall.title': 'Giám sát',
   'wall.search': 'Tìm camera',
   'wall.all': 'Tất cả',

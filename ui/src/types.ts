@@ -335,3 +335,10 @@ export interface NewRtspLogin {
   name: string
   expires_at: string | null
 }
+
+/** A URL that needs no login: `idle_s` after its last use it is gone, and `most_s` after it was made. */
+export interface HlsToken {
+  url: string
+  idle_s: number
+  most_s: number
+}

@@ -31,6 +31,8 @@ export function parseWatch(pathname: string, search: string): WatchOptions {
   }
 }
 
+export const watchUrl = (origin: string, camera: string) => `${origin}/watch/${encodeURIComponent(camera)}`
+
 export const loginFor = (pathname: string, search: string) => `/?next=${encodeURIComponent(pathname + search)}`
 
 /** Where to go on after a login: the player that sent one here, and nowhere else. */

@@ -45,7 +45,7 @@ async def test_made_listed_and_revoked(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    ("host", "local_only"), [("127.0.0.1", True), ("::1", True), ("0.0.0.0", False), ("::", False)]
+    ("host", "local_only"), [("127.0.0.1", True), ("::1", True), ("192.0.2.7", False), ("::", False)]
 )
 async def test_the_list_says_where_the_logins_are_good_for(site: Site, host: str, local_only: bool) -> None:
     services = site.world.services

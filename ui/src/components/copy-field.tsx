@@ -8,7 +8,7 @@ const TOLD_MS = 3000
 export function CopyField({ label, name, value }: { label: string; name: string; value: string }) {
   const { t } = useTexts()
   const id = useId()
-  const input = useRef<HTMLInputElement>(null)
+  const text = useRef<HTMLTextAreaElement>(null)
   const [copied, setCopied] = useState(false)
   useEffect(() => {
     if (!copied) return undefined
@@ -20,14 +20,15 @@ export function CopyField({ label, name, value }: { label: string; name: string;
     <div class="field">
       <label for={id}>{label}</label>
       <div class="field-with-button">
-        <input
-          ref={input}
+        <textarea
+          ref={text}
           id={id}
           class="copied-text"
           name={name}
-          type="text"
+          rows={1}
           value={value}
           readOnly
+          spellcheck={false}
           onFocus={(event) => event.currentTarget.select()}
         />
         <button
@@ -36,7 +37,7 @@ export function CopyField({ label, name, value }: { label: string; name: string;
           aria-label={`${t('app.copy')}: ${label}`}
           title={t('app.copy')}
           data-testid={`copy-${name}`}
-          onClick={() => void (input.current && copy(input.current).then(setCopied))}
+          onClick={() => void (text.current && copy(text.current).then(setCopied))}
         >
           <Icon name={copied ? 'check' : 'copy'} />
         </button>
@@ -49,10 +50,10 @@ export function CopyField({ label, name, value }: { label: string; name: string;
 }
 
 /** False where the browser allows neither way: the text is selected then, to be copied by hand. */
-async function copy(input: HTMLInputElement): Promise<boolean> {
-  input.select()
+async function copy(text: HTMLTextAreaElement): Promise<boolean> {
+  text.select()
   try {
-    await navigator.clipboard.writeText(input.value)
+    await navigator.clipboard.writeText(text.value)
     return true
   } catch {
     return document.execCommand('copy') // pages over plain HTTP have no clipboard

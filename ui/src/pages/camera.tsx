@@ -7,6 +7,7 @@ import { Loading, Notice } from '../components/feedback'
 import { LiveHlsVideo, RecordedVideo } from '../components/hls-videos'
 import { Icon } from '../components/icon'
 import { LiveVideo } from '../components/live-video'
+import { OtherPlayers } from '../components/other-players'
 import { PlayerBar } from '../components/player-bar'
 import { mayMove, PtzPanel } from '../components/ptz-panel'
 import { TimelinePanel } from '../components/timeline-panel'
@@ -101,6 +102,7 @@ function Viewer({ camera, linkedMs }: { camera: Camera; linkedMs: number | null 
         </a>
         <h1>{camera.name}</h1>
         <code class="code">{camera.id}</code>
+        {canLive && <OtherPlayers camera={camera.id} />}
       </div>
       <Screen
         camera={camera}
