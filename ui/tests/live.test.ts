@@ -7,7 +7,7 @@ import { Poller } from '../src/poller'
 import { streamOfSize, usualStream } from '../src/streams'
 import type { Camera } from '../src/types'
 import { pageOf, parseLayout } from '../src/wall-layout'
-import { loginFor, nextAfterLogin, parseWatch } from '../src/watch-options'
+import { loginFor, nextAfterLogin, parseWatch, watchUrl } from '../src/watch-options'
 import { parseIceServers, restartedAnswer, restartFragment } from '../src/whep-sdp'
 
 const camera = (id: string, more: object = {}) => ({ id, name: id, ...more }) as Camera
@@ -105,6 +105,12 @@ test('the address of the player is read with mercy', () => {
   })
   assert.deepEqual(parseWatch('/watch/cam-1', '?stream=best&muted=&lang=fr'), usual)
   assert.equal(parseWatch('/watch/a/b', '').camera, null)
+})
+
+test('the link to the player alone is one that the player understands', () => {
+  const url = new URL(watchUrl('https://media.example:8443', 'cam-1'))
+  assert.equal(url.host, 'media.example:8443')
+  assert.equal(parseWatch(url.pathname, url.search).camera, 'cam-1')
 })
 
 test('a login leads back to the player, and nowhere else', () => {
