@@ -16,6 +16,7 @@ import hashlib
 import re
 import ssl
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -74,7 +75,7 @@ class Findings:
         try:
             rule(*values)
         except AssertionError as error:
-            lines = str(error).splitlines() or [f"{rule.__name__}: a rule without words"]
+            lines = str(error).splitlines() or [str(traceback.extract_tb(error.__traceback__)[-1].line)]
             self.expect(False, f"{where}: {rule.__name__}: {lines[0]}")
 
 

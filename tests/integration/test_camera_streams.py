@@ -27,6 +27,7 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     "recording": {"object_s": 5.0},
     "pull": {"allowed_networks": ["127.0.0.0/8"], "linger_s": 1.0},
     "hls": {"linger_s": 1.0},
+    "transcode": {"linger_s": 1.0},
 }
 SLACK = timedelta(milliseconds=60)
 

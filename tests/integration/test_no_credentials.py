@@ -103,7 +103,9 @@ class Client:
         request = urllib.request.Request(self.url + path, data, headers, method=method)  # noqa: S310
         try:
             with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
-                status, head, text = answer.status, str(answer.headers), answer.read()
+                endless = answer.headers.get_content_type() == "text/event-stream"
+                text = answer.read1(1 << 20) if endless else answer.read()
+                status, head = answer.status, str(answer.headers)
         except urllib.error.HTTPError as refused:
             with refused:
                 status, head, text = refused.code, str(refused.headers), refused.read()
