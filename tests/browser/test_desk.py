@@ -11,7 +11,7 @@ import pytest
 from playwright.async_api import Browser, Page, expect
 
 from load_tests.stack import Stack, wait_for
-from tests.browser.screen import log_in, until
+from tests.browser.screen import asked_alone, log_in, until
 
 CAMERA = "cam-1"
 OTHER = "cam-2"
@@ -340,7 +340,9 @@ async def test_a_kind_that_is_filtered_out_goes_from_list_and_timeline(wall: Pag
 async def test_following_a_day_is_one_entry_in_the_access_log(wall: Page, server: Stack) -> None:
     asked: list[str] = []
     wall.on("request", lambda request: asked.append(request.url) if "/events?" in request.url else None)
+    await asked_alone(wall)
     await wall.goto(f"/#/camera/{OTHER}")
+    await wall.reload()
 
     async def polled() -> bool:
         return len(asked) >= 3
