@@ -29,7 +29,7 @@ test('every text of the table is used, so that it does not rot', () => {
 
 function sources(folder: string): string[] {
   return readdirSync(folder, { recursive: true, encoding: 'utf8' })
-    .filter((name) => /\.tsx?$/.test(name) && !/^texts-..\.ts$/.test(path.basename(name)))
+    .filter((name) => /\.tsx?$/.test(name) && !/^texts-..(-log)?\.ts$/.test(path.basename(name)))
     .map((name) => readFileSync(path.join(folder, name), 'utf8'))
 }
 
