@@ -159,7 +159,7 @@ def check_low_latency(playlist: MediaPlaylist) -> None:
     assert float(playlist.control["PART-HOLD-BACK"]) >= 3 * playlist.part_target_s - 0.002
     if "CAN-SKIP-UNTIL" in playlist.control:
         assert float(playlist.control["CAN-SKIP-UNTIL"]) >= 6 * playlist.target_s
-    uris = [segment.uri for segment in playlist.complete] + [
+    uris = [segment.uri for segment in playlist.complete if not segment.gap] + [
         part.uri for segment in playlist.segments for part in segment.parts
     ]
     assert len(set(uris)) == len(uris)
