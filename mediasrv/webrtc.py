@@ -231,11 +231,17 @@ class WebRtcService:
     @asynccontextmanager
     async def _ready(self, ref: StreamRef, offer: Offer) -> AsyncIterator[Fanout]:
         """A stream that is live, as this viewer can decode it, held until the end of the block."""
+        async with self._live(ref) as fanout:
+            with self._fit(fanout, offer) as fit:
+                yield fit
+
+    @asynccontextmanager
+    async def _live(self, ref: StreamRef) -> AsyncIterator[Fanout]:
+        """A stream that is live, as it comes, held until the end of the block."""
         with self._hold((ref, None)) as fanout:
             if self._ensure is not None:
                 await self._ensure(ref)
-            with self._fit(fanout, offer) as fit:
-                yield fit
+            yield fanout
 
     @contextmanager
     def _fit(self, fanout: Fanout, offer: Offer) -> Iterator[Fanout]:
@@ -345,14 +351,15 @@ class WebRtcService:
     async def _move(self, viewer: Viewer, auto: AutoViewing, ref: StreamRef) -> None:
         """Sends a viewer to the other stream; it stays where it is if that cannot be had or decoded."""
         try:
-            async with self._ready(ref, viewer.peer.offer) as fanout:
+            async with self._live(ref) as fanout:
                 if viewer.viewer_id not in self._viewers:
                     return
-                rendition = fanout.key[1]
+                rendition = _rendition_for(fanout, viewer.peer.offer)
                 if rendition is not None and rendition.video is not None:
                     viewer.auto = None  # nobody transcodes for a choice
                     return
-                fanout.expect(viewer)
+                with self._fit(fanout, viewer.peer.offer) as fit:
+                    fit.expect(viewer)
         except MediasrvError as error:
             log.info("%s: an auto viewer stays where it is: %s", ref, error.sentence)
             auto.choice.failed(self._clock.monotonic())

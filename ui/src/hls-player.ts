@@ -15,6 +15,8 @@ const UNDECODABLE: ReadonlySet<string> = new Set([
   'bufferIncompatibleCodecsError',
   'bufferAddCodecError',
 ])
+/** EXT-X-SESSION-DATA by this name holds the code for why there is no sound. */
+const SILENT = 'org.mediasrv.silent'
 const EXPLAIN_TIMEOUT_MS = 5000
 const BACKOFF = { firstMs: 1000, mostMs: 15_000 }
 const LIVE_CONFIG: Partial<HlsConfig> = { lowLatencyMode: true, backBufferLength: 10, enableWorker: false }
@@ -56,9 +58,9 @@ export async function playLiveHls(
   let failures = 0
   onState({ kind: 'connecting' })
   while (!signal.aborted) {
-    const error = await playLiveOnce(video, camera, stream, signal, () => {
+    const error = await playLiveOnce(video, camera, stream, signal, (silent) => {
       failures = 0
-      onState({ kind: 'playing' })
+      onState({ kind: 'playing', silent })
     }).catch((reason: unknown) => reason)
     if (signal.aborted) return
     failures += 1
@@ -78,11 +80,12 @@ async function playLiveOnce(
   camera: string,
   stream: LiveStream,
   signal: AbortSignal,
-  onPlaying: () => void,
+  onPlaying: (silent?: string) => void,
 ): Promise<Error> {
   const startedMs = performance.now()
   const { hls, Library } = await openHls(LIVE_CONFIG)
-  const cancelFirst = onFirstPicture(video, `${camera}/hls`, startedMs, onPlaying)
+  let silent: string | undefined
+  const cancelFirst = onFirstPicture(video, `${camera}/hls`, startedMs, () => onPlaying(silent))
   connections.hls[camera] = hls
   try {
     return await new Promise<Error>((resolve, reject) => {
@@ -91,7 +94,10 @@ async function playLiveOnce(
       hls.on(Library.Events.ERROR, (_event, data) => {
         if (data.fatal && !recovered(hls, data, Library)) resolve(toError(data))
       })
-      hls.on(Library.Events.MANIFEST_PARSED, () => void video.play().catch(() => undefined))
+      hls.on(Library.Events.MANIFEST_PARSED, (_event, data) => {
+        silent = data.sessionData?.[SILENT]?.['VALUE']
+        void video.play().catch(() => undefined)
+      })
       hls.loadSource(liveHlsUrl(camera, stream))
       hls.attachMedia(video)
     })

@@ -10,7 +10,8 @@ import { type WhepSession, joinWhep, takeAhead } from './whep'
 
 export type PlayerState =
   | { kind: 'connecting' }
-  | { kind: 'playing' }
+  /** `silent`: the server's code for why there is no sound. */
+  | { kind: 'playing'; silent?: string | undefined }
   /** Connected, but no packet for STALE_MS: what is seen is old. */
   | { kind: 'stale' }
   | { kind: 'retrying'; error: unknown }

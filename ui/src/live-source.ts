@@ -1,8 +1,9 @@
 /** By which transport a stream can be watched live here, where WebRTC cannot bring it. */
 import { ApiError } from './api'
 
-/** The answer names no codec that this browser decodes by WebRTC, and the server converts no more streams. */
-const CODEC: ReadonlySet<string> = new Set(['webrtc_codec_unsupported', 'transcoders_full'])
+/** The stream comes in no codec that this browser decodes by WebRTC, and the server cannot, or not now, convert it. */
+const UNDECODED = 'webrtc_codec_unsupported'
+const CODEC: ReadonlySet<string> = new Set([UNDECODED, 'transcoders_full'])
 /** No way to the server's media port: UDP is blocked as a rule. */
 export const UNREACHABLE = 'webrtc_unreachable'
 
@@ -13,9 +14,9 @@ export function hlsCanBring(error: unknown): boolean {
   return CODEC.has(error.code) && playsHevc()
 }
 
-/** Neither way brings H.265 into this browser. */
+/** Neither way brings H.265 into this browser, now or later. */
 export function isHevcLost(error: unknown): boolean {
-  return error instanceof ApiError && CODEC.has(error.code) && !playsHevc()
+  return error instanceof ApiError && error.code === UNDECODED && !playsHevc()
 }
 
 function hasMediaSource(): boolean {

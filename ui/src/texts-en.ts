@@ -165,7 +165,8 @@ export const en: Record<MessageKey, string> = {
   'player.transport': 'Transport',
   'player.webrtc': 'WebRTC',
   'player.hls': 'LL-HLS',
-  'player.hlsSilent': "HLS is silent: the camera's audio is {codec}.",
+  'player.hlsSilent': 'No sound for now: {why}',
+  'player.recordedSilent': "Footage is played without sound: the camera's audio is {codec}.",
   'player.wallTime': 'Time of the picture',
   'player.noFootageAfter': 'There is no footage after this time.',
   'player.skippedGap': 'Skipped a gap of {duration}: {cause}',
@@ -178,7 +179,7 @@ export const en: Record<MessageKey, string> = {
   'player.quality.mainHint': 'Main stream: the sharpest picture',
   'player.quality.subHint': 'Sub stream: light on the line',
   'player.byHlsUnreachable': 'This network lets no WebRTC through, so pictures come by LL-HLS, about 2 seconds later.',
-  'player.byHlsCodec': 'This stream is H.265, which WebRTC does not carry here, so pictures come by LL-HLS, about 2 seconds later.',
+  'player.byHlsCodec': 'This stream is H.265, which does not come by WebRTC here now, so pictures come by LL-HLS, about 2 seconds later.',
   'player.hevcLost':
     'This stream is H.265, and this browser does not play it. Use a browser that does, or set the camera to H.264.',
 
@@ -510,7 +511,8 @@ export const en: Record<MessageKey, string> = {
   'error.waiting_keyframe': 'The camera has sent no picture yet.',
   'error.addresses_invalid': 'The list of addresses is not valid.',
   'error.survey_not_found': 'There is no such survey, or its results were forgotten.',
-  'error.transcoders_full': 'The server converts as many streams at once as it may: try again in a while.',
+  'error.transcoders_full':
+    'The server converts as many streams at once as it may: try again in a while, or choose the other stream.',
   'error.snapshots_full': 'Too many still pictures are asked for: try again in a moment.',
   'error.surveys_full': 'Enough surveys are running: wait for one to end.',
   'error.survey_not_here': 'This server surveys no cameras.',

@@ -167,7 +167,8 @@ export const vi = {
   'player.transport': 'Cách truyền',
   'player.webrtc': 'WebRTC',
   'player.hls': 'LL-HLS',
-  'player.hlsSilent': 'HLS không có tiếng: âm thanh của camera là {codec}.',
+  'player.hlsSilent': 'Tạm thời không có tiếng: {why}',
+  'player.recordedSilent': 'Hình ghi phát không có tiếng: âm thanh của camera là {codec}.',
   'player.wallTime': 'Thời gian của hình',
   'player.noFootageAfter': 'Không còn hình ghi sau thời điểm này.',
   'player.skippedGap': 'Bỏ qua khoảng trống {duration}: {cause}',
@@ -180,7 +181,7 @@ export const vi = {
   'player.quality.mainHint': 'Luồng chính: hình rõ nhất',
   'player.quality.subHint': 'Luồng phụ: nhẹ cho đường truyền',
   'player.byHlsUnreachable': 'Mạng này không cho WebRTC đi qua, nên hình đến bằng LL-HLS, chậm hơn khoảng 2 giây.',
-  'player.byHlsCodec': 'Luồng này là H.265, WebRTC ở đây không truyền được, nên hình đến bằng LL-HLS, chậm hơn khoảng 2 giây.',
+  'player.byHlsCodec': 'Luồng này là H.265, hiện không đến được bằng WebRTC, nên hình đến bằng LL-HLS, chậm hơn khoảng 2 giây.',
   'player.hevcLost':
     'Luồng này là H.265 và trình duyệt này không phát được. Hãy dùng trình duyệt phát được H.265, hoặc đặt camera sang H.264.',
 
@@ -512,7 +513,7 @@ export const vi = {
   'error.waiting_keyframe': 'Camera chưa gửi hình nào.',
   'error.addresses_invalid': 'Danh sách địa chỉ không hợp lệ.',
   'error.survey_not_found': 'Không có đợt khảo sát này, hoặc kết quả đã hết hạn lưu.',
-  'error.transcoders_full': 'Máy chủ đang chuyển mã đủ số luồng cho phép: hãy thử lại sau.',
+  'error.transcoders_full': 'Máy chủ đang chuyển mã đủ số luồng cho phép: hãy thử lại sau hoặc chọn luồng khác.',
   'error.snapshots_full': 'Có quá nhiều yêu cầu lấy ảnh cùng lúc: hãy thử lại sau giây lát.',
   'error.surveys_full': 'Đang có đủ số đợt khảo sát: hãy chờ một đợt kết thúc.',
   'error.survey_not_here': 'Máy chủ này không khảo sát camera.',

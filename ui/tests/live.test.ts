@@ -139,6 +139,9 @@ test('HLS is for what WebRTC cannot bring, where the browser plays it', () => {
   assert.equal(hlsCanBring(new ApiError(403, 'not_permitted', '')), false)
   Object.assign(globalThis, plays('avc1'))
   assert.deepEqual([hlsCanBring(refused), isHevcLost(refused), hlsCanBring(unreachable)], [false, true, true])
+  // another time the server may convert it
+  const full = new ApiError(429, 'transcoders_full', '')
+  assert.deepEqual([hlsCanBring(full), isHevcLost(full)], [false, false])
   Reflect.deleteProperty(globalThis, 'MediaSource')
   assert.equal(hlsCanBring(unreachable), false)
 })

@@ -1,5 +1,5 @@
 /** The controls under a picture. */
-import { codecTitle, formatDateTime } from '../format'
+import { formatDateTime } from '../format'
 import { useTexts } from '../i18n'
 import { UNREACHABLE } from '../live-source'
 import { ApiError } from '../api'
@@ -18,8 +18,8 @@ interface PlayerBarProps {
   paused: boolean
   muted: boolean
   hasAudio: boolean
-  /** What the camera sends as audio and HLS leaves out; null where nothing is missing. */
-  silentCodec: string | null
+  /** Why the camera's sound is not heard; null where nothing is missing. */
+  silence: string | null
   rate: number
   /** Which stream was chosen to be watched live; null where there is nothing to choose. */
   choice: LiveStream | null
@@ -64,9 +64,9 @@ export function PlayerBar(props: PlayerBarProps) {
           {t(isUnreachable(props.because) ? 'player.byHlsUnreachable' : 'player.byHlsCodec')}
         </p>
       )}
-      {props.silentCodec && (
+      {props.silence && (
         <p class="player-note fine" data-testid="silent-note">
-          {t('player.hlsSilent', { codec: codecTitle(props.silentCodec) })}
+          {props.silence}
         </p>
       )}
       <div class="player-bar-end">

@@ -13,9 +13,9 @@ import { mayMove, PtzPanel } from '../components/ptz-panel'
 import { TimelinePanel } from '../components/timeline-panel'
 import { EVENT_KINDS, useDayEvents } from '../events'
 import { type Footage, locate, useDayFootage } from '../footage'
-import { formatDuration } from '../format'
+import { codecTitle, formatDuration } from '../format'
 import { HlsUnsupported } from '../hls-player'
-import { useTexts } from '../i18n'
+import { type Translator, knownKey, useTexts } from '../i18n'
 import type { PlayerState } from '../live-player'
 import { hlsCanBring, isHevcLost } from '../live-source'
 import { usePolled } from '../poller'
@@ -205,6 +205,7 @@ interface ScreenProps {
 /** The picture with its overlay and controls. */
 function Screen(props: ScreenProps) {
   const { camera, source, video, liveStream } = props
+  const texts = useTexts()
   const watched = watchedStream(camera, liveStream)
   const [live, setLive] = useState<PlayerState>({ kind: 'connecting' })
   // a stream that was pulled on demand is live from now on, whatever the last reading said
@@ -277,7 +278,7 @@ function Screen(props: ScreenProps) {
         paused={paused}
         muted={muted}
         hasAudio={hasAudio(camera, source)}
-        silentCodec={silentCodec(camera, source)}
+        silence={silence(texts, camera, source, live)}
         rate={rate}
         onTransport={(kind) => props.goLive(kind)}
         onPause={pause}
@@ -330,17 +331,20 @@ function usePaused(video: HTMLVideoElement | null): boolean {
 
 const isInHls = (codec: string) => /aac|mp4a|opus/i.test(codec)
 
-/** WebRTC carries G.711 and neither AAC nor Opus so far; HLS the other way round. */
+/** Live, sound is made into what the transport carries; what was recorded is played as it is. */
 function hasAudio(camera: Camera, source: Source | null): boolean {
   const codec = camera.streams.main.audio?.codec
-  if (!codec || !source) return false
-  return source.kind === 'webrtc' ? !isInHls(codec) : isInHls(codec)
+  return Boolean(codec && source && (source.kind !== 'recorded' || isInHls(codec)))
 }
 
-/** The camera's audio where HLS cannot carry it. */
-function silentCodec(camera: Camera, source: Source | null): string | null {
+/** Why the camera's sound is not heard. */
+function silence({ t }: Translator, camera: Camera, source: Source | null, live: PlayerState): string | null {
   const codec = camera.streams.main.audio?.codec
-  return codec && !isInHls(codec) && source && source.kind !== 'webrtc' ? codec : null
+  if (source?.kind === 'recorded' && codec && !isInHls(codec)) {
+    return t('player.recordedSilent', { codec: codecTitle(codec) })
+  }
+  if (source?.kind !== 'hls' || live.kind !== 'playing' || !live.silent) return null
+  return t('player.hlsSilent', { why: t(knownKey(`error.${live.silent}`) ?? 'player.noAudio') })
 }
 
 /** A sentence for some seconds after playback went over a gap. */
