@@ -14,7 +14,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -263,7 +263,8 @@ class WebRtcService:
         fanout = self._fanouts.get(key)
         if fanout is None:
             source = self._hub.mountpoint(key[0])
-            fanout = Fanout(key, self._mountpoint(*key), source, self._settings, self._on_viewer_failed, self._drop)
+            callbacks = self._on_viewer_failed, self._drop, self._on_sound
+            fanout = Fanout(key, self._mountpoint(*key), source, self._settings, *callbacks)
             self._fanouts[key] = fanout
         fanout.joining += 1
         try:
@@ -278,6 +279,17 @@ class WebRtcService:
         if self._renditions is None:
             raise NotAcceptable("WebRTC carries H.264 here, and this stream is H.265.", code="webrtc_codec_unsupported")
         return self._renditions(ref, rendition)
+
+    def _on_sound(self, fanout: Fanout) -> None:
+        """Sound began, or changed, under viewers who have joined: a stream that starts for the first of them shows its
+        picture before it is heard. Who does not take it hears what is made of it; without a transcoder, nothing.
+        """
+        made = Rendition(audio=Codec.OPUS)
+        for viewer in fanout.listeners:
+            rendition = _rendition_for(fanout, viewer.peer.offer)
+            if rendition is not None and rendition.audio is not None:
+                with suppress(MediasrvError), self._hold((fanout.ref, made)) as audible:
+                    audible.sound_for(viewer)
 
     def _close_if_idle(self, fanout: Fanout) -> None:
         if fanout.idle and self._fanouts.get(fanout.key) is fanout:

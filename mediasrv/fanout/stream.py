@@ -63,7 +63,8 @@ class AutoViewing:
 
 @dataclass(slots=True, eq=False)
 class Viewer:
-    """`fanout` is what it sees and `sound` what it hears: the same, unless it has moved to a stream without sound.
+    """`fanout` is what it sees and `sound` what it hears: the same, unless it has moved to a stream without sound, or
+    what sound there is showed only after it had come.
     `bound_for` is the stream whose next keyframe it waits for, to be moved there.
     """
 
@@ -118,6 +119,7 @@ class Fanout:
         settings: WebRtcSettings,
         on_viewer_failed: Callable[[Viewer], None],
         drop: Callable[[Viewer], None],
+        on_sound: Callable[[Fanout], None],
     ) -> None:
         self.key = key
         self.ref = key[0]
@@ -135,6 +137,7 @@ class Fanout:
         self._payload_bytes = settings.payload_bytes
         self._on_viewer_failed = on_viewer_failed
         self._drop = drop
+        self._on_sound = on_sound
         self._sound: AudioFormat | None = None
         self._sound_encoding: str | None = None
         self._sound_bytes = round(settings.sound_packet_s * _G711_CLOCK_RATE)
@@ -187,6 +190,13 @@ class Fanout:
         viewer.fanout, viewer.sound, viewer.bound_for = self, heard if silent else self, None
         self.viewers = [*self.viewers, viewer]
         viewer.sound.listeners = [*viewer.sound.listeners, viewer]
+
+    def sound_for(self, viewer: Viewer) -> None:
+        """The viewer hears this from now on; what it is shown stays as it is."""
+        heard = viewer.sound
+        heard.listeners = [other for other in heard.listeners if other is not viewer]
+        viewer.sound = self
+        self.listeners = [*self.listeners, viewer]
 
     def on_access_unit(self, unit: AccessUnit) -> None:
         if isinstance(unit.format, VideoFormat):
@@ -246,6 +256,7 @@ class Fanout:
         if audio is not self._sound:
             self._sound, self._sound_encoding = audio, audio_encoding(audio)
             self.audio_clock, self._gathered = StreamClock(audio.clock_rate), None
+            self._on_sound(self)
         if self._sound_encoding is None:
             return
         timestamp = self.audio_clock.place(unit)

@@ -228,6 +228,35 @@ async def test_sound_that_webrtc_does_not_carry_is_made_opus_for_who_listens() -
         assert list(made.mountpoints) == [(REF, Rendition(None, Codec.OPUS))]
 
 
+async def test_sound_that_shows_after_a_viewer_came_is_made_opus_for_it() -> None:
+    made = Made()
+    async with running(renditions=made) as rig:
+        rig.camera.picture()
+        await rig.service.join(REF, an_opus_offer(), "person-1")
+        await watching(rig)
+        assert made.mountpoints == {}
+        rig.camera.sound(AAC, b"a" * 100)
+        [(key, mountpoint)] = made.mountpoints.items()
+        assert key == (REF, Rendition(None, Codec.OPUS))
+        listener, deaf = rig.service._viewers.values()
+        assert listener.sound.mountpoint is mountpoint
+        assert listener.fanout.mountpoint is deaf.sound.mountpoint is rig.hub.mountpoint(REF)
+        rig.service.leave(listener.viewer_id)
+        assert mountpoint.subscribers == 0
+        rig.service.leave(deaf.viewer_id)
+        assert rig.hub.mountpoint(REF).subscribers == 0
+
+
+async def test_without_a_transcoder_sound_that_shows_later_costs_no_picture() -> None:
+    async with running(renditions=Made(FULL)) as rig:
+        rig.camera.picture()
+        await rig.service.join(REF, an_opus_offer(), "person-1")
+        rig.camera.sound(AAC, b"a" * 100)
+        [viewer] = rig.service._viewers.values()
+        assert viewer.fanout is viewer.sound
+        assert rig.hub.mountpoint(REF).dropped_sinks == 0
+
+
 @pytest.mark.parametrize("made", [Made(FULL), None])
 async def test_a_picture_without_sound_is_better_than_none(made: Made | None) -> None:
     async with running(renditions=made) as rig:
