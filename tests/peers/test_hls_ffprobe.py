@@ -25,7 +25,8 @@ from mediasrv.media.nal import NAL_PPS, NAL_SPS, iter_avcc, join_avcc, parse_sps
 from mediasrv.media.nal_h265 import h265_video_format
 from mediasrv.media.rtp import H265Depacketizer
 from mediasrv.media.timeline import SessionTimeline
-from mediasrv.settings import HlsSettings
+from mediasrv.settings import HlsSettings, TranscodeSettings
+from mediasrv.transcode import Transcoder
 from tests.peers.encoders import encode, opus_packets
 from tests.unit.media.streams import REF, cut, interleave
 
@@ -189,7 +190,9 @@ def hub() -> Hub:
 @pytest.fixture
 async def origin(hub: Hub) -> AsyncIterator[str]:
     """Our live HLS of REF over HTTP on loopback; gives the URL of the multivariant playlist."""
-    service = HlsService(hub, HlsSettings(), SystemClock())
+    transcoder = Transcoder(hub, TranscodeSettings(nice=0), SystemClock())
+    making = asyncio.create_task(transcoder.run())
+    service = HlsService(hub, HlsSettings(), SystemClock(), renditions=transcoder.mountpoint)
 
     async def master(_: web.Request) -> web.Response:
         return web.Response(body=await service.master(REF), content_type="application/vnd.apple.mpegurl")
@@ -214,6 +217,8 @@ async def origin(hub: Hub) -> AsyncIterator[str]:
     await site.start()
     yield f"http://127.0.0.1:{runner.addresses[0][1]}/index.m3u8"
     await runner.cleanup()
+    making.cancel()
+    await asyncio.wait([making], timeout=5)
 
 
 def track_of(request: web.Request) -> TrackKind:
@@ -236,8 +241,8 @@ async def broadcast(hub: Hub, codec: Codec, audio: AudioFormat | None) -> None:
 
 @pytest.mark.parametrize(
     ("codec", "audio"),
-    [(Codec.H264, None), (Codec.H264, AAC), (Codec.H265, OPUS)],
-    ids=["silent", "aac", "h265-opus"],
+    [(Codec.H264, None), (Codec.H264, AAC), (Codec.H265, OPUS), (Codec.H264, PCMA)],
+    ids=["silent", "aac", "h265-opus", "g711"],
 )
 async def test_live_stream_plays_without_a_picture_missing(
     hub: Hub, origin: str, codec: Codec, audio: AudioFormat | None
