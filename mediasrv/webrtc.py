@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
@@ -40,7 +40,7 @@ from mediasrv.wire.dtls import DtlsIdentity, DtlsServer
 from mediasrv.wire.ice import IceLite
 from mediasrv.wire.sdp_fragment import build_fragment
 from mediasrv.wire.webrtc_peer import Counters, Host, WebRtcPeer
-from mediasrv.wire.whep_sdp import LocalTransport, Offer, build_answer, candidate_lines, parse_offer
+from mediasrv.wire.whep_sdp import Candidate, LocalTransport, Offer, build_answer, candidate_lines, parse_offer
 
 log = logging.getLogger(__name__)
 
@@ -189,21 +189,8 @@ class WebRtcService:
         self._viewers[viewer.viewer_id] = viewer
         self._port.add(viewer)
         fanout.add(viewer)
-        return viewer, Joined(viewer.viewer_id, self._answer(offer, peer), entity_tag(ice))
-
-    def _answer(self, offer: Offer, peer: WebRtcPeer) -> str:
-        return build_answer(
-            offer,
-            LocalTransport(
-                ice_fragment=peer.ice.credentials.fragment,
-                ice_password=peer.ice.credentials.password,
-                fingerprint=self._identity.fingerprint,
-                candidates=self._port.candidates,
-                video_ssrc=peer.video_ssrc,
-                repair_ssrc=peer.repair_ssrc,
-                audio_ssrc=peer.audio_ssrc,
-                cname=peer.cname,
-            ),
+        return viewer, Joined(
+            viewer.viewer_id, _answer(offer, peer, self._identity, self._port.candidates), entity_tag(ice)
         )
 
     def _viewer(self, viewer_id: str) -> Viewer:
@@ -386,3 +373,19 @@ def _rendition_for(fanout: Fanout, offer: Offer) -> Rendition | None:
     silent = isinstance(audio, AudioFormat) and audio_encoding(audio) not in offer.audio
     made_audio = Codec.OPUS if silent and _OPUS in offer.audio else None
     return Rendition(made_video, made_audio) if made_video or made_audio else None
+
+
+def _answer(offer: Offer, peer: WebRtcPeer, identity: DtlsIdentity, candidates: Sequence[Candidate]) -> str:
+    return build_answer(
+        offer,
+        LocalTransport(
+            ice_fragment=peer.ice.credentials.fragment,
+            ice_password=peer.ice.credentials.password,
+            fingerprint=identity.fingerprint,
+            candidates=candidates,
+            video_ssrc=peer.video_ssrc,
+            repair_ssrc=peer.repair_ssrc,
+            audio_ssrc=peer.audio_ssrc,
+            cname=peer.cname,
+        ),
+    )

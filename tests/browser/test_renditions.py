@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -30,6 +31,7 @@ from tests.integration.served_renditions import (
 )
 
 ENDED_S = LINGER_S + 3.0
+IN_STEP_MS = 100.0
 VIDEO_ALONE = """async camera => {
     const peer = window.videoAlone = new RTCPeerConnection()
     peer.addTransceiver('video', { direction: 'recvonly' })
@@ -61,7 +63,7 @@ def cameras(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CameraFarm]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def served(cameras: CameraFarm, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
-    async with serving(tmp_path_factory.mktemp("node"), cameras, most_video=1, most_audio=1) as served:
+    async with serving(tmp_path_factory.mktemp("node"), cameras, most_video=1, most_audio=2) as served:
         yield served
 
 
@@ -157,12 +159,20 @@ async def test_aac_is_heard_as_opus_in_step_with_the_picture(viewer: Page, serve
 
     async def heard() -> dict[str, Any] | None:
         found = await viewer.evaluate(SOUND, f"{AAC}/main")
-        return found if found and found["energy"] > 0 and found["known"] else None
+        return found if found and found["energy"] > 0 else None
 
     sound = await until(heard)
     assert sound is not None
     assert sound["codec"].lower() == "audio/opus"
-    assert abs(sound["ahead_ms"]) < 150, sound
+    steps: list[float] = []
+
+    async def in_step() -> bool:  # browsers slide one to the other, 80 ms a second
+        now = await viewer.evaluate(SOUND, f"{AAC}/main")
+        steps.append(now["ahead_ms"] if now["known"] else math.inf)
+        return all(abs(step) < IN_STEP_MS for step in steps[-10:]) and len(steps) > 10
+
+    await until(in_step)
+    print(f"sound ahead of the picture, ms: {steps}")
     assert {target for _, target in served.made} == {Codec.OPUS}
 
 
@@ -214,11 +224,11 @@ async def test_g711_plays_in_hls_as_aac(viewer: Page, served: Served) -> None:
 
 
 async def test_the_page_says_why_hls_is_silent(viewer: Page, served: Served) -> None:
-    listener = await another(viewer)
-    await watch(listener, AAC)
+    for stream in ("main", "sub"):
+        await watch(await another(viewer), AAC, stream)
 
     async def taken() -> bool:
-        return served.made == [(main(AAC), Codec.OPUS)]
+        return [target for _, target in served.made] == [Codec.OPUS, Codec.OPUS]
 
     await until(taken)
     await viewer.goto(f"/#/camera/{PCMA}")
