@@ -124,13 +124,14 @@ class WebRtcService:
         """
         self._check_room(principal_id)
         offer = parse_offer(offer_sdp)
-        async with self._ready(ref, offer) as fanout:
-            if self._port.host is None:
-                raise Unavailable("WebRTC is not running.", code="webrtc_down")
-            viewer, joined = self._admit(fanout, offer_sdp, principal_id, self._port.host)
-            if auto is not None:
-                viewer.auto = AutoViewing(ref, auto, StreamChoice(viewer.joined_s))
-            return joined
+        async with self._live(ref) as stream:
+            with self._fit(stream, offer) as fanout:
+                if self._port.host is None:
+                    raise Unavailable("WebRTC is not running.", code="webrtc_down")
+                viewer, joined = self._admit(fanout, offer_sdp, principal_id, self._port.host)
+                if auto is not None:
+                    viewer.auto = AutoViewing(ref, auto, StreamChoice(viewer.joined_s))
+                return joined
 
     def trickle(self, viewer_id: str, fragment: str, if_match: str | None) -> Restarted | None:
         """Takes trickled candidates (None), or restarts ICE.
@@ -214,13 +215,6 @@ class WebRtcService:
         self._drop(viewer)
 
     # -- streams
-
-    @asynccontextmanager
-    async def _ready(self, ref: StreamRef, offer: Offer) -> AsyncIterator[Fanout]:
-        """A stream that is live, as this viewer can decode it, held until the end of the block."""
-        async with self._live(ref) as fanout:
-            with self._fit(fanout, offer) as fit:
-                yield fit
 
     @asynccontextmanager
     async def _live(self, ref: StreamRef) -> AsyncIterator[Fanout]:
