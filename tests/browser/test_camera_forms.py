@@ -83,7 +83,7 @@ async def _its_page_plays_the_main_stream_and_the_footage_of_the_sub(page: Page,
     await page.goto("/#/")
     video = await open_camera(page, camera_id)
     await moves(video)
-    await expect(page.get_by_test_id("resolution")).to_contain_text("960")
+    await expect(page.get_by_test_id("resolution")).to_contain_text("960", timeout=20_000)  # the line is tried first
     await expect(page.get_by_test_id("camera-transport")).to_have_text("TLS")
     await expect(page.get_by_test_id("footage-sub")).to_have_attribute("aria-pressed", "true")
     await page.get_by_test_id("back-10").click()

@@ -32,7 +32,7 @@ from tests.integration.served_renditions import (
 
 ENDED_S = LINGER_S + 3.0
 IN_STEP_MS = 185.0
-"""So much later than its picture sound is still accepted (ITU-R BT.1359). Chromium's own buffer of sound is 100 ms."""
+"""By so much sound may be apart from its picture; what is steady in it is mostly how long Chromium holds sound back."""
 VIDEO_ALONE = """async camera => {
     const peer = window.videoAlone = new RTCPeerConnection()
     peer.addTransceiver('video', { direction: 'recvonly' })
