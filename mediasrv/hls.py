@@ -264,7 +264,10 @@ class _Watch:
     def master(self, manner: Manner) -> MadeText:
         """The multivariant playlist; there is a video part."""
         window, stream = self.window, str(self.mountpoint.ref.stream)
-        video, audio = window.format(TrackKind.VIDEO), self.audio_format()
+        video = window.format(TrackKind.VIDEO)
+        # Sound that is transcoded is kept in memory only, and players stop where it ends: further back none is shown.
+        made = self._origin is not self.mountpoint
+        audio = None if manner.dvr_s and made else self.audio_format()
         assert isinstance(video, VideoFormat)  # noqa: S101 - what the caller saw to
         peak_bps, average_bps = window.bits_per_second()
         variant = VodVariant(

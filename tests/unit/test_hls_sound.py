@@ -12,6 +12,7 @@ from mediasrv.hls import HlsService
 from mediasrv.hub import Hub, Mountpoint
 from mediasrv.media.access_unit import AccessUnit, Codec, Rendition, Session, StreamRef, TrackKind
 from mediasrv.media.fmp4 import read_format, read_samples
+from mediasrv.media.playlist import Manner
 from mediasrv.settings import HlsSettings
 from tests.unit.media.streams import AAC, PCMA, REF, audio_units, interleave, session, video_units
 from tests.unit.test_hls import AT_ONCE, StillClock, settled
@@ -107,6 +108,25 @@ async def test_g711_becomes_an_aac_rendition_while_it_is_watched(hub: Hub, trans
     assert all(sample.duration == 1024 for sample in samples)
     assert audio.complete[-1].map_uri is not None
     assert read_format(service.init(REF, A, int(audio.complete[-1].map_uri.split("-")[1].split(".")[0]))) == AAC
+
+
+async def nothing_recorded(*_: object) -> None:
+    """Stands for the catalogue."""
+
+
+async def test_what_reaches_back_into_recordings_is_silent_where_sound_is_made_for_the_moment(
+    hub: Hub, transcoders: Transcoders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Players stop where a rendition of sound ends, and what is transcoded is nowhere but in memory."""
+    monkeypatch.setattr(HlsService, "_recall", nothing_recorded)
+    camera, service = Camera(transcoders), service_of(hub, transcoders, HlsSettings())
+    camera.play_until(5.0)
+    live = await settled(service.master(REF))
+    camera.play_until(9.0)
+    assert "TYPE=AUDIO" in (await live).decode()
+    back = (await service.master(REF, Manner(dvr_s=600))).decode()
+    assert "TYPE=AUDIO" not in back
+    assert 'CODECS="avc1.64001e"' in back
 
 
 async def test_sound_that_shows_after_the_first_viewer_came_is_there_from_the_first_playlist_on(
