@@ -19,12 +19,12 @@ async def test_without_udp_chromium_plays_over_tcp(wall: Page, server: Stack) ->
         assert "tcptype passive" in body
         await route.fulfill(response=answer, body=UDP_CANDIDATE.sub("", body))
 
-    await wall.route(lambda url: "/whep/" in url and "stream=main" in url, hide_udp)
+    await wall.route(lambda url: "/whep/" in url and "stream=auto" in url, hide_udp)
     camera_id = server.cameras[0]
     video = await open_camera(wall, camera_id)
     await moves(video)
-    stats = await peer_stats(wall, f"{camera_id}/main")
-    assert await _protocol(wall, f"{camera_id}/main") == "tcp"
+    stats = await peer_stats(wall, f"{camera_id}/auto")
+    assert await _protocol(wall, f"{camera_id}/auto") == "tcp"
     assert stats["video"]["packetsLost"] == 0
 
 
@@ -32,12 +32,12 @@ async def test_chromium_restarts_ice_and_plays_on(wall: Page, server: Stack) -> 
     locations: list[str] = []
 
     async def remember(response: Response) -> None:
-        if response.request.method == "POST" and "/whep/" in response.url and "stream=main" in response.url:
+        if response.request.method == "POST" and "/whep/" in response.url and "stream=auto" in response.url:
             locations.append(await response.header_value("location") or "")
 
     wall.on("response", remember)
     camera_id = server.cameras[0]
-    key = f"{camera_id}/main"
+    key = f"{camera_id}/auto"
     video = await open_camera(wall, camera_id)
     await moves(video)
     before = await _fragments(wall, key)
