@@ -34,7 +34,8 @@ export class HlsUnsupported extends Error {}
 async function openHls(config: Partial<HlsConfig>): Promise<{ hls: Hls; Library: typeof Hls }> {
   const { default: Library } = await import('hls.js')
   if (!Library.isSupported()) throw new HlsUnsupported()
-  return { hls: new Library(config), Library }
+  // for date ranges, hls.js would add a track that the page's security policy forbids
+  return { hls: new Library({ ...config, enableDateRangeMetadataCues: false }), Library }
 }
 
 /** The error as ApiError with the server's sentence: hls.js keeps only the status, so the question is asked again. */
