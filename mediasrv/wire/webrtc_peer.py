@@ -198,6 +198,7 @@ class WebRtcPeer:
         self._pacer.clear()
         self.waiting = True
         self.line.restart()
+        self._allowance, self._limited = Allowance(), False  # it was for a stream that was too large
         if self.video is not None:
             self.video.move_to(ring)
 

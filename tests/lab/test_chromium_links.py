@@ -91,7 +91,7 @@ async def test_ipv6_alone_carries_it(page: Page, stack: Stack, link: Link) -> No
     seen = await watch(page, WATCHED_S / 2)
     assert (await stats(page))["remote"] == SERVER_V6
     assert (seen.freezes, seen.dropped, seen.asked_again) == (0, 0, 0)
-    assert seen.rate == pytest.approx(RATE, rel=0.05)
+    assert seen.rate > 0.95 * RATE  # the cached pictures may be among them
 
 
 async def test_where_udp_is_blocked_tcp_carries_it(page: Page, stack: Stack, link: Link) -> None:

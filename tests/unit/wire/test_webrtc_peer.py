@@ -380,6 +380,23 @@ def test_a_line_that_loses_half_is_sent_about_half_and_whole_pictures_only() -> 
     assert sent_bits > 8 * 4000 * (len(pictures) - 1)
 
 
+def test_what_one_stream_was_too_large_for_is_not_held_against_a_smaller_one() -> None:
+    rig = Rig()
+    rig.connect()
+    congest(rig, 5.5)
+    assert rig.peer._limited
+    other = PacketRing(4.0)
+    now = round(rig.timers.now_s * 90_000)
+    rig.peer.move_to(other, [other.push([b"x"], now, keyframe=True, arrived_s=rig.timers.now_s)])
+    rig.timers.advance(1.0)
+    rig.media()
+    for number in range(1, 26):
+        unit = other.push([b"x" * 1000] * 4, now + 3600 * number, keyframe=False, arrived_s=rig.timers.now_s)
+        rig.peer.send_video(unit)
+        rig.timers.advance(0.04)
+    assert len(rig.media()) == 100
+
+
 def test_sound_goes_on_while_pictures_are_left_out() -> None:
     rig = Rig()
     rig.connect()
