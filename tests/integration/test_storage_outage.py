@@ -21,7 +21,8 @@ from tests.integration.beside import Beside, loop_beside
 from tests.integration.consistency import check_all_stored
 from tests.integration.fault_proxy import Fault, FaultProxy, fault_proxy
 
-FARM = {"cameras": 2, "mode": "load", "audio": "pcma", "width": 640, "height": 360, "rate": 25, "gop": 0.5}
+RATE = 25
+FARM = {"cameras": 2, "mode": "load", "audio": "pcma", "width": 640, "height": 360, "rate": RATE, "gop": 0.5}
 OVERRIDES: dict[str, dict[str, Any]] = {
     "recording": {"object_s": 5.0},
     "pull": {"allowed_networks": ["127.0.0.0/8"], "backoff_first_s": 0.2, "backoff_most_s": 0.4},
@@ -83,7 +84,14 @@ def shared(tmp_path_factory: pytest.TempPathFactory, s3: SeaweedServer) -> Itera
         behind = replace(s3, endpoint=proxy.endpoint)
         with running_stack(directory, FARM, OVERRIDES, behind) as stack:
             stack.wait_until_recording()
+            wait_for(lambda: all(_seconds_sent(stack, camera_id) > 2 for camera_id in stack.cameras), 15)
             yield FailingStore(stack, beside, proxy)
+
+
+def _seconds_sent(stack: Stack, camera_id: str) -> float:
+    """Of the camera's session of the moment."""
+    log = stack.farm.sessions(camera_id)[-1]
+    return 0.0 if log["first"] is None else (log["last"] - log["first"]) / RATE
 
 
 @pytest.mark.parametrize(
