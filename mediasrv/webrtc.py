@@ -356,6 +356,8 @@ class WebRtcService:
         except MediasrvError as error:
             log.info("%s: an auto viewer stays where it is: %s", ref, error.sentence)
             auto.choice.failed(self._clock.monotonic())
+        except Exception:  # one bad viewer never stops another
+            self._on_viewer_failed(viewer)
         finally:
             auto.moving = False
 

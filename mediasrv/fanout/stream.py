@@ -35,7 +35,7 @@ _PACKETIZERS: Final = {Codec.H264: packetize_h264, Codec.H265: packetize_h265}
 
 @dataclass(frozen=True, slots=True)
 class ViewerInfo:
-    """A snapshot. `state` is `connecting`, `waiting_keyframe` or `live`; `lost_fraction` is of its last report."""
+    """A snapshot. `state` is `connecting`, `waiting_keyframe` or `live`; `lost_fraction` is of the last second."""
 
     viewer_id: str
     principal_id: str
@@ -86,7 +86,7 @@ class Viewer:
     def stay(self) -> None:
         """It waits for no other stream any more."""
         if self.bound_for is not None:
-            self.bound_for.arriving = [other for other in self.bound_for.arriving if other is not self]
+            self.bound_for.arriving = _without(self.bound_for.arriving, self)
             self.bound_for = None
 
     def info(self) -> ViewerInfo:
@@ -125,7 +125,7 @@ class Fanout:
         self.ref = key[0]
         self.mountpoint = mountpoint
         self.source = source
-        self.ring = PacketRing(settings.ring_s)
+        self.ring = PacketRing(settings.ring_s, "")
         self.video_clock = StreamClock(VIDEO_CLOCK_RATE)
         self.audio_clock = StreamClock(_G711_CLOCK_RATE)
         self.video_format: VideoFormat | None = None
@@ -162,9 +162,9 @@ class Fanout:
         self.listeners = [*self.listeners, viewer]
 
     def remove(self, viewer: Viewer) -> None:
-        self.viewers = [other for other in self.viewers if other is not viewer]
-        self.listeners = [other for other in self.listeners if other is not viewer]
-        self.arriving = [other for other in self.arriving if other is not viewer]
+        self.viewers = _without(self.viewers, viewer)
+        self.listeners = _without(self.listeners, viewer)
+        self.arriving = _without(self.arriving, viewer)
 
     def expect(self, viewer: Viewer) -> None:
         """The viewer comes with the next keyframe; at once where its line would carry the cached GOP before that."""
@@ -193,8 +193,7 @@ class Fanout:
 
     def sound_for(self, viewer: Viewer) -> None:
         """The viewer hears this from now on; what it is shown stays as it is."""
-        heard = viewer.sound
-        heard.listeners = [other for other in heard.listeners if other is not viewer]
+        viewer.sound.listeners = _without(viewer.sound.listeners, viewer)
         viewer.sound = self
         self.listeners = [*self.listeners, viewer]
 
@@ -219,7 +218,10 @@ class Fanout:
                 self._on_viewer_failed(viewer)
         if packetized.keyframe:
             for viewer in self.arriving:
-                self.take_over(viewer, [packetized])
+                try:
+                    self.take_over(viewer, [packetized])
+                except Exception:
+                    self._on_viewer_failed(viewer)
 
     def _packetize(self, unit: AccessUnit) -> PacketizedUnit | None:
         """Into the ring; None for an access unit that holds nothing to send, or whose encoding WebRTC does not know."""
@@ -238,7 +240,9 @@ class Fanout:
         )
 
     def _change_format(self, video: VideoFormat) -> None:
-        """Another encoding is another stream of packets: viewers that do not take it are at an end."""
+        """Another encoding is another stream of packets. Viewers that do not take it are at an end; those on the way
+        here stay where they are.
+        """
         self.video_format = video
         encoding = video_encoding(video)
         if encoding == self.ring.encoding:
@@ -250,6 +254,9 @@ class Fanout:
                 viewer.peer.follow(self.ring)
             else:
                 self._drop(viewer)
+        for viewer in self.arriving:
+            if not viewer.peer.takes(encoding):
+                viewer.stay()
 
     def _send_audio(self, unit: AccessUnit, audio: AudioFormat) -> None:
         """What WebRTC carries, as it came; anything else stays silent here."""
@@ -283,7 +290,14 @@ class Fanout:
 
     def _send_sound(self, encoding: str, payload: bytes, timestamp: int) -> None:
         for viewer in self.listeners:
-            viewer.peer.send_audio(encoding, payload, timestamp)
+            try:
+                viewer.peer.send_audio(encoding, payload, timestamp)
+            except Exception:
+                self._on_viewer_failed(viewer)
+
+
+def _without(viewers: list[Viewer], viewer: Viewer) -> list[Viewer]:
+    return [other for other in viewers if other is not viewer]
 
 
 def video_encoding(video: VideoFormat) -> str:

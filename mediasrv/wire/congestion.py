@@ -135,7 +135,8 @@ class Allowance:
     """How much a line is sent that is too small for its stream: whole pictures, then none up to the next keyframe.
 
     So a viewer without a smaller stream keeps a picture, and its latency stays where it is: what would only queue is
-    left out. Additive growth, multiplicative decrease; off again when the stream fits.
+    left out. It grows by a share, slowly near what was full, falls by a larger one, and is off again when the stream
+    fits.
     """
 
     def __init__(self) -> None:

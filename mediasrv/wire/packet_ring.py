@@ -43,7 +43,7 @@ class PacketizedUnit:
 class PacketRing:
     """Packetised units of the last `keep_s` seconds, and always the GOP that a viewer would join with.
 
-    `encoding` is the name of the payload format of all of them, as in SDP (`H264`).
+    `encoding` is the name of the payload format of all of them, as in SDP (`H264`); empty before it is known.
     """
 
     def __init__(self, keep_s: float, encoding: str = "H264") -> None:

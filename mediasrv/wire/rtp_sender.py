@@ -75,7 +75,8 @@ class _Sent:
 
 
 class RtpVideoSender:
-    """One viewer's video. `start` first; units are then sent in the order in which they were `admit`ted.
+    """One viewer's video. `start` first, when it is known what the stream is; units are then sent in the order in which
+    they were `admit`ted.
 
     All numbers are the caller's to choose: the first index of media and of repair, and an offset to RTP time.
     """
@@ -87,7 +88,7 @@ class RtpVideoSender:
         self._ring = ring
         self._timestamp_offset = timestamp_offset
         self._epochs: deque[Epoch] = deque()
-        self._epoch = Epoch(first_index, 0, ring, sources.media(ring.encoding))
+        self._epoch: Epoch
         self._next_index = first_index
         self._next_repair = first_repair
         self._last_timestamp = -1 << 62
@@ -172,7 +173,7 @@ class RtpVideoSender:
 
     def repair_newest(self, count: int) -> list[bytes]:
         """The last packets of this stream once more, which fill a line to see what it carries; none without RTX."""
-        repair = self._sources.repair(self._ring.encoding)
+        repair = self._sources.repair(self._ring.encoding) if self.started else None
         if repair is None:
             return []
         found = [self._find(index) for index in range(self._next_index - count, self._next_index)]

@@ -69,9 +69,8 @@ def rtcp_sides(
 
 def distinct_ssrcs() -> tuple[int, int, int]:
     """Three SSRCs that differ, of media, repair and audio."""
-    first = secrets.randbits(32)
-    second, third = sorted(secrets.SystemRandom().sample(range(1, 1 << 32), 2))
-    return first, first + second & 0xFFFFFFFF, first + third & 0xFFFFFFFF
+    media, repair, audio = secrets.SystemRandom().sample(range(1 << 32), 3)
+    return media, repair, audio
 
 
 def playout_delay(least_s: float, most_s: float) -> bytes:

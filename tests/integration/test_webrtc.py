@@ -399,17 +399,19 @@ async def test_an_address_belongs_to_one_viewer_and_unknown_checks_to_none() -> 
         await until(lambda: rig.service.counters.keyframe_requests == 1)
 
 
-async def test_one_failing_viewer_does_not_take_the_others_along() -> None:
+@pytest.mark.parametrize("method", ["send_video", "send_audio"])
+async def test_one_failing_viewer_does_not_take_the_others_along(method: str) -> None:
     async with running() as rig:
-        broken, sound = await watched(rig, 2)
+        broken, sound = await watched(rig, 2, audio=True)
         assert broken.joined is not None
 
-        def fail(_: object) -> None:
+        def fail(*_: object) -> None:
             raise RuntimeError("a fault of ours")
 
-        rig.service._viewers[broken.joined.viewer_id].peer.send_video = fail  # type: ignore[method-assign]
+        setattr(rig.service._viewers[broken.joined.viewer_id].peer, method, fail)
         for _ in range(5):
             rig.camera.picture()
+            rig.camera.sound(AudioFormat(Codec.PCMA, 8000, 1), b"s" * 320)
         await until(lambda: sound.client.received.pictures == 6)
         assert len(rig.service.viewers()) == 1
         assert rig.service.counters.viewer_failures == 1

@@ -10,7 +10,7 @@ from mediasrv.fanout.stream import Viewer as Ours
 from mediasrv.hub import Hub, Mountpoint
 from mediasrv.media.access_unit import AudioFormat, Codec, Rendition, StreamName, StreamRef
 from mediasrv.wire.congestion import Line
-from tests.integration.test_webrtc import REF, Camera, Rig, Viewer, an_offer, running, until
+from tests.integration.test_webrtc import REF, Camera, Rig, Viewer, an_offer, running, until, watched
 from tests.unit.media.streams import H265
 
 SUB = StreamRef(REF.camera_id, StreamName.SUB)
@@ -132,6 +132,57 @@ async def test_who_is_not_to_go_any_more_stays() -> None:
         rig.camera.picture(8000, keyframe=True)
         assert auto.watched == SUB
         await until(lambda: rig.hub.mountpoint(REF).subscribers == 0)
+
+
+async def test_who_is_on_the_way_to_a_stream_that_becomes_one_it_does_not_decode_stays() -> None:
+    async with running() as rig:
+        auto = Auto(rig)
+        await auto.join()
+        auto.told.main = True
+        await until(lambda: auto.ours.bound_for is not None)
+        rig.camera.publish(H265, 3600, True, b"\0\0\0\3\x26\x01\xaa")
+        assert auto.ours.bound_for is None
+        await until(lambda: auto.ours.auto is None)  # nobody transcodes for a choice
+        auto.sub.picture(300)
+        await until(lambda: auto.viewer.client.received.pictures == 2)
+        assert auto.watched == SUB
+        assert rig.hub.mountpoint(REF).dropped_sinks == 0
+
+
+def a_fault(*_: object) -> None:
+    raise RuntimeError("a fault of ours")
+
+
+async def test_one_that_fails_on_its_way_does_not_take_the_others_along() -> None:
+    async with running() as rig:
+        [other] = await watched(rig)
+        auto = Auto(rig)
+        auto.sub.picture(300)
+        joined = await rig.service.join(SUB, auto.viewer.client.offer(), "person-1", auto=REF)
+        ours = rig.service._viewers[joined.viewer_id]
+        ours.peer.move_to = a_fault  # type: ignore[method-assign]
+        rig.service._fanouts[REF, None].expect(ours)
+        for _ in range(30):
+            rig.camera.picture()
+        await until(lambda: other.client.received.pictures == 31)
+        assert [info.ref for info in rig.service.viewers()] == [REF]
+        assert rig.service.counters.viewer_failures == 1
+        assert rig.hub.mountpoint(REF).dropped_sinks == 0
+
+
+async def test_one_that_cannot_be_sent_on_its_way_does_not_take_the_service_along() -> None:
+    async with running() as rig:
+        [other] = await watched(rig)
+        rig.service._fanouts[REF, None].expect = a_fault  # type: ignore[method-assign]
+        auto = Auto(rig)
+        auto.sub.picture(300)
+        joined = await rig.service.join(SUB, auto.viewer.client.offer(), "person-1", auto=REF)
+        ours = rig.service._viewers[joined.viewer_id]
+        assert ours.auto is not None
+        await rig.service._move(ours, ours.auto, REF)
+        assert rig.service.counters.viewer_failures == 1
+        rig.camera.picture()
+        await until(lambda: other.client.received.pictures == 2)
 
 
 async def test_a_stream_that_cannot_be_had_leaves_the_viewer_where_it_is() -> None:

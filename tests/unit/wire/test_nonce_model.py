@@ -232,6 +232,8 @@ class AnswersFromTheNewestEpoch(RtpVideoSender):
     """The classic mistake: forgets that older numbers belong to an older epoch."""
 
     def resend(self, sequence: int) -> bytes | None:
+        if not self.started:
+            return super().resend(sequence)
         kept = self._epochs.copy()
         self._epochs.clear()
         now = self._epoch

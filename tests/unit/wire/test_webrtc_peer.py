@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from mediasrv.errors import ProtocolError
@@ -9,7 +11,7 @@ from mediasrv.wire import rtcp
 from mediasrv.wire.ice import Address
 from mediasrv.wire.packet_ring import PacketRing
 from mediasrv.wire.srtp import EXTENSION_BYTES, OVERHEAD_BYTES
-from tests.unit.wire.peer_rig import ADDRESS, REPAIRED_OFFER, Rig, sequence, timestamp
+from tests.unit.wire.peer_rig import ADDRESS, REPAIRED, REPAIRED_OFFER, Rig, sequence, timestamp
 
 AWAY: Address = ("198.51.100.9", 6000)
 
@@ -329,6 +331,22 @@ def test_a_viewer_is_moved_to_another_stream_without_a_hole_and_can_still_ask_fo
     assert 0 < timestamp(moved[0]) - timestamp(sent[0]) & 0xFFFFFFFF < 1 << 31
     rig.nack(sequence(sent[1]), sequence(moved[1]))
     assert rig.media() == [sent[1], moved[1]]
+
+
+def test_a_viewer_of_h265_alone_is_connected_before_it_is_known_what_the_stream_is() -> None:
+    video = replace(REPAIRED_OFFER.media[0], video={"H265": REPAIRED["H265"]})
+    rig = Rig(PacketRing(4.0, ""), offer=replace(REPAIRED_OFFER, media=(video,)))
+    rig.connect()
+    assert rig.peer.connected
+    rig.peer.probe(100_000)
+    rig.timers.advance(0.1)
+    rig.nack(1)
+    assert rig.media_and_repairs() == ([], [])
+    rig.ring = PacketRing(4.0, "H265")
+    rig.peer.follow(rig.ring)
+    rig.push([100], keyframe=True)
+    rig.timers.advance(0.1)
+    assert [each[1] & 0x7F for each in rig.media_and_repairs()[0]] == [104]
 
 
 def test_of_a_stream_that_is_gone_nothing_is_answered() -> None:
