@@ -16,8 +16,9 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Final, Protocol, cast
 
 from mediasrv.clock import Clock
-from mediasrv.errors import ProtocolError, SettingsError
+from mediasrv.errors import ProtocolError
 from mediasrv.wire.ice import Path, PathKey, Transport
+from mediasrv.wire.ports import opening
 from mediasrv.wire.tcp import Deframer, frame_run
 from mediasrv.wire.webrtc_peer import Counters
 
@@ -215,21 +216,13 @@ class TcpDoor:
 
 def listen(host: str, port: int) -> socket.socket:
     """A bound socket; the caller closes it. `::` takes IPv4 too. Raises SettingsError where it cannot be had."""
-    family = socket.AF_INET if ipaddress.ip_address(host).version == 4 else socket.AF_INET6
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setblocking(False)
+    with opening(socket.SOCK_STREAM, host, port, "TCP") as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
-        if family == socket.AF_INET6:
+        if sock.family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         sock.bind((host, port))
-    except OSError as error:
-        sock.close()
-        raise SettingsError(
-            f"The TCP port {port} of {host} cannot be opened: {error.strerror}.", code="port_unusable"
-        ) from error
     return sock
 
 

@@ -21,6 +21,7 @@ from cryptography.x509.oid import NameOID
 
 from mediasrv.errors import SettingsError
 from mediasrv.settings import RtspServeSettings
+from mediasrv.wire.ports import opening
 from mediasrv.wire.udp import open_socket
 
 log = logging.getLogger(__name__)
@@ -48,20 +49,12 @@ Accepted = Callable[[socket.socket, str], None]
 
 def open_listener(host: str, port: int) -> socket.socket:
     """A listening non-blocking socket; the caller closes it. Raises SettingsError where the port cannot be had."""
-    family = socket.AF_INET if ipaddress.ip_address(host).version == 4 else socket.AF_INET6
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setblocking(False)
+    with opening(socket.SOCK_STREAM, host, port, "RTSP") as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
+        if sock.family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind((host, port))
         sock.listen(BACKLOG)
-    except OSError as error:
-        sock.close()
-        raise SettingsError(
-            f"The RTSP port {port} of {host} cannot be opened: {error.strerror}.", code="port_unusable"
-        ) from error
     return sock
 
 

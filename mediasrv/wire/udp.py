@@ -11,8 +11,8 @@ import socket
 import struct
 from typing import Final
 
-from mediasrv.errors import SettingsError
 from mediasrv.wire.ice import Path, PathKey
+from mediasrv.wire.ports import opening
 from mediasrv.wire.webrtc_peer import Counters
 
 _DATAGRAM_BYTES: Final = 2048
@@ -104,27 +104,18 @@ def open_socket(host: str, port: int) -> socket.socket:
 
     Raises SettingsError where the port cannot be had.
     """
-    address = ipaddress.ip_address(host)
-    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-    sock = socket.socket(family, socket.SOCK_DGRAM)
-    try:
-        sock.setblocking(False)
+    with opening(socket.SOCK_DGRAM, host, port, "UDP") as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER_BYTES)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SOCKET_BUFFER_BYTES)
-        _set_ip_options(sock, family, address.is_unspecified)
+        _set_ip_options(sock, ipaddress.ip_address(host).is_unspecified)
         sock.bind((host, port))
-    except OSError as error:
-        sock.close()
-        raise SettingsError(
-            f"The UDP port {port} of {host} cannot be opened: {error.strerror}.", code="port_unusable"
-        ) from error
     return sock
 
 
-def _set_ip_options(sock: socket.socket, family: int, wildcard: bool) -> None:
+def _set_ip_options(sock: socket.socket, wildcard: bool) -> None:
     # A path with a small MTU gets fragments rather than nothing: media is not sent again in smaller pieces.
     sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_DONT)
-    if family == socket.AF_INET6:
+    if sock.family == socket.AF_INET6:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_DONT)
         if wildcard:
