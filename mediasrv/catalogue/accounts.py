@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Column, ColumnElement, Connection, Row, Select, and_, delete, insert, or_, select, update
+from sqlalchemy import Column, ColumnElement, Connection, Row, and_, delete, insert, or_, select, update
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from mediasrv.catalogue.tables import credential, grant, place, principal
@@ -89,11 +89,8 @@ def add_principal(
 
 
 def find_by_username(connection: Connection, username: str) -> Principal | None:
-    return _principal(connection, select(principal).where(principal.c.username == username))
-
-
-def find_by_id(connection: Connection, principal_id: str) -> Principal | None:
-    return _principal(connection, select(principal).where(principal.c.principal_id == principal_id))
+    row = connection.execute(select(principal).where(principal.c.username == username)).one_or_none()
+    return None if row is None else _as_principal(row)
 
 
 def get_by_username(connection: Connection, username: str) -> Principal:
@@ -273,11 +270,6 @@ def _valid(
 ) -> tuple[ColumnElement[bool], ...]:
     now = from_us(now_us)
     return of.revoked_at.is_(None), or_(of.expires_at.is_(None), of.expires_at > now)
-
-
-def _principal(connection: Connection, query: Select[Any]) -> Principal | None:
-    row = connection.execute(query).one_or_none()
-    return None if row is None else _as_principal(row)
 
 
 def _as_principal(row: Row[Any]) -> Principal:

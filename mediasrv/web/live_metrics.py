@@ -78,70 +78,6 @@ class RtspCounts(Protocol):
     def stalled(self) -> int: ...
 
 
-class WebRtcCounts(Protocol):
-    """What became of viewers and their packets since the start; `_WEBRTC` says of each what it counts."""
-
-    @property
-    def datagrams(self) -> int: ...
-
-    @property
-    def strays(self) -> int: ...
-
-    @property
-    def malformed(self) -> int: ...
-
-    @property
-    def floods(self) -> int: ...
-
-    @property
-    def handshakes(self) -> int: ...
-
-    @property
-    def handshakes_failed(self) -> int: ...
-
-    @property
-    def packets(self) -> int: ...
-
-    @property
-    def packets_resent(self) -> int: ...
-
-    @property
-    def resends_refused(self) -> int: ...
-
-    @property
-    def keyframe_requests(self) -> int: ...
-
-    @property
-    def replays(self) -> int: ...
-
-    @property
-    def overruns(self) -> int: ...
-
-    @property
-    def thinned(self) -> int: ...
-
-    @property
-    def blocked(self) -> int: ...
-
-    @property
-    def unsegmented(self) -> int: ...
-
-    @property
-    def send_errors(self) -> int: ...
-
-    @property
-    def connections(self) -> int: ...
-
-    @property
-    def connections_refused(self) -> int: ...
-
-    @property
-    def consent_lost(self) -> int: ...
-
-    @property
-    def viewer_failures(self) -> int: ...
-
-
 def worker_metrics(workers: Mapping[str, WorkerCounts]) -> Iterable[Metric]:
     """By job: `video`, `audio`, `jpeg`."""
 
@@ -169,6 +105,7 @@ def rtsp_metrics(counts: RtspCounts) -> Iterable[Metric]:
     yield counter("mediasrv_rtsp_stalled_total", "Readers ended because they took nothing.", counts.stalled)
 
 
-def webrtc_metrics(counts: WebRtcCounts) -> Iterable[Metric]:
+def webrtc_metrics(counts: Mapping[str, int]) -> Iterable[Metric]:
+    """Of viewers and their packets since the start, by the names of `_WEBRTC`."""
     for name, help_text in _WEBRTC.items():
-        yield counter(f"mediasrv_webrtc_{name}_total", help_text, getattr(counts, name))
+        yield counter(f"mediasrv_webrtc_{name}_total", help_text, counts[name])

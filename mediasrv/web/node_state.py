@@ -21,7 +21,6 @@ from mediasrv.storage.spool import SpoolCondition, SpoolState
 from mediasrv.web.camera_json import reason_json
 from mediasrv.web.live_metrics import (
     RtspCounts,
-    WebRtcCounts,
     WorkerCounts,
     rtsp_metrics,
     webrtc_metrics,
@@ -73,7 +72,7 @@ class NodeParts:
     workers: Callable[[], Mapping[str, WorkerCounts]]
     transcodes_refused: Callable[[], int]
     rtsp: Callable[[], RtspCounts] | None = None
-    webrtc: Callable[[], WebRtcCounts] | None = None
+    webrtc: Callable[[], Mapping[str, int]] | None = None
 
 
 class LoopWatch:

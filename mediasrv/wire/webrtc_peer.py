@@ -100,7 +100,6 @@ class WebRtcPeer:
         self._pacer = Pacer(host.call_later, host.burst_packets, host.pace_s, self._send_run, self.skip_to_keyframe)
         self._replayed_s = float("-inf")
         self._allowance = Allowance()
-        self._limited = False
         self._resends = Resends()
         self._at_tick = (0.0, 0, 0)
         self.sent_bps = 0.0
@@ -174,7 +173,7 @@ class WebRtcPeer:
             return
         if self.waiting and not unit.keyframe:
             return
-        if self._limited and not self._allowance.admit(unit.octets, unit.arrived_s):
+        if self._allowance.bits_per_s is not None and not self._allowance.admit(unit.octets, unit.arrived_s):
             self._thin()
             return
         if self.waiting:
@@ -198,7 +197,7 @@ class WebRtcPeer:
         self._pacer.clear()
         self.waiting = True
         self.line.restart()
-        self._allowance, self._limited = Allowance(), False  # it was for a stream that was too large
+        self._allowance = Allowance()  # it was for a stream that was too large
         if self.video is not None:
             self.video.move_to(ring)
 
@@ -234,7 +233,6 @@ class WebRtcPeer:
         self._unreviewed_ticks = _UNREVIEWED_TICKS if self._probing else max(0, self._unreviewed_ticks - 1)
         if not self._unreviewed_ticks:
             self._allowance.review(self.line, self._ring.bits_per_s, self.through_bps)
-        self._limited = self._allowance.bits_per_s is not None
         self._pacer.adapt(self._ring, self.line, self._allowance.bits_per_s)
 
     def probe(self, bits_per_s: float) -> None:

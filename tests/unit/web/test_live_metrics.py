@@ -11,6 +11,7 @@ from mediasrv.wire.webrtc_peer import Counters
 
 def test_every_counter_of_webrtc_is_told_with_its_value() -> None:
     names = [field.name for field in dataclasses.fields(Counters)]
-    text = render(webrtc_metrics(Counters(**{name: number for number, name in enumerate(names, 1)})))
+    counters = Counters(**{name: number for number, name in enumerate(names, 1)})
+    text = render(webrtc_metrics(dataclasses.asdict(counters)))
     for number, name in enumerate(names, 1):
         assert f"mediasrv_webrtc_{name}_total {number}" in text.splitlines()

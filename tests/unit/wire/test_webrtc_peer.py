@@ -402,7 +402,7 @@ def test_what_one_stream_was_too_large_for_is_not_held_against_a_smaller_one() -
     rig = Rig()
     rig.connect()
     congest(rig, 5.5)
-    assert rig.peer._limited
+    assert rig.peer._allowance.bits_per_s is not None
     other = PacketRing(4.0)
     now = round(rig.timers.now_s * 90_000)
     rig.peer.move_to(other, [other.push([b"x"], now, keyframe=True, arrived_s=rig.timers.now_s)])
