@@ -48,6 +48,28 @@ def test_of_a_few_packets_it_is_not_said_how_many_get_lost() -> None:
     for number in range(12):  # 6 packets a report, of which a bad second loses three in twenty
         slow.on_block(block(6 * number, 3 if number >= 10 else 0), 0.2 * number)
     assert slow.loss < 0.06
+    for number in range(12, 30):
+        slow.on_block(block(6 * number, 3 + 2 * (number - 10)), 0.2 * number)
+    assert abs(slow.loss - 1 / 3) < 0.05
+    assert abs(slow.received_per_s - 20) < 2
+
+
+def test_loss_of_one_report_is_not_that_of_the_second() -> None:
+    line = Line()
+    for number in range(10):
+        line.on_block(block(50 * number, 20 if number == 9 else 0), 0.2 * number)
+    assert abs(line.loss - 20 / 250) < 0.02
+
+
+def test_what_was_reported_of_another_stream_is_forgotten() -> None:
+    line = Line()
+    end_s = lossy(line, 0.5)
+    line.on_estimate(100_000)
+    line.restart()
+    assert (line.loss, line.received_per_s, line.estimate_bps) == (0.0, 0.0, None)
+    for number in range(1, 4):
+        line.on_block(block(950 + 50 * number, 475), end_s + 0.2 * number)
+    assert line.loss == 0.0
 
 
 def test_one_in_twenty_is_no_congestion_even_where_the_estimate_is_a_little_low() -> None:
@@ -121,6 +143,7 @@ def test_what_is_allowed_falls_to_what_gets_through_and_grows_until_the_stream_f
     lossy(line, 0.5)
     allowance.review(line, 2e6, 1.2e6)
     assert allowance.bits_per_s == 0.85 * 1.2e6
+    assert not line.congested, "what was lost before says nothing of what is let through now"
     line.restart()
     steps = []
     while allowance.bits_per_s is not None:
