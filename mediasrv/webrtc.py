@@ -144,7 +144,7 @@ class WebRtcService:
         if restart is None:
             return None
         self._rate.take(viewer.principal_id, self._clock.monotonic())
-        self._port.restart(viewer, make_credentials(restart.fragment))
+        self._port.restart(viewer, make_credentials(restart.fragment, restart.password))
         lines = candidate_lines(self._port.candidates)
         return Restarted(build_fragment(restart.section, ice.credentials, lines), entity_tag(ice))
 
@@ -183,7 +183,7 @@ class WebRtcService:
         audio = fanout.mountpoint.audio_format
         audible = not isinstance(audio, AudioFormat) or audio_encoding(audio) is not None
         offer = parse_offer(offer_sdp, profile, audio=audible)
-        ice = IceLite(make_credentials(offer.ice_fragment))
+        ice = IceLite(make_credentials(offer.ice_fragment, offer.ice_password))
         peer = WebRtcPeer(offer, ice, DtlsServer(self._identity, offer.fingerprints), fanout.ring, host)
         now_s, now_us = self._clock.monotonic(), self._clock.wall_us()
         viewer = Viewer(secrets.token_urlsafe(16), principal_id, peer, fanout, fanout, now_s, now_us)
@@ -319,7 +319,9 @@ class WebRtcService:
 
     def _choose(self, viewer: Viewer, auto: AutoViewing, now_s: float) -> None:
         """Asks which stream the viewer should have, and sends it there."""
-        self._report(viewer, now_s)  # round trips tell of queues, so they are measured at each tick
+        # Round trips tell of queues, so they are measured at each tick; a report serves who answers no question.
+        viewer.peer.ask(now_s)
+        self._report(viewer, now_s)
         on_main = viewer.fanout.ref == auto.main
         situation = Situation(
             on_main=on_main,

@@ -2,8 +2,9 @@
 
 It begins with the substream, which any line carries, and goes up as soon as the line has shown that it carries the main
 stream: beside the substream ever more is sent (`wire.probe`), half a second at a time, and each time a round trip must
-tell that it did not queue. What is tried is never much more than what was carried, so even a line that is too small has
-a short queue from it, and nobody's picture freezes for a trial. Down it goes where the main stream is lost or queues.
+tell that it does not queue. What is tried is never much more than what was carried, so even a line that is too small
+has a short queue from it, and nobody's picture freezes for a trial. Down it goes where the main stream is lost or
+queues.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ _FEWEST_ROUND_TRIPS: Final = 2
 _ROOM: Final = 1.2
 """What a line must carry of the main stream's rate: keyframes are above the mean."""
 _NO_QUEUE_S: Final = 0.05
-_MOST_STEP_S: Final = 3.0
+_TELLING_S: Final = 0.3
+"""A round trip tells of a step that had lasted so long when it began: by then a queue is there to be seen."""
+_MOST_STEP_S: Final = 3.5
 """A step that no round trip has told of by then is refused."""
 
 
@@ -66,7 +69,7 @@ class StreamChoice:
         self._short = 0
         self._step = _FIRST_STEP
         self._total_bps = 0.0
-        self._ended_s: float | None = None
+        self._began_s = 0.0
         self._on_main = False
 
     def decide(self, line: Line, at: Situation) -> Choice:
@@ -99,13 +102,11 @@ class StreamChoice:
         return self._try(line, at) if at.can_probe else Choice(main=True)
 
     def _try(self, line: Line, at: Situation) -> Choice:
-        """A step lasts from one asking to the next; a round trip that began at its end tells what it left."""
+        """A step lasts from one asking to the next, and counts when a round trip from within it, or after, is known."""
         if not self._total_bps:
             return self._send_more(at.sub_bps, at)
-        if self._ended_s is None:
-            self._ended_s = at.now_s
-        if line.answered_at_s < self._ended_s:
-            if at.now_s - self._ended_s > _MOST_STEP_S:
+        if line.answered_at_s < self._began_s + _TELLING_S:
+            if at.now_s - self._began_s > _MOST_STEP_S:
                 self._fail(line, at.now_s)
             return Choice(main=False)
         if line.queue_s > _NO_QUEUE_S:
@@ -117,7 +118,7 @@ class StreamChoice:
 
     def _send_more(self, than_bps: float, at: Situation) -> Choice:
         self._total_bps = min(_ROOM * at.main_bps, self._step * than_bps)
-        self._ended_s = None
+        self._began_s = at.now_s
         return Choice(main=False, probe_bps=max(0.0, self._total_bps - at.sub_bps))
 
     def _fail(self, line: Line, now_s: float) -> None:

@@ -19,7 +19,7 @@ from mediasrv.fanout.stream import Viewer
 from mediasrv.fanout.tcp import TcpDoor, listen
 from mediasrv.settings import WebRtcSettings
 from mediasrv.wire.ice import Credentials, Path, PathKey, Transport
-from mediasrv.wire.stun import parse_message
+from mediasrv.wire.stun import BINDING_SUCCESS, parse_message
 from mediasrv.wire.udp import UdpTransport, open_socket
 from mediasrv.wire.webrtc_peer import Counters, Host
 from mediasrv.wire.whep_sdp import Candidate
@@ -135,6 +135,7 @@ class WebRtcPort:
         burst = max(1, settings.burst_packets)
         self.host = Host(
             asyncio.get_running_loop().call_later,
+            self._clock.monotonic,
             self._counters,
             burst,
             max(0.001, settings.pace_s),
@@ -197,13 +198,17 @@ class WebRtcPort:
         known = self._by_path.get(key)
         if known is not None and not self._take(known.peer.ice.path(key)):
             return
-        request = parse_message(data)
-        viewer = self._by_fragment.get(request.username.partition(":")[0])
+        message = parse_message(data)
+        answers = message.kind == BINDING_SUCCESS
+        viewer = known if answers else self._by_fragment.get(message.username.partition(":")[0])
         if viewer is None or known not in (None, viewer):
             # Unknown, or an address that is another viewer's: what else comes from there could not be told apart.
             self._counters.strays += 1
             return
-        viewer.peer.on_check(request, key, transport, self._clock.monotonic())
+        if answers:
+            viewer.peer.on_answer(message, key, self._clock.monotonic())
+            return
+        viewer.peer.on_check(message, key, transport, self._clock.monotonic())
         if viewer.peer.ice.path(key) is not None:
             self._by_path[key] = viewer
 

@@ -18,8 +18,8 @@ class Restarted:
     etag: str
 
 
-def make_credentials(remote_fragment: str) -> Credentials:
-    return Credentials(secrets.token_hex(8), secrets.token_hex(16), remote_fragment)
+def make_credentials(remote_fragment: str, remote_password: str) -> Credentials:
+    return Credentials(secrets.token_hex(8), secrets.token_hex(16), remote_fragment, remote_password)
 
 
 def entity_tag(ice: IceLite) -> str:

@@ -1,8 +1,8 @@
 """What one viewer's reports say of its line: how much is lost, how long packets queue, what gets through.
 
-Sources: receiver reports (RFC 3550, 6.4.1 and 6.4.4), REMB (draft-alvestrand-rmcat-remb-03). A REMB alone proves
-little: it follows what is sent, and bursts of keyframes deceive it; it counts beside loss or queues. Pure: `now_s` is
-monotonic.
+Sources: receiver reports (RFC 3550, 6.4.1 and 6.4.4), answers to STUN (RFC 8445, 7.3), REMB
+(draft-alvestrand-rmcat-remb-03). A REMB alone proves little: it follows what is sent, and bursts of keyframes deceive
+it; it counts beside loss or queues. Pure: `now_s` is monotonic.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Line:
         self.round_trip_s = _UNKNOWN_ROUND_TRIP_S
         self.round_trips = 0
         self.answered_at_s = 0.0
-        """When the sender report was sent that the newest round trip was measured with."""
+        """When that was sent which the newest round trip was measured with."""
         self._reports: deque[_Report] = deque(maxlen=_REPORTS_KEPT)
         self._least_s: float | None = None
         self._sent: deque[tuple[int, float]] = deque(maxlen=_REPORTS_KEPT)
@@ -89,6 +89,10 @@ class Line:
     def note_sender_report(self, ntp: int, now_s: float) -> None:
         """Round trips are measured from here on. `ntp` is the report's 64-bit time."""
         self._sent.append((ntp >> 16 & 0xFFFFFFFF, now_s))
+
+    def on_round_trip(self, asked_s: float, now_s: float) -> None:
+        """What was asked then is answered now."""
+        self._note_round_trip(asked_s, now_s - asked_s)
 
     def on_block(self, block: ReportBlock, now_s: float) -> None:
         self._measure_round_trip(block, now_s)
@@ -121,11 +125,15 @@ class Line:
 
     def _measure_round_trip(self, block: ReportBlock, now_s: float) -> None:
         sent_s = next((at_s for middle, at_s in self._sent if middle == block.last_sr), None)
-        if sent_s is None or sent_s == self.answered_at_s:
-            return
+        if sent_s is not None:
+            self._note_round_trip(sent_s, now_s - sent_s - block.delay_65536 / 65536)
+
+    def _note_round_trip(self, sent_s: float, round_trip_s: float) -> None:
+        if sent_s <= self.answered_at_s:
+            return  # known, or older than what is
         self.answered_at_s = sent_s
         self.round_trips += 1
-        self.round_trip_s = round_trip_s = max(0.0, now_s - sent_s - block.delay_65536 / 65536)
+        self.round_trip_s = round_trip_s = max(0.0, round_trip_s)
         least_s = round_trip_s if self._least_s is None else self._least_s
         self._least_s = min(round_trip_s, least_s + _BASE_RISES * (round_trip_s - least_s))
         self.queue_s = round_trip_s - self._least_s

@@ -8,18 +8,29 @@ Rules against being used to flood a stranger (RFC 8445, 19; RFC 7675):
 
 Over TCP (RFC 6544, passive) the same rules hold: each connection is a path.
 
+It checks no path. But where media goes already it may `ask`, by a Binding request, how long a round trip takes: any
+full agent answers at once (RFC 8445, 7.3), where reports come once a second.
+
 Pure: values and `now_s` (monotonic) in, values out.
 """
 
 from __future__ import annotations
 
 import hmac
-from collections import OrderedDict
+import secrets
+from collections import OrderedDict, deque
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from mediasrv.errors import ProtocolError
-from mediasrv.wire.stun import BINDING_REQUEST, StunMessage, build_error, build_success
+from mediasrv.wire.stun import (
+    BINDING_REQUEST,
+    BINDING_SUCCESS,
+    StunMessage,
+    build_binding_request,
+    build_error,
+    build_success,
+)
 
 Address = tuple[Any, ...]
 """A socket address as the socket gives it: (host, port) or (host, port, flow, scope)."""
@@ -31,6 +42,9 @@ AMPLIFICATION: Final = 3
 _TRANSACTIONS: Final = 64
 _PATHS: Final = 16
 _PACKETS_A_TURN: Final = 250
+_QUESTIONS: Final = 32
+_PRIORITY: Final = 1
+"""The least there is: of a path that its peer knows and prefers by its own rules."""
 
 
 class Transport(Protocol):
@@ -68,15 +82,22 @@ class Path:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """`fragment` and `password` are ours, `remote_fragment` is the peer's (RFC 8445, 7.2.2)."""
+    """`fragment` and `password` are ours, the others are the peer's (RFC 8445, 7.2.2)."""
 
     fragment: str
     password: str
     remote_fragment: str
+    remote_password: str
 
     @property
     def username(self) -> str:
+        """As it stands in checks of the peer."""
         return f"{self.fragment}:{self.remote_fragment}"
+
+    @property
+    def remote_username(self) -> str:
+        """As it stands in what is asked of the peer."""
+        return f"{self.remote_fragment}:{self.fragment}"
 
 
 class IceLite:
@@ -87,6 +108,7 @@ class IceLite:
         self._next: Credentials | None = None
         self._retired: list[str] = []
         self._transactions: OrderedDict[bytes, PathKey] = OrderedDict()
+        self._questions: deque[tuple[bytes, PathKey, float]] = deque(maxlen=_QUESTIONS)
         self._paths: dict[PathKey, Path] = {}
         self.verified = False
         """Whether DTLS is done: the peer proved that it receives what is sent to it."""
@@ -131,6 +153,27 @@ class IceLite:
         if not self.may_send(path, len(response)):
             raise ProtocolError("A peer repeats a check without end.")
         return response
+
+    def ask(self, now_s: float) -> bytes | None:
+        """A Binding request for the selected path; None while there is none, or its peer is not known to be there."""
+        path = self.selected
+        if path is None or not self.verified:
+            return None
+        transaction_id, mine = secrets.token_bytes(12), self._current
+        self._questions.append((transaction_id, path.key, now_s))
+        return build_binding_request(
+            transaction_id, mine.remote_username, mine.remote_password.encode(), priority=_PRIORITY, controlling=False
+        )
+
+    def take_answer(self, answer: StunMessage, key: PathKey) -> float:
+        """When that was asked which is answered here. Raises ProtocolError where nothing was, or by somebody else."""
+        asked = next((each for each in self._questions if each[:2] == (answer.transaction_id, key)), None)
+        if asked is None or answer.kind != BINDING_SUCCESS:
+            raise ProtocolError("A STUN message answers nothing that was asked.")
+        if not answer.is_authentic(self._current.remote_password.encode()):
+            raise ProtocolError("A STUN answer is not authentic.")
+        self._questions.remove(asked)
+        return asked[2]
 
     def may_send(self, path: Path, size_bytes: int) -> bool:
         """Whether so much may go to this address now; counts it if so."""

@@ -88,13 +88,21 @@ def parse_message(data: bytes) -> StunMessage:
 
 
 def build_binding_request(
-    transaction_id: bytes, username: str, password: bytes, *, use_candidate: bool, priority: int, tie_breaker: int
+    transaction_id: bytes,
+    username: str,
+    password: bytes,
+    *,
+    priority: int,
+    use_candidate: bool = False,
+    controlling: bool = True,
+    tie_breaker: int = 0,
 ) -> bytes:
-    """A connectivity check of a controlling agent (RFC 8445, 7.1)."""
+    """A Binding request of an agent in its role (RFC 8445, 7.1)."""
+    role = _ICE_CONTROLLING if controlling else _ICE_CONTROLLED
     attributes = [
         _attribute(_USERNAME, username.encode()),
         _attribute(_PRIORITY, struct.pack(">I", priority)),
-        _attribute(_ICE_CONTROLLING, struct.pack(">Q", tie_breaker)),
+        _attribute(role, struct.pack(">Q", tie_breaker)),
     ]
     if use_candidate:
         attributes.append(_attribute(_USE_CANDIDATE, b""))

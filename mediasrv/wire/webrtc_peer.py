@@ -1,7 +1,7 @@
 """One WebRTC viewer: its path, its keys, and what it is sent. Opens no socket and reads no clock.
 
 Datagrams come in by `on_check`, `on_dtls` and `on_rtcp`; they leave through a `Transport`; timers are set through
-`Host.call_later`. So a test drives a whole viewer with simulated time.
+`Host.call_later`, and time is the host's. So a test drives a whole viewer with simulated time.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from mediasrv.wire.whep_sdp import Offer
 _REPLAY_INTERVAL_S: Final = 2.0
 _REPLAY_PACKETS: Final = 4000
 _PACKET_BITS: Final = 8 * 1200.0
+_ASK_S: Final = 0.09
+"""So often a line is asked while it is filled: what is too much is seen before it has queued for long."""
 _UNREVIEWED_TICKS: Final = 8
 """So long what a trial, or a cached GOP, has left in the line's queue is not held against the stream."""
 
@@ -69,6 +71,7 @@ class Host:
     """
 
     call_later: Callable[[float, Callable[[], None]], Timer]
+    now_s: Callable[[], float]
     counters: Counters
     burst_packets: int
     pace_s: float
@@ -106,6 +109,7 @@ class WebRtcPeer:
         """Payload of the stream, over the time between the last two ticks."""
         self._unreviewed_ticks = 0
         self._probing = False
+        self._asked_s = 0.0
         self._probe = Probe(host.call_later, self._fill)
 
     @property
@@ -144,6 +148,11 @@ class WebRtcPeer:
         path = self.ice.path(key)
         if path is not None:
             transport.send(response, path)
+
+    def on_answer(self, answer: StunMessage, key: PathKey, now_s: float) -> None:
+        """Takes what answers a question of `ask`. Raises ProtocolError where nothing was asked."""
+        self.line.on_round_trip(self.ice.take_answer(answer, key), now_s)
+        self._stop_probe_if_full()
 
     def on_dtls(self, datagram: bytes, path: Path) -> None:
         """Raises ProtocolError when the handshake has failed for good."""
@@ -235,6 +244,13 @@ class WebRtcPeer:
             self._allowance.review(self.line, self._ring.bits_per_s, self.through_bps)
         self._pacer.adapt(self._ring, self.line, self._allowance.bits_per_s)
 
+    def ask(self, now_s: float) -> None:
+        """Asks how long a round trip takes."""
+        self._asked_s = now_s
+        request = self.ice.ask(now_s)
+        if request is not None and self._path is not None:
+            self._path.transport.send(request, self._path)
+
     def probe(self, bits_per_s: float) -> None:
         """Sends so much beside the stream until told otherwise (0), to see whether the line carries it."""
         self._probing = bits_per_s > 0
@@ -315,8 +331,12 @@ class WebRtcPeer:
 
     def _on_block(self, block: rtcp.ReportBlock, now_s: float) -> None:
         self.line.on_block(block, now_s)
+        self._stop_probe_if_full()
+
+    def _stop_probe_if_full(self) -> None:
+        """At once: each packet more queues before a picture."""
         if self._probing and not self.line.clear:
-            self._probe.run(0.0)  # at once: each packet more queues before a picture
+            self._probe.run(0.0)
 
     def _resend(self, sequences: tuple[int, ...], now_s: float) -> None:
         counters, resends = self._host.counters, self._resends
@@ -352,6 +372,9 @@ class WebRtcPeer:
         video, path = self.video, self._path
         if video is None or path is None:
             return bits
+        now_s = self._host.now_s()
+        if now_s - self._asked_s > _ASK_S:
+            self.ask(now_s)
         datagrams = video.repair_newest(round(bits / self._packet_bits))
         for datagram in datagrams:
             path.transport.send(datagram, path)

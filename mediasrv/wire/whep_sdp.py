@@ -73,6 +73,7 @@ class Offer:
 
     media: tuple[OfferedMedia, ...]
     ice_fragment: str
+    ice_password: str
     fingerprints: tuple[Fingerprint, ...]
 
     @property
@@ -135,7 +136,7 @@ def parse_offer(text: str, profile_level_id: str = "", *, audio: bool = True) ->
         )
         for each in session.media
     ]
-    return Offer(tuple(media), _ice_fragment(section), _fingerprints(section))
+    return Offer(tuple(media), *_ice_credentials(section), _fingerprints(section))
 
 
 def build_answer(offer: Offer, local: LocalTransport) -> str:
@@ -180,15 +181,16 @@ def _video_section(session: SessionDescription) -> MediaDescription:
     section = next((media for media in session.media if media.kind == "video" and _wanted(media)), None)
     if section is None:
         raise NotAcceptable("The offer asks for no video.", code="no_video")
-    if not section.rtcp_mux or not _ice_fragment(section) or not section.rtp.muxId:
+    if not section.rtcp_mux or not all(_ice_credentials(section)) or not section.rtp.muxId:
         raise NotAcceptable("The offer's video lacks ICE credentials, a=mid or a=rtcp-mux.", code="transport_refused")
     if section.dtls is None or section.dtls.role == "server":
         raise NotAcceptable("The offer must leave the active DTLS role to the viewer.", code="transport_refused")
     return section
 
 
-def _ice_fragment(section: MediaDescription) -> str:
-    return str(section.ice.usernameFragment or "") if section.ice else ""
+def _ice_credentials(section: MediaDescription) -> tuple[str, str]:
+    """Fragment and password, each empty where it is not there."""
+    return (section.ice.usernameFragment or "", section.ice.password or "") if section.ice else ("", "")
 
 
 def _wanted(media: MediaDescription) -> bool:

@@ -146,7 +146,8 @@ async def test_the_stream_to_watch_is_chosen_and_the_one_that_runs_is_shown(wall
     await moves(video)
     quality = wall.get_by_test_id("quality")
     await expect(wall.get_by_test_id("quality-auto")).to_have_attribute("aria-pressed", "true")
-    await expect(quality).to_have_attribute("data-running", "main")
+    # A trial of the line, then the main stream's next keyframe.
+    await expect(quality).to_have_attribute("data-running", "main", timeout=10_000)
     await wall.get_by_test_id("quality-sub").click()
     await moves(await camera_video(wall))
     await expect(quality).to_have_attribute("data-running", "sub")

@@ -262,8 +262,11 @@ def _stun(data: bytes) -> None:
     with contextlib.suppress(ProtocolError):
         message = stun.parse_message(data)
         message.is_authentic(b"password")
-        agent = ice.IceLite(ice.Credentials("ours", "password", "theirs"))
-        agent.check(message, (("192.0.2.1", 1), b""), _Nowhere(), 0.0)
+        agent = ice.IceLite(ice.Credentials("ours", "password", "theirs", "their-password"))
+        key = (("192.0.2.1", 1), b"")
+        with contextlib.suppress(ProtocolError):
+            agent.take_answer(message, key)
+        agent.check(message, key, _Nowhere(), 0.0)
 
 
 class _Nowhere:
@@ -295,7 +298,7 @@ def _ice_tcp(data: bytes) -> None:
 
 
 def _sdp_fragment(data: bytes) -> None:
-    credentials = ice.Credentials("ours", "password", "theirs")
+    credentials = ice.Credentials("ours", "password", "theirs", "their-password")
     with contextlib.suppress(InvalidRequest):
         description = parse_fragment(data.decode("utf-8", "replace"))
         answer = build_fragment(description.section, credentials, ["a=end-of-candidates"])

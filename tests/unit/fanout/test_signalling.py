@@ -10,7 +10,7 @@ from mediasrv.wire.ice import Credentials, IceLite
 
 
 def agent() -> IceLite:
-    return IceLite(Credentials("ours", "our-password", "theirs"))
+    return IceLite(Credentials("ours", "our-password", "theirs", "their-password"))
 
 
 def fragment(name: str) -> str:
@@ -42,7 +42,7 @@ def test_without_if_match_or_with_another_nothing_is_even_read() -> None:
 def test_a_restart_has_an_entity_tag_of_its_own_at_once() -> None:
     ice = agent()
     before = entity_tag(ice)
-    ice.restart(make_credentials("fresh"))
+    ice.restart(make_credentials("fresh", "0123456789abcdef012345"))
     assert entity_tag(ice) != before
     with pytest.raises(PreconditionFailed):
         read_patch(ice, fragment("theirs"), before)

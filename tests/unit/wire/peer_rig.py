@@ -28,6 +28,7 @@ OFFER = Offer(
         OfferedMedia("audio", "UDP/TLS/RTP/SAVPF", "8 0", "1", audio={"PCMA": 8, "PCMU": 0}),
     ),
     ice_fragment="theirs",
+    ice_password="their-password",
     fingerprints=(Fingerprint("sha-256", bytes(32)),),
 )
 REPAIRED_OFFER = replace(OFFER, media=(replace(OFFER.media[0], video=REPAIRED, playout_delay=6), OFFER.media[1]))
@@ -124,8 +125,8 @@ class Rig:
         self.outbox = Outbox()
         self.counters = Counters()
         self.dtls = KnownDtls()
-        self.ice = IceLite(Credentials("ours", "our-password", "theirs"))
-        host = Host(self.timers.call_later, self.counters, burst_packets, 0.03)
+        self.ice = IceLite(Credentials("ours", "our-password", "theirs", "their-password"))
+        host = Host(self.timers.call_later, lambda: self.timers.now_s, self.counters, burst_packets, 0.03)
         self.peer = WebRtcPeer(offer, self.ice, self.dtls, self.ring, host)  # type: ignore[arg-type]
         local, remote = self.dtls.agreed
         self._rtcp = SrtcpSender(remote)

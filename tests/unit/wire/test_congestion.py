@@ -175,3 +175,16 @@ def test_pictures_are_let_through_as_far_as_the_rate_goes() -> None:
     allowance.bits_per_s = 80_000.0
     sent = sum(allowance.admit(1000, number * 0.04) for number in range(250))
     assert 95 <= sent <= 110  # 10 s at 10 pictures of 8,000 bits a second
+
+
+def test_a_round_trip_is_also_what_an_answer_took_and_an_older_one_says_nothing() -> None:
+    line = Line()
+    for number in range(4):
+        line.on_round_trip(10.0 + number, 10.04 + number)
+    line.on_round_trip(20.0, 20.54)
+    assert line.round_trips == 5
+    assert abs(line.queue_s - 0.5) < 0.02
+    assert line.congested
+    round_trip(line, 15.0, 0.04)
+    assert line.congested, "a report of before the queue"
+    assert line.answered_at_s == 20.0

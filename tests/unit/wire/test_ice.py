@@ -11,7 +11,7 @@ from tests.unit.wire.peer_rig import Outbox
 
 HOME: PathKey = (("192.0.2.7", 5000), b"")
 AWAY: PathKey = (("198.51.100.9", 6000), b"")
-OURS = Credentials("ours", "our-password", "theirs")
+OURS = Credentials("ours", "our-password", "theirs", "their-password")
 NOWHERE = Outbox()
 
 
@@ -154,7 +154,7 @@ def test_two_addresses_of_ours_are_two_paths() -> None:
     assert [path.local for path in paths if path] == [b"inner", b"outer"]
 
 
-NEW = Credentials("ours2", "our-password-2", "theirs2")
+NEW = Credentials("ours2", "our-password-2", "theirs2", "their-password-2")
 
 
 def new_request(number: int, credentials: Credentials = NEW) -> stun.StunMessage:
@@ -174,7 +174,7 @@ def test_after_a_restart_the_old_credentials_hold_until_the_new_ones_are_used() 
 
 
 def test_a_restart_that_was_never_used_is_replaced_by_the_next() -> None:
-    ice, third = agent(), Credentials("ours3", "our-password-3", "theirs3")
+    ice, third = agent(), Credentials("ours3", "our-password-3", "theirs3", "their-password-3")
     ice.restart(NEW)
     assert ice.restart(third) == ["ours2"]
     with pytest.raises(ProtocolError):
@@ -203,3 +203,63 @@ def test_a_broken_path_is_forgotten_unless_media_goes_there() -> None:
         ice.forget_path(key)
     assert ice.paths == (selected,)
     assert ice.consent_lost(31.0, 30.0)
+
+
+def asked(ice: IceLite) -> stun.StunMessage:
+    """Whom media goes to, and what it is asked then."""
+    ice.check(request(1), HOME, NOWHERE, 0.0)
+    ice.verified = True
+    path = ice.path(HOME)
+    assert path is not None
+    ice.prove(path)
+    question = ice.ask(7.0)
+    assert question is not None
+    return stun.parse_message(question)
+
+
+def test_nobody_is_asked_who_was_not_seen_to_receive() -> None:
+    ice = agent()
+    assert ice.ask(0.0) is None
+    ice.check(request(1), HOME, NOWHERE, 0.0)
+    path = ice.path(HOME)
+    assert path is not None
+    ice.prove(path)
+    assert ice.ask(0.0) is None
+
+
+def test_an_answer_tells_when_it_was_asked_for_and_counts_once() -> None:
+    ice = agent()
+    question = asked(ice)
+    assert (question.kind, question.username, question.controlled) == (stun.BINDING_REQUEST, "theirs:ours", True)
+    assert question.is_authentic(b"their-password")
+    answer = stun.parse_message(stun.build_success(question, HOME[0], b"their-password"))
+    assert ice.take_answer(answer, HOME) == 7.0
+    with pytest.raises(ProtocolError):
+        ice.take_answer(answer, HOME)
+
+
+@pytest.mark.parametrize("wrong", ["password", "transaction", "address", "kind"])
+def test_what_answers_no_question_is_refused(wrong: str) -> None:
+    ice = agent()
+    question = request(99) if wrong == "transaction" else asked(ice)
+    password = b"guess" if wrong == "password" else b"their-password"
+    answer = (
+        stun.build_error(question, 487, password)
+        if wrong == "kind"
+        else stun.build_success(question, HOME[0], password)
+    )
+    with pytest.raises(ProtocolError):
+        ice.take_answer(stun.parse_message(answer), AWAY if wrong == "address" else HOME)
+
+
+def test_a_question_is_made_with_what_the_peer_used_last() -> None:
+    ice = agent()
+    asked(ice)
+    ice.restart(NEW)
+    question = ice.ask(8.0)
+    assert question is not None
+    assert stun.parse_message(question).username == "theirs:ours"
+    ice.check(new_request(2), HOME, NOWHERE, 9.0)
+    question = ice.ask(10.0)
+    assert question is not None
+    assert stun.parse_message(question).is_authentic(b"their-password-2")

@@ -25,7 +25,7 @@ def test_a_restart_is_read_and_answered_for_the_same_section() -> None:
     description = parse_fragment(RESTART)
     section = ("m=audio 9 UDP/TLS/RTP/SAVPF 111", "a=mid:0")
     assert description == IceDescription("ysXw", "vw5LmwG4y/e6dPP/zAP9Gp5k", section)
-    answer = build_fragment(section, Credentials("ours", "our-password", "ysXw"), ["a=candidate:x", "a=end"])
+    answer = build_fragment(section, Credentials("ours", "our-password", "ysXw", ""), ["a=candidate:x", "a=end"])
     assert answer.split("\r\n") == [
         "a=ice-lite",
         *section,

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from mediasrv.errors import ProtocolError
-from mediasrv.wire import rtcp
+from mediasrv.wire import rtcp, stun
 from mediasrv.wire.ice import Address
 from mediasrv.wire.packet_ring import PacketRing
 from mediasrv.wire.srtp import EXTENSION_BYTES, OVERHEAD_BYTES
@@ -451,6 +451,33 @@ def test_a_trial_fills_the_line_with_packets_of_repair_and_ends_at_the_first_sig
         block = rtcp.ReportBlock(rig.peer.video_ssrc, 128, lost, highest, 0, 0, 0)
         rig.report(rtcp.build_receiver_report(1, [block]))
         rig.timers.advance(0.1)
+    rig.outbox.take()
+    rig.timers.advance(1.0)
+    assert rig.outbox.take() == []
+
+
+def answer_questions(rig: Rig, took_s: float) -> int:
+    """Answers what the peer has asked since the last call, so much later; how much that was."""
+    questions = [stun.parse_message(data) for data in rig.outbox.take() if data[0] <= 3]
+    rig.timers.advance(took_s)
+    for question in questions:
+        answer = stun.build_success(question, (ADDRESS[0], ADDRESS[1]), b"their-password")
+        rig.peer.on_answer(stun.parse_message(answer), (ADDRESS, b""), rig.timers.now_s)
+    return len(questions)
+
+
+def test_while_a_line_is_filled_it_is_asked_ten_times_a_second_and_filled_no_more_once_it_queues() -> None:
+    rig = Rig(offer=REPAIRED_OFFER)
+    rig.connect()
+    gop(rig, 50)
+    rig.outbox.take()
+    for _ in range(3):
+        rig.peer.ask(rig.timers.now_s)
+        assert answer_questions(rig, 0.02) == 1
+    rig.peer.probe(400_000)
+    assert 9 <= sum(answer_questions(rig, 0.02) for _ in range(50)) <= 11
+    rig.timers.advance(0.2)
+    assert answer_questions(rig, 0.3) >= 1
     rig.outbox.take()
     rig.timers.advance(1.0)
     assert rig.outbox.take() == []
