@@ -172,3 +172,100 @@ def test_who_takes_no_repair_is_moved_on_trial_and_ever_more_seldom_back() -> No
     assert 2 <= len(rises) <= 8
     waits = [later - earlier for earlier, later in pairwise(rises)]
     assert waits == sorted(waits)
+
+
+class Asked:
+    """A choice asked twice a second about a line whose every round trip takes as long as it is told to."""
+
+    def __init__(self) -> None:
+        self.line = Line()
+        self.now_s = 100.0
+        self.choice = StreamChoice(self.now_s)
+
+    def after(self, seconds: float, *, round_trip_s: float | None = 0.02, on_main: bool = False) -> list[Choice]:
+        """What is chosen in that time; None for a line that answers nothing any more."""
+        chosen = []
+        for _ in range(round(2 * seconds)):
+            self.now_s += 0.5
+            if round_trip_s is not None:
+                self.line.on_round_trip(self.now_s - 0.1, self.now_s - 0.1 + round_trip_s)
+            sent = MAIN if on_main else SUB
+            chosen.append(self.choice.decide(self.line, Situation(on_main, sent, MAIN, SUB, True, self.now_s)))
+        return chosen
+
+    def until_main(self) -> float:
+        """Seconds from now to the choice of the main stream."""
+        began_s = self.now_s
+        while not self.after(0.5)[0].main:
+            assert self.now_s - began_s < 300
+        return self.now_s - began_s
+
+    def until_tried(self) -> tuple[float, float]:
+        """Seconds from now to the next trial, and the rate that is tried first."""
+        began_s = self.now_s
+        while not (chosen := self.after(0.5)[0]).probe_bps:
+            assert self.now_s - began_s < 300
+        return self.now_s - began_s, chosen.probe_bps + SUB
+
+
+def test_a_main_stream_that_is_not_to_be_had_is_tried_again_after_the_hold() -> None:
+    asked = Asked()
+    assert asked.until_main() < 5
+    asked.choice.failed(asked.now_s)
+    waited_s, tried_bps = asked.until_tried()
+    assert 7.5 <= waited_s <= 8.5
+    assert tried_bps == 2 * SUB
+
+
+def test_a_queue_without_any_loss_moves_a_viewer_down_once_it_is_seen_twice() -> None:
+    asked = Asked()
+    asked.until_main()
+    assert all(choice.main for choice in asked.after(10, on_main=True))
+    assert [choice.main for choice in asked.after(1, round_trip_s=0.9, on_main=True)] == [True, False]
+
+
+def test_one_long_round_trip_moves_nobody() -> None:
+    asked = Asked()
+    asked.until_main()
+    for _ in range(5):
+        assert all(choice.main for choice in asked.after(0.5, round_trip_s=0.9, on_main=True))
+        assert all(choice.main for choice in asked.after(0.5, on_main=True))
+
+
+def test_after_a_trial_that_queued_the_next_one_comes_later_and_begins_lower() -> None:
+    asked = Asked()
+    asked.until_tried()
+    for hold_s in (16, 30, 30):
+        assert not asked.after(0.5, round_trip_s=0.1)[0].probe_bps, "50 ms of queue are too much"
+        assert asked.line.queue_s == 0.0, "what a trial left is not held against the stream"
+        waited_s, tried_bps = asked.until_tried()
+        assert hold_s - 0.5 <= waited_s <= hold_s + 0.5
+        assert abs(tried_bps - 1.4 * SUB) < 1
+
+
+def test_a_trial_that_no_round_trip_tells_of_is_given_up() -> None:
+    asked = Asked()
+    asked.until_tried()
+    silent = asked.after(10, round_trip_s=None)
+    assert not any(choice.main or choice.probe_bps for choice in silent)
+    waited_s, tried_bps = asked.until_tried()
+    assert waited_s + 10 > 16
+    assert abs(tried_bps - 1.4 * SUB) < 1
+
+
+def test_a_line_that_queues_by_itself_is_tried_a_hold_later_and_no_longer() -> None:
+    asked = Asked()
+    asked.after(1)
+    assert not any(choice.probe_bps for choice in asked.after(5, round_trip_s=0.2))
+    assert asked.until_tried()[0] <= 8.5
+
+
+def test_a_main_stream_that_stood_long_was_no_failed_trial() -> None:
+    for stood_s, hold_s in ((40, 8), (5, 16)):
+        asked = Asked()
+        asked.until_main()
+        asked.after(stood_s, on_main=True)
+        asked.after(1, round_trip_s=0.9, on_main=True)
+        asked.line.restart()
+        waited_s, _ = asked.until_tried()
+        assert hold_s - 1 <= waited_s <= hold_s + 1
