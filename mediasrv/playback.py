@@ -150,19 +150,23 @@ class Playback:
 
         Raises NotFound `segment_not_found`.
         """
+        return await _once_more_if_moved(lambda: self._stretch(ref, track, stretch))
+
+    async def _stretch(self, ref: StreamRef, track: TrackKind, stretch: Stretch) -> bytes:
+        """Raises FootageError `footage_moved`, too."""
         within = Span(stretch.started_us - SECOND_US, stretch.ended_us + SECOND_US)
-        waiting = self._footage.spooled(ref, within)
-        rows = await self._catalogue.read(footage_queries.objects_in_span, ref, within)
-        ids = {one.header.object_id for one in waiting}
-        stored = await _in_parallel(self._footage.index, [row for row in rows if row.object_id not in ids])
+        rows, waiting = await self._rows_and_waiting(ref, within)
+        stored = await _in_parallel(_unless_refused(self._footage.index), rows)
+        indexes = [one for one in (*stored, *waiting) if one is not None and one.header.session == stretch.session_id]
         pieces: list[bytes] = []
-        position = stretch.decode_time
-        indexes = [one for one in (*stored, *waiting) if one.header.session == stretch.session_id]
+        position, end = stretch.decode_time, stretch.decode_time + stretch.duration
         for index in sorted(indexes, key=lambda one: one.header.seq):
-            numbers, position = _run_in(index, track, position, stretch.decode_time + stretch.duration)
-            for first, last in _runs(numbers):
-                pieces += await self._footage.parts(index, first, last)
-        if position < stretch.decode_time + stretch.duration:
+            numbers, position = _run_in(index, track, position, end)
+            if numbers:
+                # With what lies between of the other track: one request for all costs less than one for each part.
+                parts = await self._footage.parts(index, numbers[0], numbers[-1])
+                pieces += [parts[number - numbers[0]] for number in numbers]
+        if position < end:
             raise NotFound("There is no such segment, or there is none any more.", code="segment_not_found")
         return b"".join(pieces)
 
@@ -191,35 +195,33 @@ class Playback:
     # --- objects ---------------------------------------------------------------------------------
 
     async def _objects(self, ref: StreamRef, within: Span) -> list[_CutObject]:
-        """All objects that may have footage in the span, cut."""
+        """All objects that may have footage in the span, cut. Raises InvalidRequest for one that is too long."""
         if within.end_us - within.start_us > self._settings.playback_most_s * SECOND_US:
             hours = self._settings.playback_most_s / 3600
             raise InvalidRequest(f"A playback covers at most {hours:g} hours.", code="span_too_long")
-        try:
-            return await self._cut_objects(ref, within)
-        except FootageError as error:
-            if error.code != "footage_moved":
-                raise
-            return await self._cut_objects(ref, within)
+        return await _once_more_if_moved(lambda: self._cut_objects(ref, within))
 
     async def _cut_objects(self, ref: StreamRef, within: Span) -> list[_CutObject]:
-        """The spool first, as in `timeline`. Raises FootageError `footage_moved` when an object left it meanwhile."""
-        waiting = self._footage.spooled(ref, within)
-        rows = await self._catalogue.read(footage_queries.objects_in_span, ref, within)
-        stored = await _in_parallel(self._cut_stored, rows)
-        ids = {row.object_id for row in rows}
-        fresh = await _in_parallel(self._cut_index, [one for one in waiting if one.header.object_id not in ids])
+        """Raises FootageError `footage_moved` when an object left the spool meanwhile."""
+        rows, waiting = await self._rows_and_waiting(ref, within)
+        stored = await _in_parallel(_unless_refused(self._cut_stored), rows)
+        fresh = await _in_parallel(self._cut_index, waiting)
         return [one for one in stored if one is not None] + fresh
 
-    async def _cut_stored(self, row: StoredObject) -> _CutObject | None:
-        """None where the object is refused: the rest of the span still plays, and the log says why this does not."""
+    async def _rows_and_waiting(self, ref: StreamRef, within: Span) -> tuple[list[StoredObject], list[FootageIndex]]:
+        """Each object that may have footage in the span: what is stored, and what lies in the spool alone.
+
+        The spool is asked first, as in `timeline`.
+        """
+        waiting = self._footage.spooled(ref, within)
+        rows = await self._catalogue.read(footage_queries.objects_in_span, ref, within)
+        ids = {row.object_id for row in rows}
+        return rows, [one for one in waiting if one.header.object_id not in ids]
+
+    async def _cut_stored(self, row: StoredObject) -> _CutObject:
         found = self._cut.get(row.object_id)
         if found is None:
-            try:
-                found = await self._cut_index(await self._footage.index(row))
-            except FootageRefused as error:
-                log.error("%s: object %s is refused (%s): %s", row.ref, row.object_id, error.code, error.sentence)
-                return None
+            found = await self._cut_index(await self._footage.index(row))
             self._cut.put(row.object_id, found)
         return found
 
@@ -435,19 +437,6 @@ def _run_in(index: FootageIndex, track: TrackKind, position: int, end: int) -> t
     return numbers, position
 
 
-def _runs(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Runs of numbers without a hole, as first and last."""
-    first = before = None
-    for number in numbers:
-        if first is None or before is None or number != before + 1:
-            if first is not None and before is not None:
-                yield first, before
-            first = number
-        before = number
-    if first is not None and before is not None:
-        yield first, before
-
-
 # --- small things --------------------------------------------------------------------------------
 
 
@@ -480,6 +469,31 @@ async def _in_parallel(read: Callable[[A], Awaitable[V]], items: Iterable[A]) ->
             return await read(item)
 
     return await asyncio.gather(*(one(item) for item in items))
+
+
+def _unless_refused(
+    read: Callable[[StoredObject], Awaitable[V]],
+) -> Callable[[StoredObject], Awaitable[V | None]]:
+    """`read`, with None for an object that is refused: the rest still plays, and the log says why this does not."""
+
+    async def reading(row: StoredObject) -> V | None:
+        try:
+            return await read(row)
+        except FootageRefused as error:
+            log.error("%s: object %s is refused (%s): %s", row.ref, row.object_id, error.code, error.sentence)
+            return None
+
+    return reading
+
+
+async def _once_more_if_moved(read: Callable[[], Awaitable[V]]) -> V:
+    """An object that left the spool while it was read is in the catalogue by now."""
+    try:
+        return await read()
+    except FootageError as error:
+        if error.code != "footage_moved":
+            raise
+        return await read()
 
 
 def _span(start_us: int, end_us: int) -> Span:

@@ -15,8 +15,9 @@ from mediasrv.catalogue.footage_queries import StoredObject
 from mediasrv.catalogue.spans import Span
 from mediasrv.catalogue.tables import gap
 from mediasrv.clock import SECOND_US, from_us
-from mediasrv.errors import FootageRefused, InvalidRequest, NotFound
+from mediasrv.errors import FootageError, FootageRefused, InvalidRequest, NotFound
 from mediasrv.media.access_unit import AccessUnit, Session, StreamName, StreamRef, TrackKind
+from mediasrv.media.dvr import Stretch
 from mediasrv.media.fmp4 import init_segment, read_samples
 from mediasrv.media.nal import video_format
 from mediasrv.playback import Playback, TimelineGap
@@ -60,9 +61,13 @@ class MemoryFootage:
         self.store = store
         self.waiting: list[Sealed] = []
         self.refused: set[str] = set()
+        self.leaving: list[Sealed] = []
+        """Those of `waiting` that are stored, and gone from the spool, by the time one of their parts is asked for."""
         self.reads = 0
+        self.indexed: set[str] = set()
 
     async def index(self, row: StoredObject) -> ObjectIndex:
+        self.indexed.add(row.object_id)
         if row.object_id in self.refused:
             raise FootageRefused("The signature was not made by the node it names.", code="signature_wrong")
         return self._index(self.store.objects[row.object_key])
@@ -75,6 +80,11 @@ class MemoryFootage:
 
     async def parts(self, index: ObjectIndex, first: int, last: int) -> list[bytes]:
         self.reads += 1
+        for gone in [one for one in self.leaving if one.header.object_id == index.header.object_id]:
+            self.waiting.remove(gone)
+            self.leaving.remove(gone)
+            await self.archive.keep(gone)
+            raise FootageError("It has left the spool.", code="footage_moved")
         key = next(key for key in self.archive.keys.values() if key.key_id == index.header.key_id)
         cipher = ObjectCipher(index.header, key.secret)
         body = self.store.objects.get(index.header.object_key) or next(
@@ -353,6 +363,50 @@ async def test_a_plan_that_was_made_once_reads_no_init_segment_again(house: Hous
     reads = house.footage.reads
     await house.playlist(10, 50)
     assert house.footage.reads == reads
+
+
+# --- what left a live window ---------------------------------------------------------------------
+
+
+async def fetched(house: House, start_s: int, end_s: int) -> list[bytes]:
+    """The pictures of the first session between two times of it."""
+    rate = VIDEO.clock_rate
+    wanted = Stretch(session().session_id, start_s * rate, (end_s - start_s) * rate, at(start_s), at(end_s))
+    return [one.payload for one in read_samples(await house.playback.stretch(REF, VIDEO_TRACK, wanted))]
+
+
+async def test_a_stretch_is_one_read_of_each_object_though_sound_and_pictures_alternate(house: House) -> None:
+    units = interleave(video_units(session(), 40), audio_units(session(), 40, format=AAC))
+    await house.archive.record(units)
+    for start_s, end_s, objects in ((2, 4, 1), (8, 12, 2)):
+        house.footage.reads = 0
+        assert await fetched(house, start_s, end_s) == payloads(units)[start_s * 25 : end_s * 25]
+        assert house.footage.reads == objects
+
+
+async def test_a_stretch_is_whole_though_its_object_leaves_the_spool_meanwhile(house: House) -> None:
+    units = list(video_units(session(), 30))
+    house.footage.waiting = house.archive.seal(units)
+    house.footage.leaving = house.footage.waiting[1:2]
+    assert await fetched(house, 12, 14) == payloads(units)[300:350]
+    assert not house.footage.leaving
+
+
+async def test_a_stretch_that_is_stored_is_not_read_from_the_spool(house: House) -> None:
+    units = list(video_units(session(), 30))
+    house.footage.waiting = await house.archive.record(units)
+    assert await fetched(house, 12, 14) == payloads(units)[300:350]
+    assert house.footage.indexed == {one.header.object_id for one in house.footage.waiting[1:2]}
+
+
+async def test_a_refused_neighbour_does_not_fail_a_stretch(house: House) -> None:
+    units = list(video_units(session(), 30))
+    sealed = await house.archive.record(units)
+    house.footage.refused = {sealed[0].header.object_id}
+    assert await fetched(house, 10, 12) == payloads(units)[250:300]
+    with pytest.raises(NotFound) as missing:
+        await fetched(house, 8, 10)
+    assert missing.value.code == "segment_not_found"
 
 
 # --- timeline ------------------------------------------------------------------------------------
