@@ -21,7 +21,7 @@ from mediasrv.catalogue.spans import Span, clip, merge, subtract
 from mediasrv.clock import SECOND_US, Clock, from_us
 from mediasrv.errors import FootageError, FootageRefused, InvalidRequest, NotFound
 from mediasrv.media.access_unit import HLS_AUDIO, Format, StreamRef, TrackKind, VideoFormat
-from mediasrv.media.dvr import SEAM_S, Recorded, Stretch
+from mediasrv.media.dvr import SEAM_S, Entries, Recorded, Stretch
 from mediasrv.media.fmp4 import read_format
 from mediasrv.media.playlist import DateRange, LiveSegment
 from mediasrv.media.vod import GAP_URI, VodSegment, VodVariant, media_playlist, multivariant_playlist
@@ -122,11 +122,10 @@ class Playback:
         mine = [one for one in objects if one.session == session_id]
         starts_s = [pair.video.start_s for one in mine for pair in one.pairs]
         ended = [self._until(one, from_s) if one.session == session_id else one for one in objects]
-        chosen = await asyncio.to_thread(_choose, ended, within)
+        entries, last = await asyncio.to_thread(_list_live, ended, within)
         gaps = await self._catalogue.read(footage_queries.gaps, ref, within)
-        last = chosen[-1] if chosen else None
         return Recorded(
-            [_live_entries(entry) for entry in _link(chosen)],
+            entries,
             [DateRange(max(row.started_us, start_us), min(row.ended_us or end_us, end_us), row.cause) for row in gaps],
             (last.source.session, last.pair.video.end_s) if last is not None else None,
             min(starts_s, default=None),
@@ -402,7 +401,13 @@ def _bit_rates(entries: Sequence[_Entry]) -> tuple[int, int]:
 # --- behind what is live -------------------------------------------------------------------------
 
 
-def _live_entries(entry: _Entry) -> dict[TrackKind, LiveSegment]:
+def _list_live(objects: Iterable[_CutObject], within: Span) -> tuple[list[Entries], _Chosen | None]:
+    """The entries of a live playlist for what touches the span, and the last cut among them."""
+    chosen = _choose(objects, within)
+    return [_live_entries(entry) for entry in _link(chosen)], chosen[-1] if chosen else None
+
+
+def _live_entries(entry: _Entry) -> Entries:
     return {kind: _live_segment(_segment(entry, kind)) for kind in (TrackKind.VIDEO, TrackKind.AUDIO)}
 
 
