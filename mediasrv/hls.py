@@ -30,7 +30,7 @@ from mediasrv.media.access_unit import (
     VideoFormat,
 )
 from mediasrv.media.dvr import Recorded, Stretch
-from mediasrv.media.live_window import LIVE, LiveWindow, target_duration_s
+from mediasrv.media.live_window import LIVE, Beginning, LiveWindow, target_duration_s
 from mediasrv.media.playlist import MadeText, Manner
 from mediasrv.media.vod import VodVariant, multivariant_playlist
 from mediasrv.settings import HlsSettings
@@ -113,6 +113,7 @@ class HlsService:
         await watch.until(lambda: watch.window.has(TrackKind.VIDEO) or None)
         await watch.until_heard()
         await self._recall(watch, manner)
+        await watch.until(lambda: watch.window.has(TrackKind.VIDEO) or None)  # it may have been forgotten meanwhile
         return watch.master(manner)
 
     async def media_playlist(
@@ -162,17 +163,17 @@ class HlsService:
         """Sees to it that the window knows what was recorded before it, where that is to be shown."""
         if not manner.dvr_s:
             return
+        await watch.until(lambda: watch.window.began_with)
         async with watch.recalling:
-            if watch.is_recorded is None and self._recorded is not None:
-                watch.is_recorded = await self._begin_with_recorded(watch, self._recorded)
+            began = watch.window.began_with
+            if self._recorded is not None and began is not None and watch.recalled_for is not began:
+                watch.is_recorded = await self._begin_with_recorded(watch, began, self._recorded)
+                watch.recalled_for = began
         if not watch.is_recorded:
             raise NotFound("This stream is not being recorded, so there is nothing to go back to.", code=_NO_DVR)
 
-    async def _begin_with_recorded(self, watch: _Watch, recorded: RecordedSource) -> bool:
+    async def _begin_with_recorded(self, watch: _Watch, began: Beginning, recorded: RecordedSource) -> bool:
         """Whether the stream is recorded. What came last before the window may still be on its way to the disk."""
-        began = watch.window.began_with
-        if began is None:
-            return False
         session, from_s, started_us = began
         start_us = self._clock.wall_us() - round(self._settings.dvr_most_s * SECOND_US)
         for left in reversed(range(_RECALL_TRIES)):
@@ -182,7 +183,8 @@ class HlsService:
             await asyncio.sleep(_RECALL_S)
         if found.session_from_s is None:
             return False
-        watch.window.begin_with(found)
+        if watch.window.began_with is began:  # else it was forgotten meanwhile: the next one asks anew
+            watch.window.begin_with(found)
         return True
 
     async def _watch(self, ref: StreamRef) -> _Watch:
@@ -234,7 +236,10 @@ class _Watch:
         self.asked_at = 0.0
         self.waiting = 0
         self.recalling = asyncio.Lock()
-        self.is_recorded: bool | None = None
+        self.is_recorded = False
+        self.recalled_for: Beginning | None = None
+        """The beginning of the window for which it was asked what was recorded before. That very one: a window may
+        forget all and begin anew with the same picture."""
         target_s = target_duration_s(mountpoint.gop_duration_s)
         self.window = LiveWindow(
             settings.window_s, target_s, mountpoint.part_s, first_number, dvr_s=settings.dvr_most_s

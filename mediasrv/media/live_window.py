@@ -55,6 +55,9 @@ _MOST_HELD: Final = 4
 _MOST_TEXTS: Final = 32
 LIVE: Final = Manner()
 
+Beginning = tuple[Session, float, int]
+"""Session, time in it (s) and wall time (us) of the first picture of a window."""
+
 
 def target_duration_s(gop_s: float | None) -> int:
     """The target duration for a stream whose GOPs last so long; it must not change later."""
@@ -88,8 +91,9 @@ class LiveWindow:
         self._next_version = first_number
         self._part_targets_s = dict.fromkeys(TrackKind, 0.0)
         self._held: list[Part] = []
+        self._dvr_s = dvr_s
         self._history = History(dvr_s, first_number)
-        self._began_with: tuple[Session, float, int] | None = None
+        self._began_with: Beginning | None = None
         self._texts: dict[tuple[TrackKind, Manner], tuple[int, MadeText]] = {}
 
     # --- what comes in ---------------------------------------------------------------------------
@@ -229,12 +233,13 @@ class LiveWindow:
         return b"".join([part.fragment for part in segment.runs[kind].parts])
 
     @property
-    def began_with(self) -> tuple[Session, float, int] | None:
-        """Session, time in it and wall time (us) of the first picture of this window; None before there is one."""
+    def began_with(self) -> Beginning | None:
+        """None before there is a picture."""
         return self._began_with
 
     def begin_with(self, recorded: Recorded) -> None:
-        """What was recorded before the first picture, for playlists that show it (`Manner.dvr_s`). Once."""
+        """What was recorded before the first picture, for playlists that show it (`Manner.dvr_s`). Once for each
+        `began_with`."""
         assert self._began_with is not None  # noqa: S101 - what was recorded before it cannot be known sooner
         session, from_s, _ = self._began_with
         self._history.begin_with(recorded, seamless=recorded.joins(session, from_s))
@@ -332,6 +337,7 @@ class LiveWindow:
         self._listed[0] = Segment(self._open.msn, discontinuity=False)
         self._held.clear()
         self._began_with = None
+        self._history = History(self._dvr_s, self._open.msn)  # what came before that beginning need not lie before this
         self._formats.clear()
         self._current_versions.clear()
         self._part_targets_s = dict.fromkeys(TrackKind, 0.0)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -12,11 +12,14 @@ from mediasrv.hls import HlsService
 from mediasrv.hub import Hub, Mountpoint
 from mediasrv.media import fmp4
 from mediasrv.media.access_unit import AccessUnit, AudioFormat, Session, StreamRef, TrackKind
+from mediasrv.media.dvr import Recorded, Stretch
+from mediasrv.media.playlist import LiveSegment, Manner
 from mediasrv.settings import HlsSettings
-from tests.unit.media.streams import AAC, PCMA, REF, audio_units, interleave, publish, session, video_units
+from tests.unit.media.streams import AAC, PCMA, REF, STARTED_US, audio_units, interleave, publish, session, video_units
 
 V, A = TrackKind.VIDEO, TrackKind.AUDIO
 AT_ONCE = HlsSettings(blocking_s=0.0)
+DVR = Manner(dvr_s=600)
 
 
 class StillClock:
@@ -33,14 +36,16 @@ class StillClock:
 class Camera:
     """Publishes a stream into a hub, as far as asked for."""
 
-    def __init__(self, hub: Hub, audio: AudioFormat | None = AAC) -> None:
+    def __init__(self, hub: Hub, audio: AudioFormat | None = AAC, rate: float = 25.0) -> None:
         self.mountpoint: Mountpoint = hub.mountpoint(REF)
         self._audio = audio
+        self._rate = rate
         self.begin()
 
-    def begin(self, name: str = "session-1") -> None:
-        one: Session = session(name)
-        tracks = [video_units(one, 60.0)] + ([audio_units(one, 60.0, format=self._audio)] if self._audio else [])
+    def begin(self, name: str = "session-1", started_us: int = STARTED_US) -> None:
+        one: Session = session(name, started_us)
+        pictures = video_units(one, 60.0, rate=self._rate)
+        tracks = [pictures] + ([audio_units(one, 60.0, format=self._audio)] if self._audio else [])
         self._units: list[AccessUnit] = interleave(*tracks)
         self._started_us = one.started_us
         self.mountpoint.start_session(one)
@@ -49,6 +54,34 @@ class Camera:
         until_us = self._started_us + round(seconds * 1e6)
         publish(self.mountpoint, [unit for unit in self._units if unit.arrived_us < until_us])
         self._units = [unit for unit in self._units if unit.arrived_us >= until_us]
+
+
+class Recordings:
+    """What was recorded of sessions: of each its name, when it began and how long it is; segments of 2 s."""
+
+    def __init__(self, *runs: tuple[str, int, float]) -> None:
+        self.runs = list(runs)
+        self.meanwhile: Callable[[], None] = lambda: None
+
+    async def before(self, ref: StreamRef, session_id: str, from_s: float, start_us: int, end_us: int) -> Recorded:
+        self.meanwhile()
+        entries, ends_with, mine = [], None, None
+        for name, started_us, lasts_s in self.runs:
+            mine = 0.0 if name == session_id else mine
+            last_s = min(lasts_s, from_s) if name == session_id else lasts_s
+            for at_s in range(0, round(last_s), 2):
+                ends_with = (name, min(at_s + 2.0, last_s))
+                entries.append(self._entry(name, started_us, at_s, ends_with[1] - at_s, bool(entries) and not at_s))
+        return Recorded(entries, [], ends_with, mine)
+
+    @staticmethod
+    def _entry(name: str, started_us: int, at_s: int, lasts_s: float, seam: bool) -> dict[TrackKind, LiveSegment]:
+        uri, at_us = f"recorded/{name}-{at_s}.m4s", started_us + at_s * 1_000_000
+        one = LiveSegment(uri, "recorded/init-0.mp4", at_us, lasts_s, seam, complete=True, parts=())
+        return {V: one, A: one}
+
+    async def stretch(self, ref: StreamRef, track: TrackKind, stretch: Stretch) -> bytes:
+        raise NotFound("Nothing leaves the window here.", code="segment_not_found")
 
 
 def hinted(playlist: MediaPlaylist) -> tuple[int, int]:
@@ -331,3 +364,34 @@ async def test_end_of_the_service_ends_waiting_requests(hub: Hub, clock: StillCl
     with pytest.raises(Unavailable):
         await waiting
     assert camera.mountpoint.subscribers == 0
+
+
+# --- what was recorded before --------------------------------------------------------------------
+
+
+async def test_what_came_before_a_beginning_that_was_forgotten_is_asked_for_anew(hub: Hub, clock: StillClock) -> None:
+    """A viewer who reaches back comes in the last moments of a session, and stays for the next one."""
+    camera, recordings = Camera(hub, audio=None, rate=5.0), Recordings(("session-1", STARTED_US, 58.0))
+    service = HlsService(hub, AT_ONCE, clock, recorded=recordings)
+    camera.play_until(58.7)
+    await service.master(REF, DVR)
+    camera.mountpoint.end_session("camera_lost")
+    again_us = STARTED_US + 120_000_000
+    recordings.runs = [("session-1", STARTED_US, 58.8), ("session-2", again_us, 0.0)]
+    camera.begin("session-2", again_us)
+    camera.play_until(1.7)
+    playlist = parse(await service.media_playlist(REF, V, None, None, DVR))
+    check(playlist)
+    assert [one.uri for one in playlist.complete][28:30] == ["recorded/session-1-56.m4s", "recorded/session-1-58.m4s"]
+    assert [index for index, one in enumerate(playlist.segments) if one.discontinuity] == [30]
+
+
+async def test_a_beginning_that_is_forgotten_while_recordings_are_looked_through_is_unavailable(
+    hub: Hub, clock: StillClock
+) -> None:
+    camera, recordings = Camera(hub, audio=None, rate=5.0), Recordings(("session-1", STARTED_US, 58.0))
+    recordings.meanwhile = lambda: camera.mountpoint.end_session("camera_lost")
+    camera.play_until(58.7)
+    with pytest.raises(Unavailable) as ended:
+        await HlsService(hub, AT_ONCE, clock, recorded=recordings).master(REF, DVR)
+    assert ended.value.code == "camera_lost"

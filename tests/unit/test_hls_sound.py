@@ -14,8 +14,8 @@ from mediasrv.media.access_unit import AccessUnit, Codec, Rendition, Session, St
 from mediasrv.media.fmp4 import read_format, read_samples
 from mediasrv.media.playlist import Manner
 from mediasrv.settings import HlsSettings
-from tests.unit.media.streams import AAC, PCMA, REF, audio_units, interleave, session, video_units
-from tests.unit.test_hls import AT_ONCE, StillClock, settled
+from tests.unit.media.streams import AAC, PCMA, REF, STARTED_US, audio_units, interleave, session, video_units
+from tests.unit.test_hls import AT_ONCE, DVR, Recordings, StillClock, settled
 
 V, A = TrackKind.VIDEO, TrackKind.AUDIO
 
@@ -140,6 +140,22 @@ async def test_sound_that_shows_after_the_first_viewer_came_is_there_from_the_fi
     assert not any(one.discontinuity for one in playlist.segments)
     assert "audio.m3u8" in playlist.reports
     assert (transcoders.source.subscribers, transcoders.made.subscribers) == (0, 1)
+
+
+async def test_sound_that_shows_late_takes_nothing_of_what_was_recorded_before(
+    hub: Hub, transcoders: Transcoders
+) -> None:
+    """The window begins anew with what is made of the stream, at the same picture."""
+    camera, recordings = Camera(transcoders, sound_s=56.55), Recordings(("session-1", STARTED_US, 56.0))
+    service = HlsService(hub, AT_ONCE, StillClock(), recorded=recordings, renditions=transcoders)
+    camera.play_until(56.54)
+    await service.master(REF, DVR)
+    camera.play_until(58.9)
+    assert (transcoders.source.subscribers, transcoders.made.subscribers) == (0, 1)
+    playlist = parse(await service.media_playlist(REF, V, None, None, DVR))
+    check(playlist)
+    assert [str(one.uri).split("/")[0] for one in playlist.complete] == ["recorded"] * 28 + ["video"]
+    assert not any(one.discontinuity for one in playlist.segments)
 
 
 async def test_sound_that_begins_later_begins_behind_a_discontinuity(hub: Hub, transcoders: Transcoders) -> None:
