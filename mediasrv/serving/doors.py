@@ -6,7 +6,6 @@ import asyncio
 import errno
 import ipaddress
 import logging
-import os
 import socket
 import ssl
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from cryptography.x509.oid import NameOID
 
 from mediasrv.errors import SettingsError
 from mediasrv.settings import RtspServeSettings
+from mediasrv.storage.keys import private_pem, write_private
 from mediasrv.wire.ports import opening
 from mediasrv.wire.udp import open_socket
 
@@ -140,19 +140,7 @@ def _make_certificate(host: str, certificate_file: Path, key_file: Path) -> None
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .sign(key, hashes.SHA256())
     )
-    secret = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    _write_private(key_file, secret)
-    _write_private(certificate_file, certificate.public_bytes(serialization.Encoding.PEM))
+    write_private(key_file, private_pem(key))
+    write_private(certificate_file, certificate.public_bytes(serialization.Encoding.PEM))
     fingerprint = certificate.fingerprint(hashes.SHA256()).hex()
     log.info("made a certificate for RTSPS, %s; its SHA-256 fingerprint is %s", certificate_file, fingerprint)
-
-
-def _write_private(path: Path, data: bytes) -> None:
-    """Whole or not at all, and never readable for others."""
-    made = path.with_suffix(path.suffix + ".new")
-    made.unlink(missing_ok=True)
-    with open(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(data)
-    made.replace(path)

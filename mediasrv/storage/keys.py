@@ -18,6 +18,7 @@ from typing import Final
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives import hashes, hpke, serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
@@ -47,7 +48,7 @@ class NodeKey:
     def load_or_create(cls, path: Path) -> NodeKey:
         """Raises SettingsError for a file that others may read or that holds no such key."""
         if not path.exists():
-            _write_private(path, Ed25519PrivateKey.generate())
+            write_private(path, private_pem(Ed25519PrivateKey.generate()))
         key = _read_private(path)
         if not isinstance(key, Ed25519PrivateKey):
             raise SettingsError(f"{path} holds no Ed25519 key.", code="key_file_invalid")
@@ -84,7 +85,7 @@ class Identity:
     @classmethod
     def load_or_create(cls, path: Path) -> Identity:
         if not path.exists():
-            _write_private(path, X25519PrivateKey.generate())
+            write_private(path, private_pem(X25519PrivateKey.generate()))
         return cls.load(path)
 
     def unwrap(self, key_id: str, sealed: bytes) -> bytes:
@@ -231,18 +232,25 @@ def _json(document: Mapping[str, object]) -> bytes:
     return json.dumps(document, separators=(",", ":")).encode()
 
 
-def _write_private(path: Path, key: Ed25519PrivateKey | X25519PrivateKey) -> None:
-    """Appears under its name whole or not at all: a crash in between must not leave an empty key file."""
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+def write_private(path: Path, data: bytes) -> None:
+    """Appears under its name whole or not at all, for its owner alone: a crash must not leave an empty key file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.new")
-    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    unfinished.unlink(missing_ok=True)  # what is left of another start may have another mode
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        os.write(descriptor, pem)
+        os.write(descriptor, data)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
     os.rename(unfinished, path)
+
+
+def private_pem(key: PrivateKeyTypes) -> bytes:
+    """PKCS #8, not encrypted: its file is what protects it."""
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
 
 
 def _read_private(path: Path) -> object:
