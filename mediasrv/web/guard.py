@@ -35,7 +35,7 @@ class Guard:
     def __init__(self, services: Services, places: CameraPlaces) -> None:
         self._services = services
         self._places = places
-        self._remotes = Remotes(services.settings.server.trusted_proxies)
+        self._remotes = Remotes(services.settings.server)
         self._own_origin = urlsplit(services.settings.server.public_url).netloc.lower()
 
     async def admit(self, request: web.Request, route: Route) -> Access:

@@ -101,7 +101,7 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 def _exchange(services: Services) -> Handler:
     """Answers a request with `?token=`: a session's cookie instead, and the token is out of URL, history and logs."""
-    remotes, security = Remotes(services.settings.server.trusted_proxies), services.settings.security
+    remotes, security = Remotes(services.settings.server), services.settings.security
 
     async def exchange(request: web.Request) -> web.StreamResponse:
         token = request.query["token"]

@@ -1,13 +1,14 @@
-"""Where a request comes from: the peer's address, or what a trusted proxy says."""
+"""Where a request comes from, and by which URL: the peer's address, or what a trusted proxy says."""
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
 from aiohttp import web
+
+from mediasrv.settings import ServerSettings
 
 HTTP_VERSION: Final = "X-Forwarded-Http-Version"
 """Which HTTP the client speaks with the proxy: config/Caddyfile sets it."""
@@ -17,10 +18,13 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Remotes:
-    """Finds the client behind trusted proxies (networks in CIDR form)."""
+    """Finds the client behind trusted proxies."""
 
-    def __init__(self, trusted_proxies: Iterable[str]) -> None:
-        self._trusted: tuple[Network, ...] = tuple(ipaddress.ip_network(one, strict=False) for one in trusted_proxies)
+    def __init__(self, settings: ServerSettings) -> None:
+        self._public_url = settings.public_url.rstrip("/")
+        self._trusted: tuple[Network, ...] = tuple(
+            ipaddress.ip_network(one, strict=False) for one in settings.trusted_proxies
+        )
 
     def address(self, request: web.Request) -> str:
         """The right-most address of X-Forwarded-For that is no trusted proxy; without one, the peer's own.
@@ -45,7 +49,11 @@ class Remotes:
         return version.startswith(("HTTP/2", "HTTP/3")) and self._trusts(request.remote or "")
 
     def base_url(self, request: web.Request) -> str:
-        """Scheme and host as the client wrote them: a trusted proxy says which scheme that was."""
+        """What URLs for the client begin with, without a slash at the end: `public_url`, or else scheme and host as the
+        client wrote them. A trusted proxy says which scheme that was.
+        """
+        if self._public_url:
+            return self._public_url
         forwarded = request.headers.get("X-Forwarded-Proto", "")
         known = forwarded in ("http", "https") and self._trusts(request.remote or "")
         return f"{forwarded if known else request.scheme}://{request.host}"

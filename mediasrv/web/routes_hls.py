@@ -83,16 +83,15 @@ class _Handlers:
     def __init__(self, services: Services, viewers: Viewers) -> None:
         self._services = services
         self._viewers = viewers
-        self._remotes = Remotes(services.settings.server.trusted_proxies)
+        self._remotes = Remotes(services.settings.server)
         self._most_dvr_s = round(services.settings.hls.dvr_most_s)
 
     async def make_token(self, request: web.Request, access: Access) -> web.StreamResponse:
         """A URL that needs nothing but itself, for as long as it is used and the caller's session lasts."""
         token = self._services.path_tokens.issue(access.principal.token_hash, access.camera_id)
-        base = self._services.settings.server.public_url or self._remotes.base_url(request)
         settings = self._services.settings.hls
         document = {
-            "url": f"{base.rstrip('/')}/hls/t/{token}/{access.camera_id}/index.m3u8",
+            "url": f"{self._remotes.base_url(request)}/hls/t/{token}/{access.camera_id}/index.m3u8",
             "idle_s": settings.token_s,
             "most_s": settings.token_most_s,
         }

@@ -12,6 +12,7 @@ from mediasrv.security.access_log import Event
 from mediasrv.security.policy import Permission
 from mediasrv.web.fields import query_stream
 from mediasrv.web.ice_servers import IceServers
+from mediasrv.web.remote import Remotes
 from mediasrv.web.routing import Access, Handler, Route, Scope
 from mediasrv.web.services import Services
 from mediasrv.web.viewers import Viewers
@@ -42,6 +43,7 @@ class _Handlers:
     def __init__(self, services: Services, viewers: Viewers) -> None:
         self._services = services
         self._viewers = viewers
+        self._remotes = Remotes(services.settings.server)
         self._ice_servers = IceServers(services.settings.webrtc, services.clock)
 
     async def join(self, request: web.Request, access: Access) -> web.StreamResponse:
@@ -114,8 +116,7 @@ class _Handlers:
 
     def _location(self, request: web.Request, camera_id: str, viewer_id: str) -> str:
         """Absolute, so that it holds when a camera's owner is another node than the one that was asked."""
-        base = self._services.settings.server.public_url.rstrip("/") or f"{request.scheme}://{request.host}"
-        return f"{base}/whep/{camera_id}/{viewer_id}"
+        return f"{self._remotes.base_url(request)}/whep/{camera_id}/{viewer_id}"
 
     async def _log(self, access: Access, action: str, ref: StreamRef) -> None:
         who = access.principal

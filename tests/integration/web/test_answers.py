@@ -154,3 +154,14 @@ async def test_where_a_viewer_lives_is_an_absolute_url(tmp_path: Path) -> None:
             assert response.headers["Location"] == f"https://cams.example/whep/{NORTH}/viewer-0"
             assert response.headers["ETag"] == '"1"'
             assert response.content_type == "application/sdp"
+
+
+async def test_behind_a_proxy_that_speaks_tls_what_is_told_is_https(tmp_path: Path) -> None:
+    """A page that came by https may not ask for http: its viewer could neither trickle nor leave."""
+    async with make_site(tmp_path, server=ServerSettings(trusted_proxies=("127.0.0.0/8",))) as site:
+        token = await site.world.account("lan", "viewer")
+        headers = {"Authorization": f"Bearer {token}", "X-Forwarded-Proto": "https", "Host": "cams.example"}
+        async with site.client.post(f"/whep/{NORTH}", data="v=0\r\n", headers=headers | SDP) as response:
+            assert response.headers["Location"] == f"https://cams.example/whep/{NORTH}/viewer-0"
+        async with site.client.post(f"/api/v1/cameras/{NORTH}/hls-token", headers=headers) as response:
+            assert (await response.json())["url"].startswith("https://cams.example/hls/t/")

@@ -17,7 +17,7 @@ from mediasrv.media.access_unit import StreamName, StreamRef
 from mediasrv.onvif import split_login
 from mediasrv.reasons import reason
 from mediasrv.security.policy import Permission
-from mediasrv.settings import RetentionSettings
+from mediasrv.settings import RetentionSettings, ServerSettings
 from mediasrv.web import problems
 from mediasrv.web.camera_json import camera_json, profile_json
 from mediasrv.web.fields import Fields, check_text, format_time, parse_time, query_int, query_span, query_stream
@@ -136,16 +136,34 @@ def test_text_that_passes_can_be_stored(text: str) -> None:
 )
 def test_the_client_is_what_a_trusted_proxy_saw(peer: str, forwarded: str | None, expected: str) -> None:
     headers = {} if forwarded is None else {"X-Forwarded-For": forwarded}
-    assert Remotes(["10.0.0.0/8"]).address(request("/", headers, peer)) == expected
+    assert Remotes(ServerSettings(trusted_proxies=("10.0.0.0/8",))).address(request("/", headers, peer)) == expected
 
 
 def test_only_a_direct_caller_on_this_machine_is_local() -> None:
-    remotes = Remotes(["127.0.0.0/8"])
+    remotes = Remotes(ServerSettings(trusted_proxies=("127.0.0.0/8",)))
     assert remotes.is_local(request("/", peer="127.0.0.1"))
     assert remotes.is_local(request("/", peer="::1"))
     assert not remotes.is_local(request("/", peer="192.0.2.1"))
     assert not remotes.is_local(request("/", {"X-Forwarded-For": "192.0.2.1"}, "127.0.0.1"))
     assert not remotes.is_local(request("/", {"Forwarded": "for=192.0.2.1"}, "127.0.0.1"))
+
+
+@pytest.mark.parametrize(
+    ("public_url", "peer", "forwarded", "expected"),
+    [
+        ("", "192.0.2.1", None, "http://cams.example"),
+        ("", "192.0.2.1", "https", "http://cams.example"),  # not a trusted proxy
+        ("", "10.0.0.1", "https", "https://cams.example"),
+        ("", "10.0.0.1", "gopher", "http://cams.example"),
+        ("https://cameras.example.org/", "192.0.2.1", None, "https://cameras.example.org"),
+    ],
+)
+def test_urls_for_the_client_begin_as_it_wrote_them(
+    public_url: str, peer: str, forwarded: str | None, expected: str
+) -> None:
+    remotes = Remotes(ServerSettings(trusted_proxies=("10.0.0.0/8",), public_url=public_url))
+    headers = {"Host": "cams.example"} | ({} if forwarded is None else {"X-Forwarded-Proto": forwarded})
+    assert remotes.base_url(request("/", headers, peer)) == expected
 
 
 # --- metrics -------------------------------------------------------------------------------------
