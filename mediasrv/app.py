@@ -11,7 +11,7 @@ import gc
 import logging
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -316,7 +316,7 @@ class Server:
             workers=lambda: {**self.transcoder.counts, "jpeg": self.snapshots.counts},
             transcodes_refused=lambda: self.transcoder.refused,
             rtsp=lambda: self.rtsp.counters,
-            webrtc=lambda: asdict(self.webrtc.counters),
+            webrtc=lambda: self.webrtc.counters,
         )
 
 

@@ -31,7 +31,6 @@ from mediasrv.serving.surroundings import Address, Surroundings
 from mediasrv.settings import RtspServeSettings
 from mediasrv.wire.rtsp_session import ServerPorts
 from mediasrv.wire.udp import UdpTransport
-from mediasrv.wire.webrtc_peer import Counters
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +88,8 @@ class RtspServe:
         """Serves until cancelled; with both ports off, it only waits. Raises SettingsError."""
         with contextlib.ExitStack() as held:
             loop = asyncio.get_running_loop()
-            udp = held.enter_context(_UdpPair(self._settings, loop)) if self._settings.udp and self._is_on else None
+            wants_udp = self._settings.udp and self._is_on
+            udp = held.enter_context(_UdpPair(self._settings, self.counters, loop)) if wants_udp else None
             around = Surroundings(
                 *(self._settings, self._clock, self._access, self._ensure, self, udp, self.counters, loop.call_later)
             )
@@ -244,8 +244,9 @@ class _UdpPair:
     What comes to the RTP socket is thrown away: some clients open a way through their router by it.
     """
 
-    def __init__(self, settings: RtspServeSettings, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, settings: RtspServeSettings, counters: ServeCounters, loop: asyncio.AbstractEventLoop) -> None:
         self._settings = settings
+        self._counters = counters
         self._loop = loop
         self._listening: dict[Address, Callable[[bytes], None]] = {}
 
@@ -253,7 +254,7 @@ class _UdpPair:
         self._socks = open_pair(self._settings.host, self._settings.udp_port)
         rtp, rtcp = self._socks
         self.ports = ServerPorts(rtp.getsockname()[1], rtcp.getsockname()[1])
-        self.sockets = UdpSockets(UdpTransport(rtp, Counters()), UdpTransport(rtcp, Counters()))
+        self.sockets = UdpSockets(UdpTransport(rtp, self._counters), UdpTransport(rtcp, self._counters))
         self._loop.add_reader(rtp.fileno(), self._drop, self.sockets.rtp)
         self._loop.add_reader(rtcp.fileno(), self._take, self.sockets.rtcp)
         return self

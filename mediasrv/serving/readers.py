@@ -40,7 +40,7 @@ class ServeCounters:
     """Connections beyond the bounds, and strangers that made room."""
     protocol_errors: int = 0
     readers: int = 0
-    bytes_sent: int = 0
+    sent_bytes: int = 0
     overruns: int = 0
     """How often a reader lost to the next keyframe."""
     skipped: int = 0
@@ -49,6 +49,12 @@ class ServeCounters:
     """Readers that took nothing for too long and were ended."""
     revoked: int = 0
     failures: int = 0
+    blocked: int = 0
+    """Datagrams lost because a socket's buffer was full."""
+    send_errors: int = 0
+    """Datagrams that the network refused."""
+    unsegmented: int = 0
+    """Addresses for which the kernel does not segment."""
 
 
 class Reader(ABC):
@@ -110,7 +116,7 @@ class Reader(ABC):
 
     def _count(self, sent_bytes: int) -> None:
         self.bytes_sent += sent_bytes
-        self._counters.bytes_sent += sent_bytes
+        self._counters.sent_bytes += sent_bytes
 
     @abstractmethod
     def waiting_bytes(self) -> int:

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final, Protocol
+from typing import Final
 
+from mediasrv.serving.readers import ServeCounters
+from mediasrv.transcoding.process import WorkerCounts
 from mediasrv.web.metrics import Metric, Sample, counter
+from mediasrv.wire.webrtc_peer import Counters
 
+_UDP: Final = {
+    "blocked": "Datagrams lost because the socket's buffer was full.",
+    "unsegmented": "Addresses for which the kernel does not segment.",
+    "send_errors": "Datagrams that the network refused.",
+}
 _WEBRTC: Final = {
     "datagrams": "Datagrams that came to the media port.",
     "strays": "Those that belong to no viewer.",
@@ -21,61 +29,25 @@ _WEBRTC: Final = {
     "replays": "Times that one was answered with the cached GOP.",
     "overruns": "Times that a viewer's queue was cut to the next keyframe.",
     "thinned": "Times that pictures were left out since a line carried less than its stream.",
-    "blocked": "Datagrams lost because the socket's buffer was full.",
-    "unsegmented": "Addresses for which the kernel does not segment.",
-    "send_errors": "Datagrams that the network refused.",
+    **_UDP,
     "connections": "TCP connections of viewers that were accepted.",
     "connections_refused": "TCP connections beyond the bounds.",
     "consent_lost": "Viewers that vanished.",
     "viewer_failures": "Viewers dropped by a fault of ours.",
 }
-
-
-class WorkerCounts(Protocol):
-    """What became of the worker processes for one job."""
-
-    @property
-    def running(self) -> int: ...
-
-    @property
-    def started(self) -> int: ...
-
-    @property
-    def failed(self) -> int: ...
-
-    @property
-    def hung(self) -> int: ...
-
-    @property
-    def dropped(self) -> int: ...
-
-    @property
-    def damaged(self) -> int: ...
-
-    @property
-    def cpu_us(self) -> int: ...
-
-
-class RtspCounts(Protocol):
-    """What became of connections to the RTSP door and of its readers, since the start."""
-
-    @property
-    def connections(self) -> int: ...
-
-    @property
-    def refused(self) -> int: ...
-
-    @property
-    def readers(self) -> int: ...
-
-    @property
-    def bytes_sent(self) -> int: ...
-
-    @property
-    def overruns(self) -> int: ...
-
-    @property
-    def stalled(self) -> int: ...
+_RTSP: Final = {
+    "connections": "Connections to the RTSP door.",
+    "refused": "Those beyond its bounds.",
+    "protocol_errors": "Those that broke the protocol.",
+    "readers": "Times that somebody began to read a stream.",
+    "sent_bytes": "Media and reports sent to readers.",
+    "overruns": "Times that a slow reader lost to the next keyframe.",
+    "skipped": "Pictures that such readers were not sent.",
+    "stalled": "Readers ended because they took nothing.",
+    "revoked": "Readers ended because their right was gone.",
+    "failures": "Connections that a fault of ours ended.",
+    **_UDP,
+}
 
 
 def worker_metrics(workers: Mapping[str, WorkerCounts]) -> Iterable[Metric]:
@@ -94,18 +66,17 @@ def worker_metrics(workers: Mapping[str, WorkerCounts]) -> Iterable[Metric]:
     yield metric("_cpu_seconds_total", "counter", "CPU of worker processes.", lambda counts: counts.cpu_us / 1e6)
 
 
-def rtsp_metrics(counts: RtspCounts) -> Iterable[Metric]:
-    yield counter("mediasrv_rtsp_connections_total", "Connections to the RTSP door.", counts.connections)
-    yield counter("mediasrv_rtsp_refused_total", "Those beyond its bounds.", counts.refused)
-    yield counter("mediasrv_rtsp_readers_total", "Times that somebody began to read a stream.", counts.readers)
-    yield counter("mediasrv_rtsp_sent_bytes_total", "Media and reports sent to readers.", counts.bytes_sent)
-    yield counter(
-        "mediasrv_rtsp_overruns_total", "Times that a slow reader lost to the next keyframe.", counts.overruns
-    )
-    yield counter("mediasrv_rtsp_stalled_total", "Readers ended because they took nothing.", counts.stalled)
+def rtsp_metrics(counts: ServeCounters) -> Iterable[Metric]:
+    """Of connections to the RTSP door and of its readers since the start, by the names of `_RTSP`."""
+    return _counters("rtsp", counts, _RTSP)
 
 
-def webrtc_metrics(counts: Mapping[str, int]) -> Iterable[Metric]:
+def webrtc_metrics(counts: Counters) -> Iterable[Metric]:
     """Of viewers and their packets since the start, by the names of `_WEBRTC`."""
-    for name, help_text in _WEBRTC.items():
-        yield counter(f"mediasrv_webrtc_{name}_total", help_text, counts[name])
+    return _counters("webrtc", counts, _WEBRTC)
+
+
+def _counters(door: str, counts: ServeCounters | Counters, helps: Mapping[str, str]) -> Iterable[Metric]:
+    """A counter for each field of `counts` that is named."""
+    for name, help_text in helps.items():
+        yield counter(f"mediasrv_{door}_{name}_total", help_text, getattr(counts, name))

@@ -17,16 +17,13 @@ from mediasrv.clock import Clock, from_us
 from mediasrv.reasons import Reason, reason
 from mediasrv.retention import RetentionState
 from mediasrv.security.head_witness import WitnessState
+from mediasrv.serving.readers import ServeCounters
 from mediasrv.storage.spool import SpoolCondition, SpoolState
+from mediasrv.transcoding.process import WorkerCounts
 from mediasrv.web.camera_json import reason_json
-from mediasrv.web.live_metrics import (
-    RtspCounts,
-    WorkerCounts,
-    rtsp_metrics,
-    webrtc_metrics,
-    worker_metrics,
-)
+from mediasrv.web.live_metrics import rtsp_metrics, webrtc_metrics, worker_metrics
 from mediasrv.web.metrics import Metric, counter, gauge
+from mediasrv.wire.webrtc_peer import Counters as WebRtcCounters
 
 _STEP_S: Final = 0.1
 _WINDOW: Final = 1200
@@ -71,8 +68,8 @@ class NodeParts:
     events: Callable[[], EventCounts]
     workers: Callable[[], Mapping[str, WorkerCounts]]
     transcodes_refused: Callable[[], int]
-    rtsp: Callable[[], RtspCounts] | None = None
-    webrtc: Callable[[], Mapping[str, int]] | None = None
+    rtsp: Callable[[], ServeCounters] | None = None
+    webrtc: Callable[[], WebRtcCounters] | None = None
 
 
 class LoopWatch:

@@ -1,4 +1,4 @@
-"""The UDP socket of WebRTC: runs of packets in one system call, replies from the address that was asked.
+"""A UDP socket of media: runs of packets in one system call, replies from the address that was asked.
 
 It is handed a loop's readiness by its owner and never waits; the rest of `wire` does not know that it exists.
 """
@@ -9,11 +9,10 @@ import errno
 import ipaddress
 import socket
 import struct
-from typing import Final
+from typing import Final, Protocol
 
 from mediasrv.wire.ice import Path, PathKey
 from mediasrv.wire.ports import opening
-from mediasrv.wire.webrtc_peer import Counters
 
 _DATAGRAM_BYTES: Final = 2048
 _SOCKET_BUFFER_BYTES: Final = 4 * 1024 * 1024
@@ -31,13 +30,21 @@ _NO_SEGMENTATION: Final = (errno.EIO, errno.EINVAL, errno.EMSGSIZE)
 _Control = list[tuple[int, int, bytes]]
 
 
+class SendCounters(Protocol):
+    """Datagrams that were lost here, and addresses for which the kernel does not segment."""
+
+    blocked: int
+    send_errors: int
+    unsegmented: int
+
+
 class UdpTransport:
     """One non-blocking UDP socket. Runs of packets leave in one call (UDP GSO), one by one where that fails.
 
     On a wildcard address, media leaves from the address a check came to (IP_PKTINFO); `Path.local` carries it.
     """
 
-    def __init__(self, sock: socket.socket, counters: Counters) -> None:
+    def __init__(self, sock: socket.socket, counters: SendCounters) -> None:
         self._sock = sock
         self._counters = counters
         self._wildcard = ipaddress.ip_address(sock.getsockname()[0]).is_unspecified

@@ -17,7 +17,11 @@ import pytest
 
 from mediasrv.media.access_unit import StreamName, StreamRef
 from mediasrv.rtsp_pull import RtspSource
+from mediasrv.rtsp_serve import _UdpPair
 from mediasrv.serving.connection import MOST_STRANGER_REQUESTS
+from mediasrv.serving.readers import ServeCounters
+from mediasrv.settings import RtspServeSettings
+from mediasrv.wire.ice import Path as UdpPath
 from mediasrv.wire.rtcp import build_receiver_report
 from mediasrv.wire.rtsp_auth import digest_hash
 from tests.integration.pull_rig import SETTINGS as PULL
@@ -324,6 +328,15 @@ async def test_a_reader_over_udp_without_a_sign_of_life_is_ended_and_reports_are
                     with contextlib.suppress(ConnectionError):
                         await client.reader.read(-1)
                 assert door.serve.readers() == []
+
+
+async def test_what_is_lost_on_the_way_out_over_udp_is_counted_with_the_rest() -> None:
+    counters = ServeCounters()
+    with _UdpPair(RtspServeSettings(), counters, asyncio.get_running_loop()) as pair:
+        for transport in (pair.sockets.rtp, pair.sockets.rtcp):
+            path = UdpPath(("127.0.0.1", pair.ports.rtcp), b"", transport, 0.0)
+            transport.send_run(bytes(70_000), 70_000, path)  # more than a datagram can be
+    assert counters.send_errors == 2
 
 
 async def test_one_session_is_of_one_stream_and_one_way(door: Door) -> None:
