@@ -15,11 +15,10 @@ import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from mediasrv.clock import Clock, from_us
+from mediasrv.clock import Clock
 from mediasrv.hub import Hub
 from mediasrv.media.access_unit import StreamRef
 from mediasrv.serving.connection import ReaderConnection
@@ -41,19 +40,13 @@ _DATAGRAMS_A_WAKE: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class ReaderInfo:
-    """A snapshot. `way` is `tcp`, `udp` or `tls`, `state` `waiting_keyframe` or `live`; `lost_fraction` is of its last
-    report."""
+    """A snapshot. `way` is `tcp`, `udp` or `tls`, `state` `waiting_keyframe` or `live`."""
 
-    viewer_id: str
-    principal_id: str
     ref: StreamRef
-    joined_at: datetime
     way: str
     state: str
-    bytes_sent: int
     waiting_bytes: int
     overruns: int
-    lost_fraction: float
 
 
 class RtspServe:
@@ -287,18 +280,13 @@ class _UdpPair:
 
 
 def _info(connection: ReaderConnection) -> ReaderInfo | None:
-    playing, visitor = connection.playing, connection.visitor
-    if playing is None or visitor is None:
+    playing = connection.playing
+    if playing is None:
         return None
     return ReaderInfo(
-        viewer_id=f"{id(connection):x}",
-        principal_id=visitor.principal_id,
         ref=playing.feed.ref,
-        joined_at=from_us(playing.started_us),
         way=connection.way,
         state="waiting_keyframe" if playing.reader.waiting_keyframe else "live",
-        bytes_sent=playing.reader.bytes_sent,
         waiting_bytes=playing.reader.waiting_bytes(),
         overruns=playing.reader.overruns,
-        lost_fraction=connection.lost_fraction,
     )

@@ -52,7 +52,6 @@ class Playing:
 
     reader: Reader
     feed: StreamFeed
-    started_us: int
     rtcp_address: Address | None = None
 
 
@@ -64,7 +63,6 @@ class ReaderConnection:
         self.remote = remote
         self.visitor: Visitor | None = None
         self.playing: Playing | None = None
-        self.lost_fraction = 0.0
         self._around = around
         self._link = Link(sock, tls)
         self._core = RtspServer()
@@ -303,7 +301,7 @@ class ReaderConnection:
         base = base_url(request.url)
         info = ",".join(f"url={base}/{CONTROL}{int(kind)};seq={at[0]};rtptime={at[1]}" for kind, at in first.items())
         self._write(request, 200, [("Range", "npt=now-"), *([("RTP-Info", info)] if info else [])])
-        self.playing = Playing(reader, feed, around.clock.wall_us(), rtcp_address)
+        self.playing = Playing(reader, feed, rtcp_address)
         around.counters.readers += 1
         feed.join(reader, cached)
 
@@ -317,17 +315,10 @@ class ReaderConnection:
             self._around.udp.unlisten(playing.rtcp_address)
 
     def _on_rtcp(self, data: bytes) -> None:
-        """Reports of the reader: a sign of life, and how much it lost of the pictures."""
+        """Reports of the reader are a sign of life."""
         with contextlib.suppress(ProtocolError):
-            packets = parse_compound(data)
-            feed = self._feed
-            video = feed.tracks.get(TrackKind.VIDEO) if feed else None
-            for packet in packets:
-                if isinstance(packet, ReceiverReport | SenderReport):
-                    self._seen = self._around.clock.monotonic()
-                    for block in packet.blocks:
-                        if video is not None and block.ssrc == video.ssrc:
-                            self.lost_fraction = block.fraction_lost / 256
+            if any(isinstance(packet, ReceiverReport | SenderReport) for packet in parse_compound(data)):
+                self._seen = self._around.clock.monotonic()
 
 
 async def _wait_for_tracks(feed: StreamFeed, clock: Clock) -> None:

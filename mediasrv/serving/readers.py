@@ -64,7 +64,6 @@ class Reader(ABC):
         self.waiting_keyframe = True
         self.behind_since: float | None = None
         """Since when something has been waiting without a pause, monotonic; None: nothing waits."""
-        self.bytes_sent = 0
         self.overruns = 0
         self._bounds = bounds
         self._counters = counters
@@ -114,10 +113,6 @@ class Reader(ABC):
         self._counters.overruns += 1
         self._counters.skipped += 1
 
-    def _count(self, sent_bytes: int) -> None:
-        self.bytes_sent += sent_bytes
-        self._counters.sent_bytes += sent_bytes
-
     @abstractmethod
     def waiting_bytes(self) -> int:
         """What was handed over and has not left this process."""
@@ -151,7 +146,7 @@ class TcpReader(Reader):
         layout = self._layout
         data = batches[0].framed(layout) if len(batches) == 1 else b"".join([one.framed(layout) for one in batches])
         if data:
-            self._count(len(data))
+            self._counters.sent_bytes += len(data)
             self._write(data)
 
 
@@ -216,7 +211,7 @@ class UdpReader(Reader):
                     continue
                 if at_once:
                     self._send_run(joined, size_bytes, way.rtp)
-                    self._count(len(joined))
+                    self._counters.sent_bytes += len(joined)
                 else:
                     self._enqueue(joined, size_bytes, way.rtp)
             if batch.has_reports:
@@ -244,7 +239,7 @@ class UdpReader(Reader):
             queue.sends.popleft()()
             sent += queue.sizes.popleft()
         queue.waiting_bytes -= sent
-        self._count(sent)
+        self._counters.sent_bytes += sent
         if queue.sends:
             self._timer = self._call_later(PACE_S, self._drain)
 
