@@ -25,7 +25,7 @@ from mediasrv.serving.connection import ReaderConnection
 from mediasrv.serving.doors import accept, open_listener, open_pair, tls_context
 from mediasrv.serving.feed import StreamFeed
 from mediasrv.serving.identity import Access
-from mediasrv.serving.readers import Reader, ServeCounters, UdpSockets
+from mediasrv.serving.readers import ServeCounters, UdpSockets
 from mediasrv.serving.surroundings import Address, Surroundings
 from mediasrv.settings import RtspServeSettings
 from mediasrv.wire.rtsp_session import ServerPorts
@@ -114,8 +114,7 @@ class RtspServe:
         if feed is None or feed.is_broken:
             call_later = asyncio.get_running_loop().call_later
             mountpoint, payload_bytes = self._hub.mountpoint(ref), self._settings.payload_bytes
-            feed = StreamFeed(mountpoint, payload_bytes, self._clock, call_later, self._on_reader_failed)
-            self._feeds[ref] = feed
+            feed = self._feeds[ref] = StreamFeed(mountpoint, payload_bytes, self._clock, call_later)
         feed.users += 1
         return feed
 
@@ -184,11 +183,6 @@ class RtspServe:
             self._addresses[connection.remote] -= 1
             if not self._addresses[connection.remote]:
                 del self._addresses[connection.remote]
-
-    def _on_reader_failed(self, reader: Reader, why: str) -> None:
-        for connection in list(self._connections):
-            if connection.playing is not None and connection.playing.reader is reader:
-                connection.end(why)
 
     # -- what runs beside
 

@@ -214,8 +214,8 @@ class ReaderConnection:
         if session is None:
             udp = self._around.udp
             ports = udp.ports if udp is not None and not self._link.is_tls else None
-            session = ReaderSession(secrets.token_hex(12), str(ref), ports)
-        told = session.set_up(str(ref), int(track), request.header("transport"))
+            session = ReaderSession(secrets.token_hex(12), ports)
+        told = session.set_up(int(track), request.header("transport"))
         self._session = session
         self._write(request, 200, [("Transport", f"{told};ssrc={feed.tracks[track].ssrc:08X}")])
 
@@ -296,7 +296,7 @@ class ReaderConnection:
         writer = self._link.writer
         if writer is None:
             raise ProtocolError("The connection has ended.")
-        reader, rtcp_address = make_reader(around, session, writer, self._on_rtcp)
+        reader, rtcp_address = make_reader(around, session, writer, self._on_rtcp, self.end)
         first = {kind: found for kind, found in first_packets(cached).items() if int(kind) in session.tracks}
         base = base_url(request.url)
         info = ",".join(f"url={base}/{CONTROL}{int(kind)};seq={at[0]};rtptime={at[1]}" for kind, at in first.items())

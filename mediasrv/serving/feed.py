@@ -34,19 +34,9 @@ CallLater = Callable[[float, Callable[[], None]], asyncio.TimerHandle]
 
 
 class StreamFeed:
-    """An `AccessUnitSink` of the hub. `on_reader_failed` is called for a reader that raised or cannot go on.
+    """An `AccessUnitSink` of the hub. `users` are counted by its owner, who closes it after the last."""
 
-    `users` are counted by its owner, who closes it after the last.
-    """
-
-    def __init__(
-        self,
-        mountpoint: Mountpoint,
-        payload_bytes: int,
-        clock: Clock,
-        call_later: CallLater,
-        on_reader_failed: Callable[[Reader, str], None],
-    ) -> None:
+    def __init__(self, mountpoint: Mountpoint, payload_bytes: int, clock: Clock, call_later: CallLater) -> None:
         self.ref = mountpoint.ref
         self.mountpoint = mountpoint
         self.tracks: dict[TrackKind, OutgoingTrack] = {}
@@ -57,7 +47,6 @@ class StreamFeed:
         self._payload_bytes = payload_bytes
         self._clock = clock
         self._call_later = call_later
-        self._on_reader_failed = on_reader_failed
         self._readers: tuple[Reader, ...] = ()
         self._gathered: list[Entry] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -126,7 +115,10 @@ class StreamFeed:
         """Sender reports to everybody (RFC 3550, 6.4.1)."""
         reports = self._reports()
         for reader in self._readers:
-            self._attempt(reader, lambda reader: reader.send_reports(reports))
+            try:
+                reader.send_reports(reports)
+            except Exception:
+                self._fail(reader)
 
     def _track(self, form: Format) -> OutgoingTrack | None:
         """The track that this format goes out on; a change that readers cannot follow ends them, and they ask anew."""
@@ -149,7 +141,7 @@ class StreamFeed:
     def _end_readers(self, why: str) -> None:
         readers, self._readers = self._readers, ()
         for reader in readers:
-            self._on_reader_failed(reader, why)
+            reader.end(why)
 
     def _flush(self, *, keyframe: bool = False) -> None:
         if self._timer is not None:
@@ -166,16 +158,10 @@ class StreamFeed:
             except Exception:  # one bad reader never stops another
                 self._fail(reader)
 
-    def _attempt(self, reader: Reader, work: Callable[[Reader], None]) -> None:
-        try:
-            work(reader)
-        except Exception:
-            self._fail(reader)
-
     def _fail(self, reader: Reader) -> None:
         log.exception("%s: a reader failed and is dropped", self.ref)
         self.leave(reader)
-        self._on_reader_failed(reader, "reader_failed")
+        reader.end("reader_failed")
 
     def _cache(self, batch: Batch) -> None:
         if batch.keyframe:

@@ -10,7 +10,7 @@ from mediasrv.clock import Clock
 from mediasrv.errors import NotAuthenticated
 from mediasrv.media.access_unit import StreamRef
 from mediasrv.security.rtsp_access import Visitor
-from mediasrv.wire.rtsp_challenge import Challenger, Credentials, NonceState, parse_authorization
+from mediasrv.wire.rtsp_challenge import Challenger, Credentials, parse_authorization
 from mediasrv.wire.rtsp_server import RequestReceived, RtspRefused
 
 REALM: Final = "mediasrv"
@@ -52,7 +52,7 @@ class IdentityDesk:
         if credentials is None or (credentials.is_basic and not self._secured):
             raise NotAuthenticated("Log in first.")
         now = self._clock.monotonic()
-        if not credentials.is_basic and self._challenger.check_nonce(credentials, now) is NonceState.STALE:
+        if not credentials.is_basic and not self._challenger.check_nonce(credentials, now):
             raise NotAuthenticated("This nonce is not of this connection, or has expired.", code="nonce_stale")
         proof = self._proof(credentials, request)
         visitor = await self._access.authenticate(credentials.username, self._remote, proof)

@@ -22,6 +22,9 @@ BURST_BYTES: Final = 65_536
 PACE_S: Final = 0.005
 """So much at once, and then so long nothing, is 100 Mbit/s: more overruns the buffers of common receivers."""
 
+End = Callable[[str], None]
+"""Ends the connection that a reader belongs to, and says why."""
+
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
@@ -58,9 +61,11 @@ class ServeCounters:
 
 
 class Reader(ABC):
-    """One reader of one stream. `send` is called for each batch of its feed."""
+    """One reader of one stream. `send` is called for each batch of its feed; its feed calls `end`, with the reason, for
+    one that raised or cannot go on."""
 
-    def __init__(self, bounds: Bounds, counters: ServeCounters) -> None:
+    def __init__(self, bounds: Bounds, counters: ServeCounters, end: End) -> None:
+        self.end = end
         self.waiting_keyframe = True
         self.behind_since: float | None = None
         """Since when something has been waiting without a pause, monotonic; None: nothing waits."""
@@ -125,9 +130,9 @@ class TcpReader(Reader):
     """Interleaved in the RTSP connection, plain or TLS."""
 
     def __init__(
-        self, transport: asyncio.WriteTransport, layout: Layout, bounds: Bounds, counters: ServeCounters
+        self, transport: asyncio.WriteTransport, layout: Layout, bounds: Bounds, counters: ServeCounters, end: End
     ) -> None:
-        super().__init__(bounds, counters)
+        super().__init__(bounds, counters, end)
         self._transport = transport
         self._layout = layout
         self._write: Callable[[bytes], None] = transport.write
@@ -184,9 +189,10 @@ class UdpReader(Reader):
         ways: dict[TrackKind, UdpWay],
         bounds: Bounds,
         counters: ServeCounters,
+        end: End,
         call_later: Callable[[float, Callable[[], None]], asyncio.TimerHandle],
     ) -> None:
-        super().__init__(bounds, counters)
+        super().__init__(bounds, counters, end)
         self._sockets = sockets
         self._send_run = sockets.rtp.send_run
         self._ways = ways

@@ -13,7 +13,7 @@ from mediasrv.media.access_unit import StreamRef, TrackKind
 from mediasrv.serving.batch import Layout
 from mediasrv.serving.feed import StreamFeed
 from mediasrv.serving.identity import Access
-from mediasrv.serving.readers import Bounds, Reader, ServeCounters, TcpReader, UdpReader, UdpSockets, UdpWay
+from mediasrv.serving.readers import Bounds, End, Reader, ServeCounters, TcpReader, UdpReader, UdpSockets, UdpWay
 from mediasrv.settings import RtspServeSettings
 from mediasrv.wire.ice import Path
 from mediasrv.wire.rtsp_session import Interleaved, ReaderSession, ServerPorts, UdpPorts
@@ -58,7 +58,11 @@ class Surroundings:
 
 
 def make_reader(
-    around: Surroundings, session: ReaderSession, writer: asyncio.StreamWriter, on_rtcp: Callable[[bytes], None]
+    around: Surroundings,
+    session: ReaderSession,
+    writer: asyncio.StreamWriter,
+    on_rtcp: Callable[[bytes], None],
+    end: End,
 ) -> tuple[Reader, Address | None]:
     """A reader over the session's transport; over UDP also the address that its reports will come from.
 
@@ -69,7 +73,7 @@ def make_reader(
     if around.udp is None or not ports:
         channels = {TrackKind(track): way for track, way in session.tracks.items() if isinstance(way, Interleaved)}
         layout = Layout(*(channels[kind].channel if kind in channels else None for kind in TrackKind))
-        return TcpReader(writer.transport, layout, bounds, around.counters), None
+        return TcpReader(writer.transport, layout, bounds, around.counters, end), None
     peer = str(writer.get_extra_info("peername")[0])
     wildcard = ipaddress.ip_address(around.settings.host).is_unspecified
     local = ipaddress.ip_address(writer.get_extra_info("sockname")[0]).packed if wildcard else b""
@@ -83,4 +87,4 @@ def make_reader(
     }
     address = (peer, next(iter(ports.values())).rtcp)
     around.udp.listen(address, on_rtcp)
-    return UdpReader(sockets, ways, bounds, around.counters, around.call_later), address
+    return UdpReader(sockets, ways, bounds, around.counters, end, around.call_later), address

@@ -13,7 +13,6 @@ import hmac
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -38,12 +37,6 @@ class Credentials:
         return self.password is not None
 
 
-class NonceState(Enum):
-    GOOD = "good"
-    STALE = "stale"
-    """Not one of this connection, expired, or used with this count before: to be repeated with a new one."""
-
-
 class Challenger:
     """Makes the challenges of one connection and knows what was answered under its nonce."""
 
@@ -63,18 +56,21 @@ class Challenger:
         ending = ", stale=true" if stale else ""
         return [told + name + ending for name in ALGORITHMS] + [f'Basic realm="{self._realm}"'] * basic
 
-    def check_nonce(self, credentials: Credentials, now: float) -> NonceState:
-        """Whether these Digest credentials stand under a nonce of this connection; a count is used up by this."""
+    def check_nonce(self, credentials: Credentials, now: float) -> bool:
+        """Whether these Digest credentials stand under a nonce of this connection; a count is used up by this.
+
+        False where it is another's, has expired or was used with this count before: to be repeated with a new one.
+        """
         given = credentials.parameters
         if now >= self._expires or not _same(given.get("nonce", ""), self._nonce):
-            return NonceState.STALE
+            return False
         if "qop" not in given:
-            return NonceState.GOOD
+            return True
         count = int(given["nc"], 16) if _COUNT.fullmatch(given.get("nc", "")) else 0
         if count <= self._count:
-            return NonceState.STALE
+            return False
         self._count = count
-        return NonceState.GOOD
+        return True
 
     def proves(self, credentials: Credentials, method: str, url: str, password: str) -> bool:
         """Whether they were made by somebody who knows `password`, for this request."""

@@ -56,11 +56,10 @@ class ServerPorts:
 
 
 class ReaderSession:
-    """`stream` is whatever names the stream, `udp` None where media goes over TCP alone (or the connection is TLS)."""
+    """`udp` is None where media goes over TCP alone (or the connection is TLS)."""
 
-    def __init__(self, session_id: str, stream: str, udp: ServerPorts | None) -> None:
+    def __init__(self, session_id: str, udp: ServerPorts | None) -> None:
         self.session_id = session_id
-        self.stream = stream
         self.state = SessionState.INIT
         self.tracks: dict[int, Way] = {}
         self._udp = udp
@@ -78,10 +77,8 @@ class ReaderSession:
         if given and given != self.session_id:
             raise RtspRefused(454, "There is no such session on this connection.")
 
-    def set_up(self, stream: str, track: int, transport: str) -> str:
-        """Takes a SETUP of a track; the Transport header of the answer. Raises RtspRefused."""
-        if stream != self.stream:
-            raise RtspRefused(459, "One session is of one stream.")
+    def set_up(self, track: int, transport: str) -> str:
+        """Takes a SETUP of a track of its stream; the Transport header of the answer. Raises RtspRefused."""
         if self.state is SessionState.PLAYING:
             raise RtspRefused(455, "Tracks are set up before PLAY.")
         way = self._choose(track, transport)

@@ -390,7 +390,7 @@ def _camera_lists(data: bytes) -> None:
 def _rtsp_server(data: bytes) -> None:
     """The first byte says how finely the rest is cut; every request is taken for each that it could be."""
     core, step = RtspServer(), max(1, data[0] if data else 1)
-    session = ReaderSession("s", "gate-1/main", ServerPorts(5000, 5001))
+    session = ReaderSession("s", ServerPorts(5000, 5001))
     challenger = Challenger("mediasrv", lambda: "nonce", 300.0)
     broken = False
     for at in range(1, len(data), step):
@@ -412,7 +412,7 @@ def _request(request: RequestReceived, session: ReaderSession, challenger: Chall
         assert not challenger.proves(credentials, request.method, request.url, "a password that nobody guesses")
     with contextlib.suppress(RtspRefused):
         session.check(request.header("session"))
-        session.set_up("gate-1/main", len(session.tracks), request.header("transport"))
+        session.set_up(len(session.tracks), request.header("transport"))
 
 
 TARGETS: Final[Mapping[str, Target]] = {

@@ -103,9 +103,7 @@ class World:
         self.mountpoint = Mountpoint(REF, 0.48)
         self.session = Session("s", REF, 1, self.clock.wall_us(), self.clock.now)
         self.mountpoint.start_session(self.session)
-        self.feed = StreamFeed(
-            self.mountpoint, 1000, self.clock, self.timers.call_later, lambda _, why: self.failed.append(why)
-        )
+        self.feed = StreamFeed(self.mountpoint, 1000, self.clock, self.timers.call_later)
 
     def picture(self, *, keyframe: bool = False, size: int = 3000, form: VideoFormat = H264) -> None:
         at, self.number = self.number * 3600, self.number + 1
@@ -119,7 +117,7 @@ class World:
 
     def reader(self, layout: Layout = LAYOUT, bounds: Bounds = BOUNDS) -> tuple[TcpReader, Transport]:
         transport = Transport()
-        reader = TcpReader(transport, layout, bounds, self.counters)  # type: ignore[arg-type]
+        reader = TcpReader(transport, layout, bounds, self.counters, self.failed.append)  # type: ignore[arg-type]
         self.feed.join(reader, self.feed.cached(bounds.waiting_bytes))
         return reader, transport
 
@@ -269,7 +267,7 @@ def test_a_reader_that_raises_is_dropped_and_the_others_get_their_picture() -> N
 
     world = World()
     world.picture(keyframe=True)
-    broken = TcpReader(Broken(), LAYOUT, BOUNDS, world.counters)  # type: ignore[arg-type]
+    broken = TcpReader(Broken(), LAYOUT, BOUNDS, world.counters, world.failed.append)  # type: ignore[arg-type]
     world.feed.join(broken, world.feed.cached(20_000))
     _, transport = world.reader()
     before = len(sequences(transport.data))
@@ -319,7 +317,8 @@ def test_over_udp_a_burst_is_paced_and_packets_keep_their_order() -> None:
     paths = (Path(("127.0.0.1", 6000), b"", rtp, 0.0), Path(("127.0.0.1", 6001), b"", rtcp, 0.0))
     way = {TrackKind.VIDEO: UdpWay(*paths)}
     sockets = UdpSockets(rtp, rtcp)  # type: ignore[arg-type]
-    reader = UdpReader(sockets, way, Bounds(1 << 20, 2.0), world.counters, world.timers.call_later)
+    bounds = Bounds(1 << 20, 2.0)
+    reader = UdpReader(sockets, way, bounds, world.counters, world.failed.append, world.timers.call_later)
     world.feed.join(reader, world.feed.cached(1 << 20))
     assert sum(map(len, rtp.sent)) <= BURST_BYTES
     assert len(rtcp.sent) == 1
