@@ -11,10 +11,13 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
+from mediasrv.errors import NotFound
 from mediasrv.media.access_unit import TrackKind
 from mediasrv.media.playlist import MadeText
 from mediasrv.web.ready import ReadyResponse, ready_head
+from mediasrv.web.services import PlaybackSource
 
+INIT: Final = re.compile(r"init-(\d+)\.mp4", re.ASCII)
 PLAYLIST: Final = "application/vnd.apple.mpegurl"
 TRACKS: Final = {"video": TrackKind.VIDEO, "audio": TrackKind.AUDIO}
 MEDIA_S: Final = 3600
@@ -23,6 +26,7 @@ MEDIA_S: Final = 3600
 BLOCKING_TARGETS: Final = 6
 """An answer to a blocking reload stays what it is; so many target durations later nobody asks for it any more."""
 
+_RECORDED: Final = re.compile(r"(\d+)-(\d+)\.m4s", re.ASCII)
 _PRIVATE: Final = (hdrs.CACHE_CONTROL, "private, no-store")
 _CHECKED: Final = (hdrs.CACHE_CONTROL, "private, no-cache")
 _MEDIA: Final = (hdrs.CACHE_CONTROL, f"public, max-age={MEDIA_S}, immutable")
@@ -67,6 +71,19 @@ def live_media(request: web.Request, body: bytes, track: TrackKind, *, shared: b
     if request.headers.get(hdrs.IF_NONE_MATCH) == tag[1]:
         return _unchanged(tag, _MEDIA)
     return ReadyResponse(ready_head("200 OK", len(body), _MEDIA_TYPES[track], _MEDIA, tag), body)
+
+
+async def read_recorded(playback: PlaybackSource, camera_id: str, object_id: str, track: TrackKind, name: str) -> bytes:
+    """The segment or init segment that is called `name` among those of a recording object. Raises NotFound."""
+    if found := numbers(_RECORDED, name):
+        return await playback.segment(camera_id, object_id, track, found[0], found[1])
+    if found := numbers(INIT, name):
+        return await playback.init(camera_id, object_id, track, found[0])
+    raise no_segment()
+
+
+def no_segment() -> NotFound:
+    return NotFound("There is no such segment.", code="segment_not_found")
 
 
 def _text(request: web.Request, text: MadeText, caching: tuple[str, str]) -> ReadyResponse:

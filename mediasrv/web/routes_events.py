@@ -9,7 +9,6 @@ from aiohttp import web
 from mediasrv.errors import InvalidRequest
 from mediasrv.events import StoredEvent
 from mediasrv.media.camera_event import EventKind
-from mediasrv.security.access_log import Event
 from mediasrv.security.policy import Permission
 from mediasrv.web.fields import format_time, query_int, query_span
 from mediasrv.web.routing import Access, Route, Scope
@@ -48,8 +47,7 @@ class _Handlers:
     async def _log(self, access: Access, span: tuple[int, int], kinds: frozenset[EventKind]) -> None:
         start, end = (format_time(one) for one in span)
         subject = " ".join([f"{access.camera_id} {start} {end}", *sorted(kinds)])
-        who = access.principal
-        event = Event("events.read", subject, who.principal_id, who.username, access.remote)
+        event = access.actor.event("events.read", subject)
         await self._services.access_log.once(event, READING_WINDOW_S)
 
 

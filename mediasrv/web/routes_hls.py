@@ -17,18 +17,24 @@ from mediasrv.clock import SECOND_US
 from mediasrv.errors import InvalidRequest, NotAuthenticated, NotFound, NotPermitted
 from mediasrv.media.access_unit import StreamName, StreamRef, TrackKind
 from mediasrv.media.playlist import Manner
-from mediasrv.security.access_log import Event
 from mediasrv.security.path_tokens import PATTERN
 from mediasrv.security.policy import Permission
 from mediasrv.web.fields import format_time, query_stream, whole_number
-from mediasrv.web.media_responses import TRACKS, live_media, live_playlist, master_playlist, numbers
+from mediasrv.web.media_responses import (
+    INIT,
+    TRACKS,
+    live_media,
+    live_playlist,
+    master_playlist,
+    no_segment,
+    numbers,
+    read_recorded,
+)
 from mediasrv.web.remote import Remotes
 from mediasrv.web.routing import Access, Route, Scope
 from mediasrv.web.services import Services
-from mediasrv.web.viewers import Viewers
+from mediasrv.web.viewers import VIEWING_WINDOW_S, Viewers
 
-VIEWING_WINDOW_S: Final = 60.0
-"""Requests closer together than this are one viewing, and one entry in the access log."""
 RECHECK_S: Final = 1.0
 """A request that waited longer for media is asked for its right once more before it gets it."""
 DVR_STEP_S: Final = 60
@@ -36,10 +42,8 @@ DVR_STEP_S: Final = 60
 DVR_LOGGED_US: Final = 300 * SECOND_US
 """The access log says of each five minutes of recorded footage that a live playlist gave access to them."""
 
-_INIT: Final = re.compile(r"init-(\d+)\.mp4", re.ASCII)
 _SEGMENT: Final = re.compile(r"(\d+)\.m4s", re.ASCII)
 _PART: Final = re.compile(r"(\d+)\.(\d+)\.m4s", re.ASCII)
-_RECORDED: Final = re.compile(r"(\d+)-(\d+)\.m4s", re.ASCII)
 _MOST: Final = 10**12
 _APPLE: Final = re.compile(r"AppleCoreMedia|^(?!.*(?:Chrom|CriOS|FxiOS|EdgiOS|Android)).*Version/[\d.]+.* Safari/")
 
@@ -130,17 +134,10 @@ class _Handlers:
     async def recorded(self, request: web.Request, access: Access) -> web.StreamResponse:
         """A segment of a recording object, which a DVR playlist named."""
         match, playback = request.match_info, self._services.playback_here()
-        track, object_id, name = TRACKS[match["track"]], match["object"], match["file"]
-        who = access.principal
-        seen = f"{access.camera_id} {object_id}"
-        event = Event("playback.object", seen, who.principal_id, who.username, access.remote, {"by": "dvr"})
+        track, object_id = TRACKS[match["track"]], match["object"]
+        event = access.actor.event("playback.object", f"{access.camera_id} {object_id}", by="dvr")
         await self._services.access_log.once(event, DVR_LOGGED_US / SECOND_US)
-        if found := numbers(_RECORDED, name):
-            body = await playback.segment(access.camera_id, object_id, track, found[0], found[1])
-        elif found := numbers(_INIT, name):
-            body = await playback.init(access.camera_id, object_id, track, found[0])
-        else:
-            raise _no_segment()
+        body = await read_recorded(playback, access.camera_id, object_id, track, match["file"])
         return live_media(request, body, track, shared=access.by_path)
 
     async def _body(self, wanted: Wanted, access: Access) -> bytes:
@@ -163,8 +160,7 @@ class _Handlers:
         """The viewing is in the log, durably, before anything of it leaves."""
         who = access.principal
         if not self._services.access_log.renew(who.principal_id, _VIEWED, str(ref), VIEWING_WINDOW_S):
-            event = Event(_VIEWED, str(ref), who.principal_id, who.username, access.remote, {"by": "hls"})
-            await self._services.access_log.once(event, VIEWING_WINDOW_S)
+            await self._services.access_log.once(access.actor.event(_VIEWED, str(ref), by="hls"), VIEWING_WINDOW_S)
         self._viewers.seen_by_hls(ref, who.token_hash)
 
     async def _going_back(self, access: Access, ref: StreamRef, dvr_s: int) -> None:
@@ -175,9 +171,8 @@ class _Handlers:
         step = DVR_LOGGED_US
         start_us = (access.now_us - dvr_s * SECOND_US) // step * step
         end_us = -(-access.now_us // step) * step
-        who = access.principal
         subject = f"{ref} {format_time(start_us)} {format_time(end_us)}"
-        event = Event("playback.started", subject, who.principal_id, who.username, access.remote, {"by": "dvr"})
+        event = access.actor.event("playback.started", subject, by="dvr")
         await self._services.access_log.once(event, 2 * step / SECOND_US)
 
     async def _recheck(self, access: Access) -> None:
@@ -217,13 +212,9 @@ def _read_query(query: str, most_dvr_s: int) -> Reload:
 def _read_path(camera_id: str, stream: str, track: str, name: str) -> Wanted:
     """Raises NotFound for a name that no media has; an empty one stands for the playlist."""
     ref, kind = StreamRef(camera_id, StreamName(stream)), TRACKS[track]
-    for pattern in (_PART, _SEGMENT, _INIT):
+    for pattern in (_PART, _SEGMENT, INIT):
         if found := numbers(pattern, name):
-            return Wanted(ref, kind, found, pattern is _INIT)
+            return Wanted(ref, kind, found, pattern is INIT)
     if name:
-        raise _no_segment()
+        raise no_segment()
     return Wanted(ref, kind, (), False)
-
-
-def _no_segment() -> NotFound:
-    return NotFound("There is no such segment.", code="segment_not_found")

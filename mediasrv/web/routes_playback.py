@@ -12,19 +12,15 @@ from typing import Final
 
 from aiohttp import web
 
-from mediasrv.errors import NotFound
 from mediasrv.media.access_unit import StreamRef
-from mediasrv.security.access_log import Event
 from mediasrv.security.policy import Permission
 from mediasrv.web.fields import format_time, query_span, query_stream
-from mediasrv.web.media_responses import TRACKS, media, numbers, playlist
+from mediasrv.web.media_responses import TRACKS, media, playlist, read_recorded
 from mediasrv.web.routing import Access, Route, Scope
 from mediasrv.web.services import Services
 
 VIEWING_WINDOW_S: Final = 300.0
 MOST_REMEMBERED: Final = 200_000
-_INIT: Final = re.compile(r"init-(\d+)\.mp4", re.ASCII)
-_SEGMENT: Final = re.compile(r"(\d+)-(\d+)\.m4s", re.ASCII)
 _OBJECT_IDS: Final = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 
 
@@ -84,28 +80,18 @@ class _Handlers:
     async def media(self, request: web.Request, access: Access) -> web.StreamResponse:
         object_id, name = request.match_info["object"], request.match_info["file"]
         track = TRACKS[request.match_info["track"]]
-        playback = self._services.playback_here()
-        if found := numbers(_SEGMENT, name):
-            body = await playback.segment(access.camera_id, object_id, track, found[0], found[1])
-        elif found := numbers(_INIT, name):
-            body = await playback.init(access.camera_id, object_id, track, found[0])
-        else:
-            raise NotFound("There is no such segment.", code="segment_not_found")
+        body = await read_recorded(self._services.playback_here(), access.camera_id, object_id, track, name)
         await self._object_viewed(access, object_id)
         return media(body, track)
 
     async def _viewing(self, access: Access, ref: StreamRef, span: tuple[int, int]) -> None:
         start, end = (format_time(one) for one in span)
-        who = access.principal
-        event = Event("playback.started", f"{ref} {start} {end}", who.principal_id, who.username, access.remote)
+        event = access.actor.event("playback.started", f"{ref} {start} {end}")
         await self._services.access_log.once(event, VIEWING_WINDOW_S)
 
     async def _object_viewed(self, access: Access, object_id: str) -> None:
         """Segments asked for without their playlist: rare, and each object is an entry."""
-        who = access.principal
-        if (who.principal_id, object_id) in self._opened:
+        if (access.principal.principal_id, object_id) in self._opened:
             return
-        event = Event(
-            "playback.object", f"{access.camera_id} {object_id}", who.principal_id, who.username, access.remote
-        )
+        event = access.actor.event("playback.object", f"{access.camera_id} {object_id}")
         await self._services.access_log.once(event, VIEWING_WINDOW_S)

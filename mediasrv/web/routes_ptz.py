@@ -8,7 +8,6 @@ from aiohttp import web
 
 from mediasrv.errors import InvalidRequest
 from mediasrv.onvif import Holder, Move, Vector
-from mediasrv.security.access_log import Event
 from mediasrv.security.policy import Permission
 from mediasrv.web.fields import Fields, format_time, read_fields
 from mediasrv.web.routing import Access, Route, Scope
@@ -85,8 +84,7 @@ class _Handlers:
         if name == "preset":
             await self._services.access_log.append(access.actor.event("ptz.preset", access.camera_id, preset=preset))
         elif name != "stop":
-            who = access.principal
-            event = Event("ptz.moved", access.camera_id, who.principal_id, who.username, access.remote)
+            event = access.actor.event("ptz.moved", access.camera_id)
             await self._services.access_log.once(event, MOVING_WINDOW_S)
 
 

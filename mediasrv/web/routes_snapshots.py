@@ -7,14 +7,11 @@ from typing import Final
 from aiohttp import hdrs, web
 
 from mediasrv.media.access_unit import StreamRef
-from mediasrv.security.access_log import Event
 from mediasrv.security.policy import Permission
 from mediasrv.web.fields import query_int, query_stream
 from mediasrv.web.routing import Access, Route, Scope
 from mediasrv.web.services import Services
-
-VIEWING_WINDOW_S: Final = 60.0
-"""Requests closer together than this are one viewing, and one entry in the access log."""
+from mediasrv.web.viewers import VIEWING_WINDOW_S
 
 _LEAST_WIDTH: Final = 16
 _MOST_WIDTH: Final = 3840
@@ -33,9 +30,7 @@ class _Handler:
     async def snapshot(self, request: web.Request, access: Access) -> web.StreamResponse:
         ref = StreamRef(access.camera_id, query_stream(request))
         width = query_int(request, "width", 0, _LEAST_WIDTH, _MOST_WIDTH) or 0
-        who = access.principal
-        event = Event("snapshot.viewed", str(ref), who.principal_id, who.username, access.remote)
-        await self._services.access_log.once(event, VIEWING_WINDOW_S)
+        await self._services.access_log.once(access.actor.event("snapshot.viewed", str(ref)), VIEWING_WINDOW_S)
         taken = await self._services.snapshots_here().take(ref, width)
         # A browser may keep it, but asks each time: a right that was taken away ends that, too.
         headers = {hdrs.ETAG: taken.etag, hdrs.CACHE_CONTROL: "private, no-cache"}

@@ -8,7 +8,6 @@ from aiohttp import hdrs, web
 
 from mediasrv.errors import InvalidRequest, UnsupportedMediaType
 from mediasrv.media.access_unit import StreamName, StreamRef
-from mediasrv.security.access_log import Event
 from mediasrv.security.policy import Permission
 from mediasrv.web.fields import query_stream
 from mediasrv.web.ice_servers import IceServers
@@ -53,7 +52,7 @@ class _Handlers:
         joined = await live.join(ref, offer, access.principal.principal_id, auto=main)
         self._viewers.admitted(joined.viewer_id, access.principal, access.camera_id)
         try:
-            await self._log(access, "live.started", ref)
+            await self._services.access_log.append(access.actor.event("live.started", str(ref), by="whep"))
         except BaseException:
             live.leave(joined.viewer_id)
             raise
@@ -117,11 +116,6 @@ class _Handlers:
     def _location(self, request: web.Request, camera_id: str, viewer_id: str) -> str:
         """Absolute, so that it holds when a camera's owner is another node than the one that was asked."""
         return f"{self._remotes.base_url(request)}/whep/{camera_id}/{viewer_id}"
-
-    async def _log(self, access: Access, action: str, ref: StreamRef) -> None:
-        who = access.principal
-        event = Event(action, str(ref), who.principal_id, who.username, access.remote, {"by": "whep"})
-        await self._services.access_log.append(event)
 
 
 async def _read(request: web.Request, content_type: str) -> str:

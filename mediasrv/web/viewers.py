@@ -24,6 +24,9 @@ from mediasrv.web.services import Services
 log = logging.getLogger(__name__)
 
 CHECK_S: Final = 1.0
+VIEWING_WINDOW_S: Final = 60.0
+"""Requests of live media closer together than this are one viewing, and one entry in the access log."""
+
 HLS_PRESENT_S: Final = 10.0
 """An HLS viewer is counted this long after its last request."""
 

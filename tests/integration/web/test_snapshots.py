@@ -8,7 +8,7 @@ import pytest
 
 from mediasrv.errors import TooManyRequests, Unavailable
 from mediasrv.reasons import reason
-from mediasrv.web.routes_snapshots import VIEWING_WINDOW_S
+from mediasrv.web.viewers import VIEWING_WINDOW_S
 from tests.integration.web.site import Site
 from tests.unit.web.fakes import NORTH, SOUTH
 
