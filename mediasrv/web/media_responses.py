@@ -15,6 +15,7 @@ from mediasrv.errors import NotFound
 from mediasrv.media.access_unit import TrackKind
 from mediasrv.media.playlist import MadeText
 from mediasrv.web.ready import ReadyResponse, ready_head
+from mediasrv.web.routing import is_unchanged
 from mediasrv.web.services import PlaybackSource
 
 INIT: Final = re.compile(r"init-(\d+)\.mp4", re.ASCII)
@@ -68,7 +69,7 @@ def live_media(request: web.Request, body: bytes, track: TrackKind, *, shared: b
     if not shared:
         return ReadyResponse(ready_head("200 OK", len(body), _MEDIA_TYPES[track], _PRIVATE), body)
     tag = (hdrs.ETAG, f'"{request.match_info["file"]}"')
-    if request.headers.get(hdrs.IF_NONE_MATCH) == tag[1]:
+    if is_unchanged(request, tag[1]):
         return _unchanged(tag, _MEDIA)
     return ReadyResponse(ready_head("200 OK", len(body), _MEDIA_TYPES[track], _MEDIA, tag), body)
 
@@ -89,7 +90,7 @@ def no_segment() -> NotFound:
 def _text(request: web.Request, text: MadeText, caching: tuple[str, str]) -> ReadyResponse:
     packed = "gzip" in request.headers.get(hdrs.ACCEPT_ENCODING, "")
     tag = (hdrs.ETAG, f'"{text.etag}-gzip"' if packed else f'"{text.etag}"')
-    if request.headers.get(hdrs.IF_NONE_MATCH) == tag[1]:
+    if is_unchanged(request, tag[1]):
         return _unchanged(tag, caching, _VARY)
     body = text.gzipped if packed else text
     headers = (_PLAYLIST_TYPE, caching, _VARY, tag, *((_GZIP,) if packed else ()))

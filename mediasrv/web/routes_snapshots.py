@@ -9,7 +9,7 @@ from aiohttp import hdrs, web
 from mediasrv.media.access_unit import StreamRef
 from mediasrv.security.policy import Permission
 from mediasrv.web.fields import query_int, query_stream
-from mediasrv.web.routing import Access, Route, Scope
+from mediasrv.web.routing import Access, Route, Scope, is_unchanged
 from mediasrv.web.services import Services
 from mediasrv.web.viewers import VIEWING_WINDOW_S
 
@@ -34,6 +34,6 @@ class _Handler:
         taken = await self._services.snapshots_here().take(ref, width)
         # A browser may keep it, but asks each time: a right that was taken away ends that, too.
         headers = {hdrs.ETAG: taken.etag, hdrs.CACHE_CONTROL: "private, no-cache"}
-        if taken.etag in (tag.strip() for tag in request.headers.get(hdrs.IF_NONE_MATCH, "").split(",")):
+        if is_unchanged(request, taken.etag):
             return web.Response(status=304, headers=headers)
         return web.Response(body=taken.jpeg, content_type="image/jpeg", headers=headers)

@@ -17,7 +17,7 @@ from aiohttp import hdrs, web
 
 from mediasrv.errors import Unavailable
 from mediasrv.web.middleware import SCRIPT_POLICY, page_policy
-from mediasrv.web.routing import PUBLIC, Access, Handler, Route
+from mediasrv.web.routing import PUBLIC, Access, Handler, Route, is_unchanged
 
 _IMMUTABLE: Final = "public, max-age=31536000, immutable"
 _REVALIDATE: Final = "no-cache"
@@ -86,7 +86,7 @@ def _asset(name: str, file: _File) -> Handler:
 
 def _send(request: web.Request, file: _File, headers: dict[str, str]) -> web.Response:
     headers = headers | {hdrs.ETAG: file.etag, hdrs.VARY: hdrs.ACCEPT_ENCODING}
-    if request.headers.get(hdrs.IF_NONE_MATCH) == file.etag:
+    if is_unchanged(request, file.etag):
         return web.Response(status=304, headers=headers)
     body = file.body
     if file.packed is not None and "gzip" in request.headers.get(hdrs.ACCEPT_ENCODING, ""):

@@ -104,3 +104,9 @@ def is_preflight(request: web.Request) -> bool:
         and hdrs.ACCESS_CONTROL_REQUEST_METHOD in headers
         and hdrs.AUTHORIZATION not in headers
     )
+
+
+def is_unchanged(request: web.Request, etag: str) -> bool:
+    """Whether the client has what this entity tag (quoted) names, and says so (RFC 9110, 13.1.2). Hot."""
+    known = request.headers.get(hdrs.IF_NONE_MATCH)
+    return known is not None and etag in (one.strip() for one in known.split(","))

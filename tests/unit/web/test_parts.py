@@ -25,6 +25,7 @@ from mediasrv.web.metrics import Metric, Sample, counter, gauge, render
 from mediasrv.web.remote import Remotes
 from mediasrv.web.routes_cameras import timeline_json
 from mediasrv.web.routes_playback import Opened
+from mediasrv.web.routing import is_unchanged
 from tests.unit.web.fakes import NORTH, PROFILE, START_US, FakeGap, FakeSpan, FakeTimeline, view
 
 # --- fields and times ----------------------------------------------------------------------------
@@ -164,6 +165,14 @@ def test_urls_for_the_client_begin_as_it_wrote_them(
     remotes = Remotes(ServerSettings(trusted_proxies=("10.0.0.0/8",), public_url=public_url))
     headers = {"Host": "cams.example"} | ({} if forwarded is None else {"X-Forwarded-Proto": forwarded})
     assert remotes.base_url(request("/", headers, peer)) == expected
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [(None, False), ('"a"', True), ('"b"', False), ('"b", "a"', True), ('"b","a"', True), ("a", False), ("", False)],
+)
+def test_what_the_client_has_is_not_sent_again(known: str | None, expected: bool) -> None:
+    assert is_unchanged(request("/", {} if known is None else {"If-None-Match": known}), '"a"') is expected
 
 
 # --- metrics -------------------------------------------------------------------------------------
