@@ -19,7 +19,8 @@ from mediasrv.web.media_responses import TRACKS, media, playlist, read_recorded
 from mediasrv.web.routing import Access, Route, Scope
 from mediasrv.web.services import Services
 
-VIEWING_WINDOW_S: Final = 300.0
+PLAYBACK_WINDOW_S: Final = 300.0
+"""The same span asked for by the same person within so long is one entry in the access log."""
 MOST_REMEMBERED: Final = 200_000
 _OBJECT_IDS: Final = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 
@@ -87,11 +88,11 @@ class _Handlers:
     async def _viewing(self, access: Access, ref: StreamRef, span: tuple[int, int]) -> None:
         start, end = (format_time(one) for one in span)
         event = access.actor.event("playback.started", f"{ref} {start} {end}")
-        await self._services.access_log.once(event, VIEWING_WINDOW_S)
+        await self._services.access_log.once(event, PLAYBACK_WINDOW_S)
 
     async def _object_viewed(self, access: Access, object_id: str) -> None:
         """Segments asked for without their playlist: rare, and each object is an entry."""
         if (access.principal.principal_id, object_id) in self._opened:
             return
         event = access.actor.event("playback.object", f"{access.camera_id} {object_id}")
-        await self._services.access_log.once(event, VIEWING_WINDOW_S)
+        await self._services.access_log.once(event, PLAYBACK_WINDOW_S)
