@@ -99,7 +99,7 @@ class RtspLogins:
 
     async def valid(self, identity: Identity) -> list[RtspLogin]:
         """The caller's valid logins, newest first."""
-        found = await self._rows(identity)
+        found = await self._sessions.credentials(identity, KIND)
         return [
             RtspLogin(
                 *(token_id(row.token_hash), self._open(row)[0], row.name or ""),
@@ -110,13 +110,8 @@ class RtspLogins:
 
     async def revoke(self, identity: Identity, login_id: str, remote: str) -> None:
         """Raises NotFound `rtsp_login_not_found` for one that is not the caller's."""
-        for row in await self._rows(identity):
-            if token_id(row.token_hash) == login_id:
-                event = Event("rtsp_login.revoked", login_id, identity.principal_id, identity.username, remote)
-                await self._access_log.write(event, accounts.revoke_credential, row.token_hash, self._clock.wall_us())
-                self._sessions.forget()
-                return
-        raise NotFound("There is no such RTSP login of yours.", code="rtsp_login_not_found")
+        if not await self._sessions.revoke(identity, KIND, login_id, "rtsp_login.revoked", remote):
+            raise NotFound("There is no such RTSP login of yours.", code="rtsp_login_not_found")
 
     async def find(self, login: str) -> Secret | None:
         """None where there is none of this name that is valid and that this node's key opens."""
@@ -128,10 +123,6 @@ class RtspLogins:
             return None
         password = self._open(row)[1]
         return Secret(key, password, row.camera_id) if password else None
-
-    async def _rows(self, identity: Identity) -> list[accounts.Credential]:
-        now_us = self._clock.wall_us()
-        return await self._catalogue.read(accounts.list_credentials, identity.principal_id, KIND, now_us)
 
     def _open(self, row: accounts.Credential) -> tuple[str, str]:
         plain = self._vault.open(row.token_hash.hex(), row.sealed or b"")

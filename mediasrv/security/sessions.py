@@ -182,19 +182,29 @@ class Sessions:
 
     async def tokens(self, identity: Identity) -> list[accounts.Credential]:
         """The caller's valid API tokens, newest first."""
-        now_us = self._clock.wall_us()
-        return await self._catalogue.read(accounts.list_credentials, identity.principal_id, "token", now_us)
+        return await self.credentials(identity, "token")
 
     async def revoke_token(self, identity: Identity, wanted_id: str, remote: str) -> None:
         """Raises NotFound `token_not_found` for one that is not the caller's."""
-        for token in await self.tokens(identity):
-            if token_id(token.token_hash) == wanted_id:
-                event = Event("token.revoked", wanted_id, identity.principal_id, identity.username, remote)
-                now_us = self._clock.wall_us()
-                await self._access_log.write(event, accounts.revoke_credential, token.token_hash, now_us)
+        if not await self.revoke(identity, "token", wanted_id, "token.revoked", remote):
+            raise NotFound("There is no such token of yours.", code="token_not_found")
+
+    # --- credentials of any kind -----------------------------------------------------------------
+
+    async def credentials(self, identity: Identity, kind: str) -> list[accounts.Credential]:
+        """The caller's valid ones of a kind, newest first."""
+        now_us = self._clock.wall_us()
+        return await self._catalogue.read(accounts.list_credentials, identity.principal_id, kind, now_us)
+
+    async def revoke(self, identity: Identity, kind: str, wanted_id: str, action: str, remote: str) -> bool:
+        """Ends one of the caller's at once, and `action` is in the log; False where it is not one of theirs."""
+        for row in await self.credentials(identity, kind):
+            if token_id(row.token_hash) == wanted_id:
+                event = Event(action, wanted_id, identity.principal_id, identity.username, remote)
+                await self._access_log.write(event, accounts.revoke_credential, row.token_hash, self._clock.wall_us())
                 self.forget()
-                return
-        raise NotFound("There is no such token of yours.", code="token_not_found")
+                return True
+        return False
 
     # --- inside ----------------------------------------------------------------------------------
 

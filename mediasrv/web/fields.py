@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from mediasrv.clock import from_us, to_us
+from mediasrv.clock import SECOND_US, from_us, to_us
 from mediasrv.errors import InvalidRequest, UnsupportedMediaType
 from mediasrv.media.access_unit import StreamName
 
@@ -102,6 +102,16 @@ class Fields:
     def optional_time(self, name: str) -> int | None:
         value = self.optional_text(name)
         return None if value is None else parse_time(value, name)
+
+    def optional_expiry(self, now_us: int) -> tuple[int | None, int | None]:
+        """`expires_at`, and how many whole seconds from now that is; both None where nothing expires."""
+        expires_us = self.optional_time("expires_at")
+        if expires_us is None:
+            return None, None
+        ttl_s = (expires_us - now_us) // SECOND_US
+        if ttl_s <= 0:
+            raise InvalidRequest("expires_at has passed.", code="time_invalid")
+        return expires_us, ttl_s
 
 
 def check_text(value: str, name: str) -> str:

@@ -8,8 +8,7 @@ from aiohttp import web
 
 from mediasrv.catalogue import accounts as rows
 from mediasrv.catalogue.places import LEVELS, ROOT_PLACE_ID, Place, add_place, get_place, list_places
-from mediasrv.clock import SECOND_US
-from mediasrv.errors import InvalidRequest, NotFound
+from mediasrv.errors import NotFound
 from mediasrv.security.access_log import Entry, read_entries, read_head
 from mediasrv.security.places import check_place, lies_within
 from mediasrv.security.policy import Permission
@@ -56,10 +55,8 @@ class _Handlers:
 
     async def create_token(self, request: web.Request, access: Access) -> web.StreamResponse:
         fields = await read_fields(request, _TOKEN)
-        name, expires_us = fields.required_text("name", 100), fields.optional_time("expires_at")
-        ttl_s = None if expires_us is None else (expires_us - access.now_us) // SECOND_US
-        if ttl_s is not None and ttl_s <= 0:
-            raise InvalidRequest("expires_at has passed.", code="time_invalid")
+        name = fields.required_text("name", 100)
+        expires_us, ttl_s = fields.optional_expiry(access.now_us)
         who = access.principal
         token = await self._services.sessions.create_token(who.principal_id, who.username, name, ttl_s, access.remote)
         return web.json_response({"token": token, "name": name, "expires_at": format_time(expires_us)}, status=201)

@@ -7,8 +7,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from mediasrv.clock import SECOND_US
-from mediasrv.errors import InvalidRequest, NotFound
+from mediasrv.errors import NotFound
 from mediasrv.security.policy import Permission
 from mediasrv.security.rtsp_logins import RtspLogin
 from mediasrv.settings import RtspServeSettings
@@ -42,10 +41,8 @@ class _Handlers:
     async def create(self, request: web.Request, access: Access) -> web.StreamResponse:
         """201 with the password, which is never shown again. One made with an API token ends with that token."""
         fields = await read_fields(request, _LOGIN)
-        name, expires_us = fields.required_text("name", 100), fields.optional_time("expires_at")
-        ttl_s = None if expires_us is None else (expires_us - access.now_us) // SECOND_US
-        if ttl_s is not None and ttl_s <= 0:
-            raise InvalidRequest("expires_at has passed.", code="time_invalid")
+        name = fields.required_text("name", 100)
+        expires_us, ttl_s = fields.optional_expiry(access.now_us)
         who, camera_id = access.principal, fields.optional_text("camera", 64)
         if camera_id is not None:
             await self._check_camera(access, camera_id)
