@@ -1,17 +1,25 @@
-"""Limits guessing of passwords. Pure: `now` is monotonic seconds; memory is bounded."""
+"""Limits guessing of passwords, in bounded memory."""
 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from typing import Final
+from typing import Final, NoReturn
+
+from mediasrv.clock import Clock
+from mediasrv.errors import NotAuthenticated, TooManyRequests
+from mediasrv.security.access_log import AccessLog, Event
+from mediasrv.settings import SecuritySettings
 
 MOST_KEYS: Final = 10_000
 REMOTE_FACTOR: Final = 5
 """An address may fail this many times as often as one user name from it: people share addresses."""
 
+_LIMITED_WINDOW_S: Final = 300.0
+
 
 class LoginLimit:
-    """Counts attempts of a user name from an address, and of the address, in a sliding window.
+    """Counts attempts of a user name from an address, and of the address, in a sliding window. Pure: `now` is monotonic
+    seconds.
 
     An attempt is counted before its password is checked, so that parallel attempts cannot overtake the
     count; a success takes its own attempt back and clears the user name.
@@ -52,3 +60,29 @@ class LoginLimit:
         self._counted.move_to_end(key)
         while len(self._counted) > self._most_keys:
             self._counted.popitem(last=False)
+
+
+class LoginGate:
+    """The limit of one door, and what becomes of logins there in the access log; `subject` names the door."""
+
+    def __init__(self, subject: str, access_log: AccessLog, clock: Clock, settings: SecuritySettings) -> None:
+        self._subject = subject
+        self._access_log = access_log
+        self._clock = clock
+        self._limit = LoginLimit(settings.login_attempts, settings.login_window_s)
+
+    async def check(self, username: str, remote: str) -> None:
+        """Counts an attempt. Raises TooManyRequests, which is logged."""
+        wait_s = self._limit.attempt(remote, username, self._clock.monotonic())
+        if wait_s > 0.0:
+            await self._access_log.once(Event("login.limited", self._subject, remote=remote), _LIMITED_WINDOW_S)
+            raise TooManyRequests("Too many failed logins: wait a while.", retry_after_s=int(wait_s) + 1)
+
+    async def refuse(self, remote: str, principal_id: str | None = None, username: str = "") -> NoReturn:
+        """Raises NotAuthenticated `login_failed`, which is logged. An unknown name may be a password, mistyped: give
+        the name of an account only."""
+        await self._access_log.append(Event("login.failed", self._subject, principal_id, username, remote))
+        raise NotAuthenticated("The user name or the password is wrong.", code="login_failed")
+
+    def succeeded(self, username: str, remote: str) -> None:
+        self._limit.succeeded(remote, username)

@@ -13,17 +13,16 @@ from typing import Final
 
 from mediasrv.catalogue.places import CameraPlace
 from mediasrv.clock import Clock
-from mediasrv.errors import NotAuthenticated, NotFound, NotPermitted, TooManyRequests
+from mediasrv.errors import NotAuthenticated, NotFound, NotPermitted
 from mediasrv.media.access_unit import StreamRef
 from mediasrv.security.access_log import AccessLog, Event
-from mediasrv.security.login_limit import LoginLimit
+from mediasrv.security.login_limit import LoginGate
 from mediasrv.security.policy import Permission
 from mediasrv.security.rtsp_logins import RtspLogins
 from mediasrv.security.sessions import Identity, Sessions
 from mediasrv.settings import SecuritySettings
 
-_SUBJECT: Final = "rtsp"
-_WINDOW_S: Final = 300.0
+_DENIED_WINDOW_S: Final = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,19 +54,18 @@ class RtspAccess:
         self._access_log = access_log
         self._find_place = find_place
         self._clock = clock
-        self._limit = LoginLimit(settings.login_attempts, settings.login_window_s)
+        self._gate = LoginGate("rtsp", access_log, clock, settings)
 
     async def authenticate(self, username: str, remote: str, proves: Callable[[str], bool]) -> Visitor:
         """`proves` tells whether the peer has shown that it knows this password; it is asked once, also for a name that
         there is none of. Raises NotAuthenticated or TooManyRequests; both are logged."""
-        await self._check_limit(username, remote)
+        await self._gate.check(username, remote)
         secret = await self._logins.find(username)
         right = proves(secret.password if secret else secrets.token_urlsafe())
         identity = await self._sessions.recall(secret.key) if secret and right else None
         if secret is None or identity is None:
-            await self._access_log.append(Event("login.failed", _SUBJECT, remote=remote))
-            raise NotAuthenticated("The user name or the password is wrong.", code="login_failed")
-        self._limit.succeeded(remote, username)
+            await self._gate.refuse(remote)
+        self._gate.succeeded(username, remote)
         return Visitor(identity.principal_id, identity.username, username, secret.key, secret.camera_id, remote)
 
     async def admit(self, visitor: Visitor, camera_id: str) -> None:
@@ -82,7 +80,7 @@ class RtspAccess:
             raise NotFound("There is no such camera.", code="camera_not_found")
         if not identity.may(Permission.LIVE_VIEW, path, now_us):
             event = self._event("access.denied", camera_id, visitor)
-            await self._access_log.once(event, _WINDOW_S)
+            await self._access_log.once(event, _DENIED_WINDOW_S)
             raise NotPermitted("Your grants do not allow this.")
 
     async def may_watch(self, visitor: Visitor, camera_id: str) -> bool:
@@ -108,12 +106,6 @@ class RtspAccess:
             return None
         place = await self._find_place(camera_id)
         return None if place is None or place.removed_us is not None else place.path
-
-    async def _check_limit(self, username: str, remote: str) -> None:
-        wait_s = self._limit.attempt(remote, username, self._clock.monotonic())
-        if wait_s > 0.0:
-            await self._access_log.once(Event("login.limited", _SUBJECT, remote=remote), _WINDOW_S)
-            raise TooManyRequests("Too many failed logins: wait a while.", retry_after_s=int(wait_s) + 1)
 
     @staticmethod
     def _event(action: str, subject: str, visitor: Visitor, by: str = "") -> Event:

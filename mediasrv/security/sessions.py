@@ -18,9 +18,9 @@ from sqlalchemy import Connection
 
 from mediasrv.catalogue import Catalogue, accounts
 from mediasrv.clock import SECOND_US, Clock
-from mediasrv.errors import InvalidRequest, NotAuthenticated, NotFound, TooManyRequests
+from mediasrv.errors import InvalidRequest, NotAuthenticated, NotFound
 from mediasrv.security.access_log import AccessLog, Event
-from mediasrv.security.login_limit import LoginLimit
+from mediasrv.security.login_limit import LoginGate
 from mediasrv.security.passwords import Passwords
 from mediasrv.security.policy import Grant, Permission, next_change_us, permitted, permitted_somewhere
 from mediasrv.settings import SecuritySettings
@@ -33,7 +33,6 @@ MOST_ISSUED: Final = 100
 
 TOKEN_PREFIX: Final = "msrv_"  # noqa: S105 - lets scanners of leaked secrets recognise ours
 _LONGEST_TOKEN: Final = 128
-_LIMITED_WINDOW_S: Final = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +92,7 @@ class Sessions:
         self._passwords = passwords
         self._clock = clock
         self._settings = settings
-        self._limit = LoginLimit(settings.login_attempts, settings.login_window_s)
+        self._gate = LoginGate("session", access_log, clock, settings)
         self._known: OrderedDict[bytes, tuple[float, Identity | None]] = OrderedDict()
         self._waiting: set[bytes] = set()
         self._asking = asyncio.Lock()
@@ -102,14 +101,14 @@ class Sessions:
     async def login(self, username: str, password: str, remote: str) -> str:
         """A new session's token. Raises NotAuthenticated `login_failed` or TooManyRequests; both are logged."""
         username = username.strip().lower()
-        await self._check_limit(username, remote)
+        await self._gate.check(username, remote)
         found = await self._catalogue.read(accounts.find_by_username, username)
         password_hash = None if found is None or found.disabled else found.password_hash
         right = await self._passwords.verify(password_hash, password)
         if found is None or not right:
-            await self._log_failure(found, remote)
-            raise NotAuthenticated("The user name or the password is wrong.", code="login_failed")
-        self._limit.succeeded(remote, username)
+            known = () if found is None else (found.principal_id, found.username)
+            await self._gate.refuse(remote, *known)
+        self._gate.succeeded(username, remote)
         event = Event("login", "session", found.principal_id, found.username, remote)
         return await self._open(found.principal_id, event, self._settings.session_s)
 
@@ -214,18 +213,6 @@ class Sessions:
         row = accounts.Credential(hash_token(token), "session", principal_id, None, now_us, expires_us, issued_by)
         await self._access_log.write(event, _add_session, row, now_us)
         return token
-
-    async def _check_limit(self, username: str, remote: str) -> None:
-        wait_s = self._limit.attempt(remote, username, self._clock.monotonic())
-        if wait_s > 0.0:
-            await self._access_log.once(Event("login.limited", "session", remote=remote), _LIMITED_WINDOW_S)
-            raise TooManyRequests("Too many failed logins: wait a while.", retry_after_s=int(wait_s) + 1)
-
-    async def _log_failure(self, found: accounts.Principal | None, remote: str) -> None:
-        event = Event("login.failed", "session", remote=remote)  # an unknown name may be a password, mistyped
-        if found is not None:
-            event = Event("login.failed", "session", found.principal_id, found.username, remote)
-        await self._access_log.append(event)
 
     def _cached(self, token_hash: bytes) -> Identity | None:
         asked_at, identity = self._known.get(token_hash, (None, None))
