@@ -1,6 +1,6 @@
 """Tokens that stand in the path of URLs, for players that send no cookie with each request (docs/adr/014).
 
-A token names the credential that it was made with and one camera, sealed by the node's key: nothing is kept for it, and
+A token names the credential that it was made with, sealed by the node's key for one camera: nothing is kept for it, and
 nobody else can make, read or change one. It gives no right of its own. Whatever it opens, its credential must open at
 that moment, so it ends with the session, the API token, the account or the grant.
 """
@@ -9,23 +9,19 @@ from __future__ import annotations
 
 import base64
 import binascii
-import secrets
 import struct
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
 from mediasrv.clock import SECOND_US, Clock
 from mediasrv.errors import NotAuthenticated
+from mediasrv.security.vault import Vault
 
 MOST_REMEMBERED: Final = 50_000
 PATTERN: Final = "[A-Za-z0-9_-]{80,300}"
-_VERSION: Final = b"mediasrv path token v1"
-_NONCE_BYTES: Final = 12
-_HEAD: Final = struct.Struct(">Q32s")
+_CONTEXT: Final = b"mediasrv path tokens v1"
+_PLAIN: Final = struct.Struct(">Q32s")
 
 
 @dataclass(slots=True)
@@ -45,8 +41,8 @@ class PathTokens:
     outlast a restart.
     """
 
-    def __init__(self, key: bytes, clock: Clock, idle_s: float, most_s: float) -> None:
-        self._cipher = AESGCM(key)
+    def __init__(self, node_seed: bytes, clock: Clock, idle_s: float, most_s: float) -> None:
+        self._vault = Vault(node_seed, _CONTEXT)
         self._clock = clock
         self._idle_us = round(idle_s * SECOND_US)
         self._most_us = round(most_s * SECOND_US)
@@ -55,14 +51,13 @@ class PathTokens:
 
     def issue(self, credential_hash: bytes, camera_id: str) -> str:
         """A token for one camera, as good as the credential is."""
-        nonce = secrets.token_bytes(_NONCE_BYTES)
-        plain = _HEAD.pack(self._clock.wall_us(), credential_hash) + camera_id.encode()
-        return base64.urlsafe_b64encode(nonce + self._cipher.encrypt(nonce, plain, _VERSION)).decode().rstrip("=")
+        sealed = self._vault.seal(camera_id, _PLAIN.pack(self._clock.wall_us(), credential_hash))
+        return base64.urlsafe_b64encode(sealed).decode().rstrip("=")
 
     def use(self, token: str, camera_id: str) -> bytes:
         """The hash of its credential, which must be asked for its rights. Raises NotAuthenticated. Hot."""
         now_us = self._clock.wall_us()
-        opened = self._opened.get(token) or self._remember(token, self._open(token))
+        opened = self._opened.get(token) or self._remember(token, self._open(token, camera_id))
         idle_us = now_us - opened.used_us
         if opened.camera_id != camera_id or idle_us > self._idle_us or now_us - opened.issued_us > self._most_us:
             raise _refused()
@@ -76,14 +71,16 @@ class PathTokens:
             self._opened.popitem(last=False)
         return opened
 
-    def _open(self, token: str) -> Opened:
+    def _open(self, token: str, camera_id: str) -> Opened:
         try:
             sealed = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
-            plain = self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], _VERSION)
-        except (binascii.Error, ValueError, InvalidTag) as error:
+        except (binascii.Error, ValueError) as error:
             raise _refused() from error
-        issued_us, credential_hash = _HEAD.unpack_from(plain)
-        return Opened(credential_hash, plain[_HEAD.size :].decode(), issued_us, max(issued_us, self._started_us))
+        plain = self._vault.open(camera_id, sealed)
+        if plain is None:
+            raise _refused()
+        issued_us, credential_hash = _PLAIN.unpack(plain)
+        return Opened(credential_hash, camera_id, issued_us, max(issued_us, self._started_us))
 
 
 def _refused() -> NotAuthenticated:

@@ -94,6 +94,17 @@ def test_a_path_token_outlives_a_restart_and_no_longer() -> None:
             tokens.use(token, "gate-1")
 
 
+def test_a_path_token_is_of_one_camera_whether_it_was_seen_before_or_not() -> None:
+    clock = StillClock()
+    token = PathTokens(bytes(32), clock, 60.0, 3600.0).issue(bytes(32), "gate-1")
+    tokens = PathTokens(bytes(32), clock, 60.0, 3600.0)
+    with pytest.raises(NotAuthenticated):
+        tokens.use(token, "gate-2")
+    tokens.use(token, "gate-1")
+    with pytest.raises(NotAuthenticated):
+        tokens.use(token, "gate-2")
+
+
 class StillClock:
     def __init__(self) -> None:
         self.now_us = 1_767_225_600_000_000
