@@ -81,6 +81,7 @@ class _Handlers:
     async def add(self, request: web.Request, access: Access) -> web.StreamResponse:
         wish = await self._read_wish(request, access)
         view = await self._cameras.add(wish, access.actor)
+        self._places.forget(view.camera_id)
         place = await self._services.catalogue.read(get_place, view.place_id)
         return self._answer(view, dataclasses.replace(access, place_path=place.path), status=201)
 

@@ -75,6 +75,15 @@ async def test_cameras_of_the_file_are_changed_there(site: Site) -> None:
         assert answer == (409, "camera_from_file")
 
 
+async def test_a_camera_that_comes_back_is_there_at_once(site: Site) -> None:
+    token, one = await site.world.account("lan", "operator"), f"/api/v1/cameras/{NORTH}"
+    assert (await site.call("DELETE", one, token))[0] == 204
+    assert await site.problem("GET", one, token) == (404, "camera_not_found")
+    body = {"id": NORTH, "address": "192.0.2.1", "place": "north"}
+    assert (await site.call("POST", "/api/v1/cameras", token, json=body))[0] == 201
+    assert (await site.call("GET", one, token))[0] == 200
+
+
 async def test_streams_are_chosen_by_name_and_any_other_is_refused(site: Site) -> None:
     token = await site.world.account("lan", "operator")
     body = {"address": "192.0.2.1"}
