@@ -151,20 +151,10 @@ class Server:
         self.snapshots = Snapshots(self.hub, settings.transcode, clock, self.cameras.ensure)
         self.webrtc = WebRtcService(self.hub, settings.webrtc, clock, self.cameras.ensure, self.renditions)
         rtsp_logins = make_rtsp_logins(base, node.key, clock)
+        places = CameraPlaces(base.catalogue, clock)
+        access = RtspAccess(rtsp_logins, base.sessions, base.access_log, places.find, clock, settings.security)
         self.rtsp = RtspServe(
-            self.hub,
-            settings.rtsp_serve,
-            clock,
-            RtspAccess(
-                rtsp_logins,
-                base.sessions,
-                base.access_log,
-                CameraPlaces(base.catalogue, clock).find,
-                clock,
-                settings.security,
-            ),
-            self.cameras.ensure,
-            settings.data_path("", ""),
+            self.hub, settings.rtsp_serve, clock, access, self.cameras.ensure, settings.data_path("", "")
         )
         keyring = KeyRing(node.identities, CatalogueKeys(base.catalogue), clock, settings.sealing.key_cache_s)
         self.footage = Footage(store, self.spool, keyring)
@@ -193,6 +183,7 @@ class Server:
             settings=settings,
             clock=clock,
             catalogue=base.catalogue,
+            places=places,
             sessions=base.sessions,
             accounts=base.accounts,
             access_log=base.access_log,

@@ -23,7 +23,6 @@ from mediasrv.web import (
     routes_ui,
     routes_whep,
 )
-from mediasrv.web.camera_places import CameraPlaces
 from mediasrv.web.camera_states import CameraStates
 from mediasrv.web.cors import cross_origin
 from mediasrv.web.guard import Guard
@@ -47,16 +46,15 @@ STATES: Final = web.AppKey("states", CameraStates)
 
 def build_app(services: Services) -> web.Application:
     """The whole HTTP side. Serve it with `serve`, and run `app[VIEWERS].run()` and `app[STATES].run()` beside it."""
-    counts, places = RequestCounts(), CameraPlaces(services.catalogue, services.clock)
-    viewers = Viewers(services, places)
+    counts, viewers = RequestCounts(), Viewers(services)
     states = CameraStates(services, viewers)
     declared: dict[object, Route] = {}
     middlewares, origins = [outermost(counts, services)], services.settings.server.allowed_origins
     if origins:
         middlewares.insert(0, cross_origin(origins, declared))
     app = web.Application(middlewares=middlewares, client_max_size=BODY_BYTES)
-    guard = Guard(services, places)
-    for route in _routes(services, places, viewers, states, counts):
+    guard = Guard(services)
+    for route in _routes(services, viewers, states, counts):
         handler = _guarded(guard, route)
         declared[handler] = route
         app.router.add_route(route.method, route.path, handler)
@@ -77,12 +75,10 @@ async def _end_streams(app: web.Application) -> None:
     app[STATES].end()
 
 
-def _routes(
-    services: Services, places: CameraPlaces, viewers: Viewers, states: CameraStates, counts: RequestCounts
-) -> list[Route]:
+def _routes(services: Services, viewers: Viewers, states: CameraStates, counts: RequestCounts) -> list[Route]:
     return [
         *routes_session.routes(services),
-        *routes_cameras.routes(services, places, viewers),
+        *routes_cameras.routes(services, viewers),
         *routes_states.routes(services, states),
         *routes_whep.routes(services, viewers),
         *routes_hls.routes(services, viewers),
@@ -92,7 +88,7 @@ def _routes(
         *routes_ptz.routes(services),
         *routes_surveys.routes(services),
         *routes_admin.routes(services),
-        *routes_rtsp_logins.routes(services, places),
+        *routes_rtsp_logins.routes(services),
         *routes_system.routes(services, viewers, counts),
         *routes_ui.routes(services.ui_dir, services.settings.server.frame_ancestors),
     ]

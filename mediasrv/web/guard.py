@@ -18,7 +18,6 @@ from mediasrv.security.access_log import Event
 from mediasrv.security.places import ROOT_PATH
 from mediasrv.security.policy import Permission
 from mediasrv.security.sessions import Identity
-from mediasrv.web.camera_places import CameraPlaces
 from mediasrv.web.remote import Remotes
 from mediasrv.web.routing import Access, Requirement, Route, Scope, is_preflight
 from mediasrv.web.services import Services
@@ -32,9 +31,8 @@ _DENIED_WINDOW_S: Final = 300.0
 class Guard:
     """Lets requests in, with what is known of who makes them."""
 
-    def __init__(self, services: Services, places: CameraPlaces) -> None:
+    def __init__(self, services: Services) -> None:
         self._services = services
-        self._places = places
         self._remotes = Remotes(services.settings.server)
         self._own_origin = urlsplit(services.settings.server.public_url).netloc.lower()
 
@@ -84,7 +82,7 @@ class Guard:
         return identity
 
     async def _place(self, camera_id: str, scope: Scope) -> CameraPlace | None:
-        place = await self._places.find(camera_id)
+        place = await self._services.places.find(camera_id)
         gone = place is not None and place.removed_us is not None and scope is Scope.CAMERA
         return None if gone else place
 

@@ -16,7 +16,6 @@ from mediasrv.reasons import reason
 from mediasrv.security.policy import Permission, permissions_at
 from mediasrv.settings import GRID_STREAMS, RECORD_STREAMS, TRANSPORTS, parse_fingerprint
 from mediasrv.web.camera_json import camera_json, profile_json, retention_json
-from mediasrv.web.camera_places import CameraPlaces
 from mediasrv.web.fields import Fields, format_time, query_span, query_stream, read_fields
 from mediasrv.web.routing import ANY_ACCOUNT, Access, Route, Scope
 from mediasrv.web.services import Services, TimelineView
@@ -30,8 +29,8 @@ _MOST_DAYS: Final = 36_500
 _MOST_BYTES: Final = 10**18
 
 
-def routes(services: Services, places: CameraPlaces, viewers: Viewers) -> list[Route]:
-    cameras = _Handlers(services, places, viewers)
+def routes(services: Services, viewers: Viewers) -> list[Route]:
+    cameras = _Handlers(services, viewers)
     view, manage, footage = Permission.CAMERA_VIEW, Permission.CAMERA_MANAGE, Permission.FOOTAGE_VIEW
     one = "/api/v1/cameras/{camera}"
     return [
@@ -49,10 +48,9 @@ def routes(services: Services, places: CameraPlaces, viewers: Viewers) -> list[R
 
 
 class _Handlers:
-    def __init__(self, services: Services, places: CameraPlaces, viewers: Viewers) -> None:
+    def __init__(self, services: Services, viewers: Viewers) -> None:
         self._services = services
         self._cameras = services.cameras
-        self._places = places
         self._viewers = viewers
 
     async def list(self, request: web.Request, access: Access) -> web.StreamResponse:
@@ -81,7 +79,7 @@ class _Handlers:
     async def add(self, request: web.Request, access: Access) -> web.StreamResponse:
         wish = await self._read_wish(request, access)
         view = await self._cameras.add(wish, access.actor)
-        self._places.forget(view.camera_id)
+        self._services.places.forget(view.camera_id)
         place = await self._services.catalogue.read(get_place, view.place_id)
         return self._answer(view, dataclasses.replace(access, place_path=place.path), status=201)
 
@@ -96,7 +94,7 @@ class _Handlers:
         if self._cameras.get(access.camera_id).origin == "file":
             raise Conflict("This camera comes from the cameras file: remove it there.", code="camera_from_file")
         await self._cameras.remove(access.camera_id, access.actor)
-        self._places.forget(access.camera_id)
+        self._services.places.forget(access.camera_id)
         return web.Response(status=204)
 
     async def show_retention(self, request: web.Request, access: Access) -> web.StreamResponse:

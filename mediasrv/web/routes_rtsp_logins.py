@@ -11,7 +11,6 @@ from mediasrv.errors import NotFound
 from mediasrv.security.policy import Permission
 from mediasrv.security.rtsp_logins import RtspLogin
 from mediasrv.settings import RtspServeSettings
-from mediasrv.web.camera_places import CameraPlaces
 from mediasrv.web.fields import format_time, read_fields
 from mediasrv.web.routing import ANY_ACCOUNT, Access, Route
 from mediasrv.web.services import Services
@@ -19,8 +18,8 @@ from mediasrv.web.services import Services
 _LOGIN: Final = frozenset({"name", "camera", "expires_at"})
 
 
-def routes(services: Services, places: CameraPlaces) -> list[Route]:
-    handlers = _Handlers(services, places)
+def routes(services: Services) -> list[Route]:
+    handlers = _Handlers(services)
     return [
         Route("GET", "/api/v1/rtsp-logins", ANY_ACCOUNT, handlers.show),
         Route("POST", "/api/v1/rtsp-logins", ANY_ACCOUNT, handlers.create),
@@ -29,9 +28,8 @@ def routes(services: Services, places: CameraPlaces) -> list[Route]:
 
 
 class _Handlers:
-    def __init__(self, services: Services, places: CameraPlaces) -> None:
+    def __init__(self, services: Services) -> None:
         self._services = services
-        self._places = places
 
     async def show(self, request: web.Request, access: Access) -> web.StreamResponse:
         found = await self._services.rtsp_logins_here().valid(access.principal)
@@ -60,7 +58,7 @@ class _Handlers:
 
     async def _check_camera(self, access: Access, camera_id: str) -> None:
         """One that the caller may not see is as unknown as one that does not exist."""
-        place = await self._places.find(camera_id)
+        place = await self._services.places.find(camera_id)
         if place is None or not access.principal.may(Permission.CAMERA_VIEW, place.path, access.now_us):
             raise NotFound("There is no such camera.", code="camera_not_found")
 

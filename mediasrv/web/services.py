@@ -25,6 +25,7 @@ from mediasrv.security.sessions import Sessions
 from mediasrv.settings import Settings
 from mediasrv.survey import Target
 from mediasrv.survey.desk import KeptSurvey
+from mediasrv.web.camera_places import CameraPlaces
 from mediasrv.web.metrics import Metric
 
 
@@ -271,6 +272,7 @@ class Services:
     settings: Settings
     clock: Clock
     catalogue: Catalogue
+    places: CameraPlaces
     sessions: Sessions
     accounts: Accounts
     access_log: AccessLog

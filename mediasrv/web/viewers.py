@@ -18,7 +18,6 @@ from mediasrv.media.access_unit import StreamRef
 from mediasrv.security.access_log import Event
 from mediasrv.security.policy import Permission
 from mediasrv.security.sessions import Identity
-from mediasrv.web.camera_places import CameraPlaces
 from mediasrv.web.services import Services
 
 log = logging.getLogger(__name__)
@@ -43,9 +42,8 @@ class Viewers:
     """Admitted WebRTC viewers, and HLS viewers by their last request. RTSP readers are counted here, and ended by
     their own door."""
 
-    def __init__(self, services: Services, places: CameraPlaces) -> None:
+    def __init__(self, services: Services) -> None:
         self._services = services
-        self._places = places
         self._clock: Clock = services.clock
         self._admitted: dict[str, _Admitted] = {}
         self._hls: dict[StreamRef, dict[bytes, float]] = {}
@@ -104,7 +102,7 @@ class Viewers:
 
     async def _still_permitted(self, admitted: _Admitted) -> bool:
         identity = await self._services.sessions.recall(admitted.token_hash)
-        place = await self._places.find(admitted.camera_id)
+        place = await self._services.places.find(admitted.camera_id)
         if identity is None or place is None or place.removed_us is not None:
             return False
         return identity.may(Permission.LIVE_VIEW, place.path, self._clock.wall_us())

@@ -15,7 +15,6 @@ from mediasrv.security.accounts import COMMAND_LINE
 from mediasrv.security.rtsp_access import RtspAccess, Visitor
 from mediasrv.security.rtsp_logins import RtspLogins, login_key
 from mediasrv.security.sessions import MOST_ISSUED, token_id
-from mediasrv.web.camera_places import CameraPlaces
 from tests.unit.web.fakes import CHEAP, NORTH, SOUTH, World, make_world
 
 REMOTE = "192.0.2.1"
@@ -28,8 +27,8 @@ class Rig:
         services = world.services
         self.world = world
         self.logins = RtspLogins(services.catalogue, services.access_log, services.sessions, world.clock, seed)
-        places = CameraPlaces(services.catalogue, world.clock)
-        self.access = RtspAccess(self.logins, services.sessions, services.access_log, places.find, world.clock, CHEAP)
+        find_place = services.places.find
+        self.access = RtspAccess(self.logins, services.sessions, services.access_log, find_place, world.clock, CHEAP)
 
     async def login(self, account: str = "lan", **options: object) -> tuple[str, str]:
         found = await self.world.services.sessions.identify(await self.token(account))

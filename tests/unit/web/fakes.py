@@ -39,6 +39,7 @@ from mediasrv.security.sessions import Sessions
 from mediasrv.settings import SecuritySettings, ServerSettings, Settings, SurveySettings, WebRtcSettings
 from mediasrv.snapshots import Snapshot
 from mediasrv.survey import SurveyDesk
+from mediasrv.web.camera_places import CameraPlaces
 from mediasrv.web.metrics import Metric, gauge
 from mediasrv.web.services import Services
 from tests.unit.survey.devices import LIMITS, Network
@@ -416,6 +417,7 @@ async def make_world(
         settings,
         clock,
         catalogue,
+        CameraPlaces(catalogue, clock),
         sessions,
         accounts,
         access_log,
