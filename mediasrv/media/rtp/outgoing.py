@@ -6,16 +6,16 @@ import struct
 from typing import Final
 
 from mediasrv.media.access_unit import AccessUnit, AudioFormat, Codec, Format, VideoFormat
-from mediasrv.media.nal import NAL_SPS, join_avcc
+from mediasrv.media.nal import join_avcc
 from mediasrv.media.rtp.audio import packetize_aac, packetize_g711
 from mediasrv.media.rtp.base import MARKER, PLAIN
-from mediasrv.media.rtp.h264 import packetize_h264
-from mediasrv.media.rtp.h265 import packetize_h265
+from mediasrv.media.rtp.h264 import H264Depacketizer, packetize_h264
+from mediasrv.media.rtp.h265 import H265Depacketizer, packetize_h265
 from mediasrv.media.rtp.pictures import nal_spans
 from mediasrv.media.stream_clock import StreamClock
 
 _HEADER: Final = struct.Struct("!BBHII").pack
-_H265_SPS: Final = 33
+_SYNTAXES: Final = {Codec.H264: H264Depacketizer.syntax, Codec.H265: H265Depacketizer.syntax}
 _G711: Final = (Codec.PCMA, Codec.PCMU)
 _MARKED_AS_TALK: Final = (*_G711, Codec.OPUS)
 """Of these the marker says that talk begins after silence (RFC 3551, 4.1), which cameras do not tell."""
@@ -82,9 +82,9 @@ def with_parameter_sets(unit: AccessUnit) -> bytes:
     video = unit.format
     if not unit.keyframe or not isinstance(video, VideoFormat):
         return unit.payload
-    sets = (1, 0x3F, _H265_SPS) if video.codec is Codec.H265 else (0, 0x1F, NAL_SPS)
-    shift, mask, wanted = sets
-    if any(unit.payload[start] >> shift & mask == wanted for start, _ in nal_spans(unit.payload)):
+    syntax = _SYNTAXES[video.codec]
+    sps = syntax.set_types[-2]  # the PPS is the last
+    if any(syntax.nal_type(unit.payload[start : start + 1]) == sps for start, _ in nal_spans(unit.payload)):
         return unit.payload
     return join_avcc(video.parameter_sets) + unit.payload
 
