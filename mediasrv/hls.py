@@ -30,6 +30,7 @@ from mediasrv.media.access_unit import (
     VideoFormat,
 )
 from mediasrv.media.dvr import Recorded, Stretch
+from mediasrv.media.live_segment import bits_per_second, pictures_per_second
 from mediasrv.media.live_window import LIVE, Beginning, LiveWindow, target_duration_s
 from mediasrv.media.playlist import MadeText, Manner
 from mediasrv.media.vod import VodVariant, multivariant_playlist
@@ -274,7 +275,7 @@ class _Watch:
         made = self._origin is not self.mountpoint
         audio = None if manner.dvr_s and made else self.audio_format()
         assert isinstance(video, VideoFormat)  # noqa: S101 - what the caller saw to
-        peak_bps, average_bps = window.bits_per_second()
+        peak_bps, average_bps = bits_per_second(window.listed)
         variant = VodVariant(
             video_uri=f"{stream}/video.m3u8{manner.query}",
             audio_uri=None if audio is None else f"{stream}/audio.m3u8{manner.query}",
@@ -283,7 +284,7 @@ class _Watch:
             codecs=[video.rfc6381] if audio is None else [video.rfc6381, audio.rfc6381],
             peak_bps=peak_bps,
             average_bps=average_bps,
-            frame_rate=window.pictures_per_second(),
+            frame_rate=pictures_per_second(window.listed),
             session_data={SILENT: self._silent.code} if self._silent is not None and audio is None else {},
         )
         return MadeText(multivariant_playlist(variant))

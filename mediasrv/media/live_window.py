@@ -17,15 +17,7 @@ from mediasrv.errors import InvalidRequest, NotFound
 from mediasrv.media.access_unit import HLS_AUDIO, Format, Part, Session, TrackKind, VideoFormat
 from mediasrv.media.dvr import History, Recorded, Stretch
 from mediasrv.media.fmp4 import init_segment
-from mediasrv.media.live_segment import (
-    TRACK_NAMES,
-    Run,
-    Segment,
-    bits_per_second,
-    entries_of,
-    past_of,
-    pictures_per_second,
-)
+from mediasrv.media.live_segment import TRACK_NAMES, Run, Segment, entries_of, past_of
 from mediasrv.media.playlist import SKIP_TARGETS, LivePlaylist, MadeText, Manner, RenditionReport, live_playlist
 from mediasrv.media.segmenter import SHORTEST_SEGMENT_S
 
@@ -78,11 +70,14 @@ class LiveWindow:
     ) -> None:
         self.revision = 0
         """Rises whenever a playlist changes."""
+        self.listed: deque[Segment] = deque([Segment(first_number, discontinuity=False)])
+        """What playlists show, for others to read; the last one is still open."""
+        self.began_with: Beginning | None = None
+        """None before there is a picture."""
         self._target_s = target_s
         self._part_s = part_s
         wanted_s = _DELTA_TARGETS * target_s
         self._window_s = max(window_s, wanted_s if wanted_s <= _DELTA_MOST_S else _FEWEST_TARGETS * target_s)
-        self._listed: deque[Segment] = deque([Segment(first_number, discontinuity=False)])
         self._retired: deque[Segment] = deque()
         self._discontinuity_sequence = 0
         self._formats: dict[TrackKind, Format] = {}
@@ -93,7 +88,6 @@ class LiveWindow:
         self._held: list[Part] = []
         self._dvr_s = dvr_s
         self._history = History(dvr_s, first_number)
-        self._began_with: Beginning | None = None
         self._texts: dict[tuple[TrackKind, Manner], tuple[int, MadeText]] = {}
 
     # --- what comes in ---------------------------------------------------------------------------
@@ -113,8 +107,8 @@ class LiveWindow:
             self._cut()
         if self._formats.get(kind) != part.format:
             self._change_format(part.format)
-        if self._began_with is None and kind is TrackKind.VIDEO:
-            self._began_with = (part.session, part.decode_time / part.format.clock_rate, part.started_us)
+        if self.began_with is None and kind is TrackKind.VIDEO:
+            self.began_with = (part.session, part.decode_time / part.format.clock_rate, part.started_us)
         run = self._open.runs[kind]
         run.version = self._current_versions[kind]
         run.parts.append(part)
@@ -137,7 +131,7 @@ class LiveWindow:
 
         So that nobody need wait for the end of a GOP, the first segment ends as soon as each of `tracks` has enough.
         """
-        if len(self._listed) == 1:
+        if len(self.listed) == 1:
             if any(self._open.runs[kind].duration_s < FIRST_SEGMENT_S for kind in tracks):
                 return False
             self._cut()
@@ -150,7 +144,7 @@ class LiveWindow:
         What is too short to have been shown is forgotten: it may be one picture, whose duration is a guess
         (segmenter), and the part target that follows from that would have to change when there are more.
         """
-        if len(self._listed) == 1 and self._open.duration_s < FIRST_SEGMENT_S:
+        if len(self.listed) == 1 and self._open.duration_s < FIRST_SEGMENT_S:
             self._forget()
         else:
             self._held.clear()
@@ -171,15 +165,7 @@ class LiveWindow:
     @property
     def is_shown(self) -> bool:
         """Whether there is a complete segment."""
-        return len(self._listed) > 1
-
-    def pictures_per_second(self) -> float:
-        """Of all that is listed; 0 while that is nothing."""
-        return pictures_per_second(self._listed)
-
-    def bits_per_second(self) -> tuple[int, int]:
-        """(peak, average) bit rate of the listed segments, all tracks together (4.4.6.2)."""
-        return bits_per_second(self._listed)
+        return len(self.listed) > 1
 
     def reached(self, kind: TrackKind, msn: int, part: int | None) -> bool:
         """Whether a blocking reload for this segment or part can be answered (6.2.5.2).
@@ -232,16 +218,11 @@ class LiveWindow:
             raise _not_found()
         return b"".join([part.fragment for part in segment.runs[kind].parts])
 
-    @property
-    def began_with(self) -> Beginning | None:
-        """None before there is a picture."""
-        return self._began_with
-
     def begin_with(self, recorded: Recorded) -> None:
         """What was recorded before the first picture, for playlists that show it (`Manner.dvr_s`). Once for each
         `began_with`."""
-        assert self._began_with is not None  # noqa: S101 - what was recorded before it cannot be known sooner
-        session, from_s, _ = self._began_with
+        assert self.began_with is not None  # noqa: S101 - what was recorded before it cannot be known sooner
+        session, from_s, _ = self.began_with
         self._history.begin_with(recorded, seamless=recorded.joins(session, from_s))
         self.revision += 1
 
@@ -261,7 +242,7 @@ class LiveWindow:
 
     @property
     def _open(self) -> Segment:
-        return self._listed[-1]
+        return self.listed[-1]
 
     def _wants(self, part: Part) -> bool:
         """HLS carries pictures and some sound, and starts with a picture that can be shown."""
@@ -316,10 +297,10 @@ class LiveWindow:
         for kind, run in self._open.runs.items():
             if not run.parts:  # a gap names an init segment too: what holds for it must not depend on what is listed
                 run.version = self._current_versions.get(kind)
-        self._listed.append(Segment(self._open.msn + 1, discontinuity=False))
-        listed_s = sum(segment.duration_s for segment in self._listed)
-        while listed_s - self._listed[0].duration_s >= self._window_s:
-            gone = self._listed.popleft()
+        self.listed.append(Segment(self._open.msn + 1, discontinuity=False))
+        listed_s = sum(segment.duration_s for segment in self.listed)
+        while listed_s - self.listed[0].duration_s >= self._window_s:
+            gone = self.listed.popleft()
             listed_s -= gone.duration_s
             self._discontinuity_sequence += gone.discontinuity
             self._retired.append(gone)
@@ -334,16 +315,16 @@ class LiveWindow:
 
     def _forget(self) -> None:
         """As if nothing had come yet; only the numbers go on."""
-        self._listed[0] = Segment(self._open.msn, discontinuity=False)
+        self.listed[0] = Segment(self._open.msn, discontinuity=False)
         self._held.clear()
-        self._began_with = None
+        self.began_with = None
         self._history = History(self._dvr_s, self._open.msn)  # what came before that beginning need not lie before this
         self._formats.clear()
         self._current_versions.clear()
         self._part_targets_s = dict.fromkeys(TrackKind, 0.0)
 
     def _find(self, msn: int) -> Segment | None:
-        for segments in (self._listed, self._retired):
+        for segments in (self.listed, self._retired):
             if segments and segments[0].msn <= msn <= segments[-1].msn:
                 return segments[msn - segments[0].msn]
         return None
@@ -356,18 +337,18 @@ class LiveWindow:
 
     def _playlist(self, kind: TrackKind, manner: Manner) -> LivePlaylist:
         made = LivePlaylist(
-            first_msn=self._listed[0].msn,
+            first_msn=self.listed[0].msn,
             discontinuity_sequence=self._discontinuity_sequence,
             target_duration_s=self._target_s,
             part_target_s=self._part_targets_s[kind],
-            segments=[entries_of(one)[kind] for one in self._listed],
+            segments=[entries_of(one)[kind] for one in self.listed],
             hint_uri=self._hint(kind),
             reports=[self._report(other, manner) for other in TrackKind if other is not kind and self.has(other)],
             can_skip=self._window_s >= (SKIP_TARGETS + 1) * self._target_s,
         )
         if not manner.dvr_s:
             return made
-        return self._history.put_before(made, [(one.msn, entries_of(one)) for one in self._listed], kind, manner.dvr_s)
+        return self._history.put_before(made, [(one.msn, entries_of(one)) for one in self.listed], kind, manner.dvr_s)
 
     def _hint(self, kind: TrackKind) -> str:
         """The part that comes next."""

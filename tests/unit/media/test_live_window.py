@@ -21,6 +21,7 @@ from load_tests.hls_rules import (
 from mediasrv.errors import InvalidRequest, NotFound
 from mediasrv.media import fmp4
 from mediasrv.media.access_unit import AccessUnit, AudioFormat, Part, TrackKind
+from mediasrv.media.live_segment import bits_per_second
 from mediasrv.media.live_window import LiveWindow, target_duration_s
 from mediasrv.media.playlist import Manner
 from mediasrv.media.segmenter import Segmenter
@@ -465,9 +466,9 @@ def test_session_that_was_long_enough_is_kept() -> None:
 
 
 def test_bit_rate_counts_all_tracks() -> None:
-    peak, average = window_of(20.0, audio=None).bits_per_second()
+    peak, average = bits_per_second(window_of(20.0, audio=None).listed)
     assert 200 * 8 * 25 < average <= peak < 250 * 8 * 25
-    assert window_of(20.0).bits_per_second()[1] > average
+    assert bits_per_second(window_of(20.0).listed)[1] > average
 
 
 @pytest.mark.parametrize(("gop_s", "target_gop_s"), [(1.6, 1.6), (7.0, None)])
