@@ -19,7 +19,7 @@ from mediasrv.security.access_log import AccessLog, Event
 from mediasrv.security.login_limit import LoginGate
 from mediasrv.security.policy import Permission
 from mediasrv.security.rtsp_logins import RtspLogins
-from mediasrv.security.sessions import Identity, Sessions
+from mediasrv.security.sessions import Sessions
 from mediasrv.settings import SecuritySettings
 
 _DENIED_WINDOW_S: Final = 300.0
@@ -87,7 +87,9 @@ class RtspAccess:
         """Whether a session that runs may go on. Asked of sessions that have been admitted."""
         identity = await self._sessions.recall(visitor.key)
         path = await self._path_of(visitor, camera_id)
-        return identity is not None and path is not None and self._may(identity, path)
+        if identity is None or path is None:
+            return False
+        return identity.may(Permission.LIVE_VIEW, path, self._clock.wall_us())
 
     async def started(self, visitor: Visitor, ref: StreamRef, by: str) -> None:
         """Returns once this access is durable in the log: no media before. `by` is rtsp or rtsps."""
@@ -96,9 +98,6 @@ class RtspAccess:
     async def ended(self, visitor: Visitor, ref: StreamRef) -> None:
         """The right to watch was gone, and the session was ended for it."""
         await self._access_log.append(self._event("live.ended", str(ref), visitor))
-
-    def _may(self, identity: Identity, path: str) -> bool:
-        return identity.may(Permission.LIVE_VIEW, path, self._clock.wall_us())
 
     async def _path_of(self, visitor: Visitor, camera_id: str) -> str | None:
         """The place of a camera in service that the login may open at all."""
