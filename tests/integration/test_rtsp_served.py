@@ -153,16 +153,17 @@ async def test_readers_stay_while_the_camera_is_lost(served: Served, farm: Camer
         await client.read_packets(30)
         farm.fault(camera, "drop")
         await until(lambda: not served.node.mountpoint(camera).live, 10)
-        before = len(client.packets)
-        await until(lambda: served.node.mountpoint(camera).live, 20)
+        away_s = await until(lambda: served.node.mountpoint(camera).live, 20)
         await client.read_packets(100)
     video = [data for channel, data in client.packets if channel == 0]
     sequences = [int.from_bytes(packet[2:4], "big") for packet in video]
     assert all((later - earlier) & 0xFFFF == 1 for earlier, later in itertools.pairwise(sequences))
     assert len({packet[8:12] for packet in video}) == 1
     times = [int.from_bytes(packet[4:8], "big") for packet in video]
-    assert all((later - earlier) & 0xFFFFFFFF < 1 << 31 for earlier, later in itertools.pairwise(times))
-    assert len(client.packets) > before
+    steps = [(later - earlier) & 0xFFFFFFFF for earlier, later in itertools.pairwise(times)]
+    assert all(step < 1 << 31 for step in steps)
+    assert max(steps) / 90_000 == pytest.approx(away_s, abs=0.5)
+    assert sorted(steps)[-2] < away_s / 2 * 90_000, "there is one outage"
 
 
 async def test_a_camera_that_is_away_is_said_to_be_with_its_reason(served: Served, farm: CameraFarm) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -11,7 +12,7 @@ from mediasrv.errors import NotFound, TooManyRequests, Unavailable
 from mediasrv.hub import GOP_CACHE_LIMIT, Hub, Mountpoint
 from mediasrv.media.access_unit import Format, StreamName, StreamRef
 from mediasrv.settings import TranscodeSettings
-from mediasrv.snapshots import FRESH_S, IDLE_S, Snapshots
+from mediasrv.snapshots import FRESH_S, Snapshots
 from mediasrv.transcoding.framing import Consumed, End, Unit
 from tests.unit.media.streams import H265, REF, VIDEO, publish, session, video_units
 from tests.unit.transcoding.fake_worker import FakeWorkers
@@ -42,14 +43,22 @@ class Rig:
         return sum(isinstance(message, End) for worker in self.workers.all for message in worker.sent)
 
 
+@asynccontextmanager
+async def running(rig: Rig) -> AsyncIterator[None]:
+    task = asyncio.create_task(rig.snapshots.run())
+    await until(lambda: rig.snapshots._group)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
 @pytest.fixture
 async def rig() -> AsyncIterator[Rig]:
     rig = Rig()
-    task = asyncio.create_task(rig.snapshots.run())
-    await until(lambda: rig.snapshots._group)
-    yield rig
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    async with running(rig):
+        yield rig
     assert rig.workers.running == []
 
 
@@ -97,19 +106,18 @@ async def test_a_wall_of_cameras_is_served_by_one_worker(rig: Rig) -> None:
 async def test_more_than_may_wait_are_refused() -> None:
     rig = Rig(waiting=2)
     rig.workers.obliging = False
-    task = asyncio.create_task(rig.snapshots.run())
-    await until(lambda: rig.snapshots._group)
     refs = [StreamRef(f"gate-{number}", StreamName.SUB) for number in range(3)]
-    for ref in refs:
-        rig.camera(ref)
-    waiting = [asyncio.create_task(rig.snapshots.take(ref)) for ref in refs[:2]]
-    await until(lambda: len(rig.snapshots._making) == 2)
-    with pytest.raises(TooManyRequests) as full:
-        await rig.snapshots.take(refs[2])
-    assert full.value.code == "snapshots_full"
-    for one in (*waiting, task):
-        one.cancel()
-    await asyncio.gather(*waiting, task, return_exceptions=True)
+    async with running(rig):
+        for ref in refs:
+            rig.camera(ref)
+        waiting = [asyncio.create_task(rig.snapshots.take(ref)) for ref in refs[:2]]
+        await until(lambda: len(rig.snapshots._making) == 2)
+        with pytest.raises(TooManyRequests) as full:
+            await rig.snapshots.take(refs[2])
+        assert full.value.code == "snapshots_full"
+        for one in waiting:
+            one.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
 
 
 async def test_a_camera_that_is_away_says_why(rig: Rig) -> None:
@@ -197,12 +205,22 @@ async def test_where_the_gop_is_too_long_to_be_cached_the_next_keyframe_is_waite
     assert mountpoint.subscribers == 0
 
 
-async def test_nothing_is_kept_for_long_behind_the_last_question(rig: Rig) -> None:
+async def test_nothing_is_kept_for_long_behind_the_last_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mediasrv.snapshots.IDLE_S", 0.02)
+    rig = Rig()
+    async with running(rig):
+        rig.camera()
+        await rig.snapshots.take(REF)
+        rig.clock.now_s += 0.01
+        await until(lambda: not rig.workers.running)
+        assert rig.snapshots._kept
+        rig.clock.now_s += 0.02
+        await until(lambda: not rig.snapshots._kept)
+
+
+async def test_a_worker_that_was_asked_since_the_last_look_stays(rig: Rig) -> None:
     rig.camera()
     await rig.snapshots.take(REF)
-    rig.clock.now_s += IDLE_S + 1
-    rig.snapshots._forget(rig.clock.now_s - IDLE_S)
-    assert not rig.snapshots._kept
     await rig.snapshots._still.end_if_idle()
     assert rig.workers.running
     await rig.snapshots._still.end_if_idle()
