@@ -70,8 +70,8 @@ class Camera:
 class Viewer:
     """A WebRtcClient driven by the test's loop."""
 
-    def __init__(self, service: WebRtcService) -> None:
-        self.client = WebRtcClient(sample=1)
+    def __init__(self, service: WebRtcService, family: int = socket.AF_INET) -> None:
+        self.client = WebRtcClient(sample=1, family=family)
         self._service = service
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
@@ -165,6 +165,28 @@ async def watched(rig: Rig, count: int = 1, **options: Any) -> list[Viewer]:
     return viewers
 
 
+async def goes_on(rig: Rig, viewer: Viewer) -> None:
+    """Pictures reach the viewer from now on, too."""
+    before = viewer.client.received.pictures
+
+    def arrives() -> bool:
+        rig.camera.picture()
+        return viewer.client.received.pictures > before
+
+    await until(arrives)
+
+
+async def is_heard(rig: Rig, viewer: Viewer) -> None:
+    """What the viewer asks for reaches the service from now on, too."""
+    before = rig.service.counters.keyframe_requests
+
+    def heard() -> bool:
+        viewer.client.request_keyframe()
+        return rig.service.counters.keyframe_requests > before
+
+    await until(heard)
+
+
 async def test_every_viewer_gets_every_packet_of_every_picture() -> None:
     async with running() as rig:
         viewers = await watched(rig, 10)
@@ -217,13 +239,7 @@ async def test_a_viewer_that_moves_is_followed() -> None:
     async with running() as rig:
         [viewer] = await watched(rig)
         viewer.move()
-        before = viewer.client.received.pictures
-
-        def arrives() -> bool:
-            rig.camera.picture()
-            return viewer.client.received.pictures > before
-
-        await until(arrives)
+        await goes_on(rig, viewer)
         assert [info.state for info in rig.service.viewers()] == ["live"]
 
 
