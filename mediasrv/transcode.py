@@ -43,7 +43,8 @@ class Transcoder:
         self._start = start
         self._most = {TrackKind.VIDEO: settings.most_video, TrackKind.AUDIO: settings.most_audio}
         self._feeds: dict[tuple[Mountpoint, Rendition], RenditionFeed] = {}
-        self._unwatched_since: dict[RenditionFeed, float] = {}
+        self._since: dict[RenditionFeed, float | None] = {}
+        """All that are started: since when each is not watched; None while it is."""
         self._transcodes: dict[tuple[Mountpoint, Codec], tuple[TrackTranscode, asyncio.Task[None]]] = {}
         self._group: asyncio.TaskGroup | None = None
 
@@ -57,8 +58,8 @@ class Transcoder:
                     self.check()
             finally:
                 self._group = None
-                for feed in list(self._unwatched_since) + list(self._feeds.values()):
-                    feed.stop()
+                for feed in list(self._since):
+                    self._stop(feed)
 
     def mountpoint(self, ref: StreamRef, rendition: Rendition) -> Mountpoint:
         """`hub.Renditions`. The source itself where nothing is asked of it. Raises Unavailable while `run` does not."""
@@ -71,40 +72,41 @@ class Transcoder:
         if feed is None:
             feed = RenditionFeed(source, rendition, self._clock, self._acquire, self._release)
             feed.start()
-            self._watch(feed, (source, rendition))
+            self._watch(feed)
         if not feed.mountpoint.subscribers:
-            self._unwatched_since[feed] = self._clock.monotonic()
+            self._since[feed] = self._clock.monotonic()
         return feed.mountpoint
 
     def check(self) -> None:
         """Ends what nobody has wanted for `linger_s`, and workers that hang."""
         now_s = self._clock.monotonic()
-        for feed, since_s in list(self._unwatched_since.items()):
-            if now_s - since_s > self._settings.linger_s:
+        for feed, since_s in list(self._since.items()):
+            if since_s is not None and now_s - since_s > self._settings.linger_s:
                 self._stop(feed)
         for transcode, _ in list(self._transcodes.values()):
             transcode.check(now_s)
 
     # -- renditions
 
-    def _watch(self, feed: RenditionFeed, key: tuple[Mountpoint, Rendition]) -> None:
+    def _watch(self, feed: RenditionFeed) -> None:
         """Keeps a rendition until it is stopped; one that somebody held on to works again once it is subscribed to."""
 
         def demand_changed() -> None:
-            if not feed.mountpoint.subscribers:
-                self._unwatched_since[feed] = self._clock.monotonic()
-                return
-            self._unwatched_since.pop(feed, None)
-            if not feed.started and self._group is not None:
-                self._feeds.setdefault(key, feed)
+            watched = bool(feed.mountpoint.subscribers)
+            if feed.started:
+                self._since[feed] = None if watched else self._clock.monotonic()
+            elif watched and self._group is not None:
+                self._since[feed] = None
+                self._feeds.setdefault((feed.source, feed.rendition), feed)
                 feed.resume()
 
-        self._feeds[key] = feed
+        self._feeds[feed.source, feed.rendition] = feed
         feed.mountpoint.on_demand_change(demand_changed)
 
     def _stop(self, feed: RenditionFeed) -> None:
-        self._unwatched_since.pop(feed, None)
-        for key in [key for key, known in self._feeds.items() if known is feed]:
+        self._since.pop(feed, None)
+        key = feed.source, feed.rendition
+        if self._feeds.get(key) is feed:  # not another that came while nobody wanted this one
             del self._feeds[key]
         feed.stop()
 
@@ -132,10 +134,8 @@ class Transcoder:
     def _release(self, transcode: TrackTranscode, listener: TrackListener) -> None:
         transcode.listeners.remove(listener)
         if not transcode.listeners:
-            for key, (known, task) in list(self._transcodes.items()):
-                if known is transcode:
-                    del self._transcodes[key]
-                    task.cancel()
+            _, task = self._transcodes.pop((transcode.source, transcode.target))
+            task.cancel()
 
     def _has_room(self, kind: TrackKind) -> bool:
         return sum(transcode.kind is kind for transcode, _ in self._transcodes.values()) < self._most[kind]
@@ -143,7 +143,9 @@ class Transcoder:
     def _make_room(self, kind: TrackKind) -> bool:
         """Takes a worker from renditions that only linger: the ones that have done so for longest first."""
         before_s = self._clock.monotonic() - _GRACE_S
-        lingering = {feed: since_s for feed, since_s in self._unwatched_since.items() if since_s < before_s}
+        lingering = {
+            feed: since_s for feed, since_s in self._since.items() if since_s is not None and since_s < before_s
+        }
         for feed in sorted(lingering, key=lingering.__getitem__):
             for transcode, _ in list(self._transcodes.values()):
                 if transcode.kind is kind and feed.holds(transcode) and lingering.keys() >= set(transcode.listeners):

@@ -31,6 +31,7 @@ class RenditionFeed:
         self, source: Mountpoint, rendition: Rendition, clock: Clock, acquire: Acquire, release: Release
     ) -> None:
         self.source = source
+        self.rendition = rendition
         self.mountpoint = Mountpoint(source.ref, source.part_s)
         self._targets = {TrackKind.VIDEO: rendition.video, TrackKind.AUDIO: rendition.audio}
         self._clock = clock

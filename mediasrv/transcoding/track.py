@@ -62,10 +62,10 @@ class TrackTranscode:
         start: StartWorker,
     ) -> None:
         self.kind = kind_of(target)
+        self.source = source
         self.target = target
         self.listeners: list[TrackListener] = []
         self.recent: deque[AccessUnit] = deque(maxlen=_SOUND_KEPT if self.kind is TrackKind.AUDIO else None)
-        self._source = source
         self._settings = settings
         self._clock = clock
         self._counts = counts
@@ -83,7 +83,7 @@ class TrackTranscode:
             try:
                 await self._work()
             except Exception:
-                log.exception("%s: a worker could not be started", self._source.ref)
+                log.exception("%s: a worker could not be started", self.source.ref)
             self._counts.failed += 1
             for listener in tuple(self.listeners):
                 listener.on_transcode_failed(self.kind, "transcoder_failed")
@@ -95,7 +95,7 @@ class TrackTranscode:
         """Ends a worker that has not answered for too long. Call about once a second."""
         busy = self._subscription is None or self._queue.under_way
         if self._worker is not None and busy and now_s - self._heard_at > self._settings.hang_s:
-            log.warning("%s: a worker hangs and is ended", self._source.ref)
+            log.warning("%s: a worker hangs and is ended", self.source.ref)
             self._counts.hung += 1
             self._worker.kill()
             self._worker = None
@@ -176,7 +176,7 @@ class TrackTranscode:
     # -- to the worker
 
     def _prime(self) -> None:
-        source = self._source
+        source = self.source
         cached = source.gop if self.kind is TrackKind.VIDEO else source.sound
         if cached and cached[-1].format.codec is not self.target:
             self._begin(source.session)
@@ -203,7 +203,7 @@ class TrackTranscode:
 
     def _wish(self, source: Format) -> bytes:
         if isinstance(source, VideoFormat):
-            rate = rate_of(self._source.gop)
+            rate = rate_of(self.source.gop)
             return build_wish(video_wish(source, rate, self._settings.video_height, self._settings.video_kbps))
         assert isinstance(source, AudioFormat)  # noqa: S101 - `kind` is one of the two
         kbps = self._settings.opus_kbps if self.target is Codec.OPUS else self._settings.aac_kbps

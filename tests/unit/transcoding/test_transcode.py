@@ -218,6 +218,21 @@ async def test_who_held_on_to_a_rendition_that_ended_can_subscribe_again(rig: Ri
     assert viewer.units[0].keyframe
 
 
+async def test_one_that_comes_back_beside_another_of_its_kind_ends_with_the_transcoder_too() -> None:
+    rig = Rig(FakeWorkers())
+    async with running(rig.transcoder):
+        rig.begin(list(video_units(session(), 1.0, format=H265)))
+        first = rig.transcoder.mountpoint(REF, H264_OPUS)
+        rig.wait(SETTINGS.linger_s + 0.1)
+        second, _ = rig.watch()
+        assert second is not first
+        first.subscribe(Viewer())
+        await until(lambda: first.live and second.live)
+        assert len(rig.workers.running) == 1
+    assert (first.session, second.session, rig.source.subscribers) == (None, None, 0)
+    assert rig.workers.running == []
+
+
 async def test_a_bound_that_is_reached_is_said_plainly_and_kept(rig: Rig) -> None:
     held = [rig.watch(rig.another(name))[0] for name in ("gate-2", "gate-3")]
     third = rig.another("gate-4")
@@ -502,5 +517,5 @@ async def test_nothing_is_kept_of_what_ended(rig: Rig) -> None:
     transcoder = rig.transcoder
     assert not transcoder._feeds
     assert not transcoder._transcodes
-    assert not transcoder._unwatched_since
+    assert not transcoder._since
     assert transcoder.counts["video"].started == 30
