@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, Protocol, cast
 
 from mediasrv.errors import ProtocolError
-from mediasrv.transcoding.framing import Failed, Message, MessageReader, Ready, build_message
+from mediasrv.transcoding.framing import Consumed, Failed, Message, MessageReader, Ready, build_message
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +55,12 @@ class WorkerCounts:
     damaged: int = 0
     """Access units that could not be decoded."""
     cpu_us: int = 0
+
+    def consumed(self, said: Consumed, cpu_us: int) -> int:
+        """Adds what a worker says; `cpu_us` is the CPU that it had told of before. The CPU that it tells of now."""
+        self.damaged += said.damaged
+        self.cpu_us += max(0, said.cpu_us - cpu_us)
+        return said.cpu_us
 
 
 class WorkerProcess(asyncio.Protocol):

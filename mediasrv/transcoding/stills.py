@@ -99,9 +99,7 @@ class StillWorker:
             case Unit() if message.generation == self._generation:
                 self._jpeg = message.payload
             case Consumed():
-                self._counts.damaged += message.damaged
-                self._counts.cpu_us += max(0, message.cpu_us - self._cpu_us)
-                self._cpu_us = message.cpu_us
+                self._cpu_us = self._counts.consumed(message, self._cpu_us)
                 self._left -= message.units
                 if self._left == 0:
                     self._settle(self._jpeg)

@@ -160,18 +160,13 @@ class TrackTranscode:
             case Ready():
                 self._prime()
             case Consumed():
-                self._count(message)
+                self._cpu_us = self._counts.consumed(message, self._cpu_us)
                 self._queue.consumed(message.units)
             case Unit():
                 self._publish(message)
             case _:
                 return
         self._pump()
-
-    def _count(self, message: Consumed) -> None:
-        self._counts.damaged += message.damaged
-        self._counts.cpu_us += max(0, message.cpu_us - self._cpu_us)
-        self._cpu_us = message.cpu_us
 
     # -- to the worker
 
