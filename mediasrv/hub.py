@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from heapq import merge
 from typing import Final, Protocol
 
+from mediasrv.errors import NotFound
 from mediasrv.media.access_unit import AccessUnit, Format, Part, Rendition, Session, StreamRef, TrackKind
 from mediasrv.media.segmenter import Segmenter, parts_before
 
@@ -244,6 +245,13 @@ class Hub:
 
     def get(self, ref: StreamRef) -> Mountpoint | None:
         return self._mountpoints.get(ref)
+
+    def find(self, ref: StreamRef) -> Mountpoint:
+        """The same for who cannot do without. Raises NotFound `stream_not_found`."""
+        found = self._mountpoints.get(ref)
+        if found is None:
+            raise NotFound("There is no such stream.", code="stream_not_found")
+        return found
 
     def remove(self, ref: StreamRef) -> None:
         """Forgets a stream whose camera is gone; its session ends first."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from mediasrv.clock import Clock
-from mediasrv.errors import NotFound, TooManyRequests, Unavailable
+from mediasrv.errors import TooManyRequests, Unavailable
 from mediasrv.hub import Hub, Mountpoint
 from mediasrv.media.access_unit import AccessUnit, Codec, Session, StreamRef, TrackKind
 from mediasrv.media.nal import NAL_IDR, iter_avcc, nal_type
@@ -101,9 +101,7 @@ class Snapshots:
         Raises what `ensure` raises, NotFound, Unavailable with a reason code, TooManyRequests `snapshots_full`.
         """
         await self._ensure(ref)
-        mountpoint = self._hub.get(ref)
-        if mountpoint is None:
-            raise NotFound("There is no such stream.", code="stream_not_found")
+        mountpoint = self._hub.find(ref)
         gop = tuple(mountpoint.gop) or (await _next_keyframe(mountpoint),)
         kept = self._kept.get((ref, width))
         fresh_from = self._clock.monotonic() - FRESH_S

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from mediasrv.clock import Clock
-from mediasrv.errors import NotFound, TooManyRequests, Unavailable
+from mediasrv.errors import TooManyRequests, Unavailable
 from mediasrv.hub import Hub, Mountpoint
 from mediasrv.media.access_unit import Codec, Rendition, StreamRef, TrackKind
 from mediasrv.reasons import reason
@@ -63,9 +63,7 @@ class Transcoder:
 
     def mountpoint(self, ref: StreamRef, rendition: Rendition) -> Mountpoint:
         """`hub.Renditions`. The source itself where nothing is asked of it. Raises Unavailable while `run` does not."""
-        source = self._hub.get(ref)
-        if source is None:
-            raise NotFound("There is no such stream.", code="stream_not_found")
+        source = self._hub.find(ref)
         if rendition == Rendition():
             return source
         feed = self._feeds.get((source, rendition))

@@ -4,6 +4,7 @@ import logging
 
 import pytest
 
+from mediasrv.errors import NotFound
 from mediasrv.hub import GOP_CACHE_LIMIT, Hub, Mountpoint
 from mediasrv.media.access_unit import AccessUnit, Part, Session, TrackKind
 from tests.unit.media.streams import PCMA, REF, audio_units, documents, interleave, publish, session, video_units
@@ -167,12 +168,16 @@ def test_removed_mountpoint_ends_its_session_and_is_forgotten() -> None:
     hub, sink = Hub(), Sink()
     mountpoint = hub.mountpoint(REF)
     assert list(hub) == [mountpoint]
+    assert hub.find(REF) is hub.get(REF) is mountpoint
     mountpoint.start_session(session())
     mountpoint.subscribe(sink)
     hub.remove(REF)
     hub.remove(REF)
     assert [reason for _, reason, _ in sink.ended] == ["camera_removed"]
     assert hub.get(REF) is None
+    with pytest.raises(NotFound) as missing:
+        hub.find(REF)
+    assert missing.value.code == "stream_not_found"
 
 
 def test_documents_go_to_who_takes_units_before_any_picture_and_are_no_sound(mountpoint: Mountpoint) -> None:
