@@ -31,7 +31,7 @@ from mediasrv.errors import MediasrvError
 from mediasrv.fanout import port
 from mediasrv.hub import Hub, Mountpoint
 from mediasrv.media.access_unit import AccessUnit, AudioFormat, Codec, Format, Session, StreamName, StreamRef
-from mediasrv.media.nal import NAL_PPS, NAL_SPS, iter_avcc, nal_type, video_format
+from mediasrv.media.nal import iter_avcc, parameter_sets, video_format
 from mediasrv.settings import WebRtcSettings
 from mediasrv.webrtc import WebRtcService
 from mediasrv.wire import rtp_sources
@@ -50,8 +50,9 @@ class Publisher:
     def __init__(self, mountpoint: Mountpoint, *, audio: bool) -> None:
         self.air = ClipOnAir(audio=audio)
         self._mountpoint = mountpoint
-        nals = {nal_type(nal): nal for nal in iter_avcc(self.air.first)}
-        self._video = video_format(nals[NAL_SPS], nals[NAL_PPS])
+        sets = parameter_sets(iter_avcc(self.air.first))
+        assert sets is not None, "a clip begins with a keyframe"
+        self._video = video_format(*sets)
         self._session = _session()
 
     async def run(self) -> None:

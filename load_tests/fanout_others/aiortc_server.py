@@ -20,11 +20,11 @@ from aiortc import RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamTrack
 
 from load_tests.clip_on_air import RATE, ClipOnAir
-from load_tests.media import ALAW_CLOCK_RATE, ALAW_FRAME_BYTES, split_avcc
+from load_tests.media import ALAW_CLOCK_RATE, ALAW_FRAME_BYTES
+from mediasrv.media.nal import iter_avcc, join_annexb
 
 Packet: TypeAlias = "av.Packet[Any]"
 _QUEUED: Final = 256
-_START_CODE: Final = b"\0\0\0\1"
 
 
 class PassedOn(MediaStreamTrack):
@@ -61,9 +61,7 @@ class Server:
         return web.Response(status=201, text=connection.localDescription.sdp, content_type="application/sdp")
 
     def on_picture(self, number: int, keyframe: bool, payload: bytes) -> None:
-        self._hand_on(
-            "video", b"".join(_START_CODE + nal for nal in split_avcc(payload)), number * 90_000 // RATE, 90_000
-        )
+        self._hand_on("video", join_annexb(iter_avcc(payload)), number * 90_000 // RATE, 90_000)
 
     def on_sound(self, number: int, payload: bytes) -> None:
         self._hand_on("audio", payload, number * ALAW_FRAME_BYTES, ALAW_CLOCK_RATE)

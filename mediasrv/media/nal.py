@@ -53,6 +53,11 @@ def split_annexb(data: bytes) -> list[bytes]:
     return [unit for unit in units if unit]
 
 
+def join_annexb(nals: Iterable[bytes]) -> bytes:
+    """NAL units as a byte stream (Annex B), each behind a start code of four bytes."""
+    return b"".join(b"\x00\x00\x00\x01" + nal for nal in nals)
+
+
 def join_avcc(nals: Iterable[bytes]) -> bytes:
     """NAL units as one length-prefixed payload."""
     out: list[bytes] = []
@@ -70,6 +75,12 @@ def iter_avcc(payload: bytes) -> Iterator[bytes]:
         if position > end or position <= start:
             raise ProtocolError("A NAL unit's length leads out of its access unit.", code="nal_invalid")
         yield payload[start:position]
+
+
+def parameter_sets(nals: Iterable[bytes]) -> tuple[bytes, bytes] | None:
+    """SPS and PPS among these units, the last of each; None where one is missing. ProtocolError for an empty unit."""
+    found = {nal_type(nal): nal for nal in nals}
+    return (found[NAL_SPS], found[NAL_PPS]) if NAL_SPS in found and NAL_PPS in found else None
 
 
 def unescape(nal: bytes) -> bytes:
@@ -95,7 +106,7 @@ def iter_sei_unregistered(payload: bytes) -> Iterator[tuple[bytes, bytes]]:
     A SEI that contradicts itself ends that SEI, nothing more: it is side information.
     """
     for nal in iter_avcc(payload):
-        if nal[0] & 0x1F == NAL_SEI:
+        if nal_type(nal) == NAL_SEI:
             for kind, body in _sei_messages(unescape(nal)):
                 if kind == _SEI_UNREGISTERED and len(body) >= _UUID_BYTES:
                     yield body[:_UUID_BYTES], body[_UUID_BYTES:]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from fractions import Fraction
 from typing import Final, cast
 
@@ -10,11 +9,10 @@ import av
 from av.video.frame import VideoFrame
 
 from mediasrv.media.access_unit import VIDEO_CLOCK_RATE, Codec
-from mediasrv.media.nal import iter_avcc
+from mediasrv.media.nal import iter_avcc, join_annexb
 
 TIME_BASE: Final = Fraction(1, VIDEO_CLOCK_RATE)
 _DECODERS: Final = {Codec.H264: "h264", Codec.H265: "hevc"}
-_START_CODE: Final = b"\x00\x00\x00\x01"
 
 
 class PictureDecoder:
@@ -23,12 +21,12 @@ class PictureDecoder:
     def __init__(self, source: str, parameter_sets: list[str]) -> None:
         decoder = cast(av.VideoCodecContext, av.CodecContext.create(_DECODERS[Codec(source)], "r"))
         decoder.thread_count = 1
-        decoder.extradata = _annexb(bytes.fromhex(nal) for nal in parameter_sets)
+        decoder.extradata = join_annexb(bytes.fromhex(nal) for nal in parameter_sets)
         self._decoder = decoder
 
     def decode(self, payload: bytes, dts: int, pts: int) -> list[VideoFrame]:
         """The pictures that can be shown now. Raises ProtocolError or av.FFmpegError for what cannot be decoded."""
-        packet = av.Packet(_annexb(iter_avcc(payload)))
+        packet = av.Packet(join_annexb(iter_avcc(payload)))
         packet.dts, packet.pts, packet.time_base = dts, pts, TIME_BASE
         return self._decoder.decode(packet)
 
@@ -46,7 +44,3 @@ def bounded(width: int, height: int, most_width: int, most_height: int) -> tuple
     """Width and height of the same shape within these bounds: even, as 4:2:0 wants them, and never larger."""
     share = min(1.0, most_width / width, most_height / height)
     return max(2, round(width * share / 2) * 2), max(2, round(height * share / 2) * 2)
-
-
-def _annexb(nals: Iterator[bytes]) -> bytes:
-    return b"".join(_START_CODE + nal for nal in nals)

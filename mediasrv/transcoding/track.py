@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterable
 from typing import Final, Protocol
 
 from mediasrv.backoff import Backoff
@@ -13,7 +12,7 @@ from mediasrv.clock import Clock
 from mediasrv.errors import ProtocolError
 from mediasrv.hub import GOP_CACHE_LIMIT, Mountpoint, Subscription
 from mediasrv.media.access_unit import AccessUnit, AudioFormat, Codec, Format, Session, TrackKind, VideoFormat
-from mediasrv.media.nal import NAL_IDR, NAL_PPS, NAL_SPS, iter_avcc, nal_type, video_format
+from mediasrv.media.nal import NAL_IDR, iter_avcc, nal_type, parameter_sets, video_format
 from mediasrv.settings import TranscodeSettings
 from mediasrv.transcoding.arrival_times import ArrivalTimes
 from mediasrv.transcoding.framing import Consumed, Message, Ready, Unit, Wish
@@ -244,12 +243,7 @@ def _h264_format(made: Unit, before: Format | None) -> Format | None:
     nals = list(iter_avcc(made.payload))
     if not nals or made.keyframe is not any(nal_type(nal) == NAL_IDR for nal in nals):
         raise ProtocolError("A worker made no picture.", code="worker_broken")
-    sets = _parameter_sets(nals) if made.keyframe else None
+    sets = parameter_sets(nals) if made.keyframe else None
     if sets is None or (isinstance(before, VideoFormat) and before.parameter_sets == sets):
         return before
     return video_format(*sets)
-
-
-def _parameter_sets(nals: Iterable[bytes]) -> tuple[bytes, bytes] | None:
-    found = {nal_type(nal): nal for nal in nals}
-    return (found[NAL_SPS], found[NAL_PPS]) if NAL_SPS in found and NAL_PPS in found else None

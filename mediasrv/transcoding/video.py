@@ -11,7 +11,7 @@ import av
 from av.video.frame import PictureType, VideoFrame
 
 from mediasrv.media.access_unit import VIDEO_CLOCK_RATE
-from mediasrv.media.nal import NAL_SEI, iter_avcc, join_avcc
+from mediasrv.media.nal import NAL_SEI, iter_avcc, join_avcc, nal_type
 from mediasrv.transcoding.framing import Unit, Wish
 from mediasrv.transcoding.pictures import TIME_BASE, PictureDecoder, bounded, scaled
 from mediasrv.transcoding.wishes import VideoWish
@@ -110,5 +110,5 @@ class _Encoder:
         picture.pict_type = PictureType.I if keyframe else PictureType.NONE
         payload = b"".join(bytes(packet) for packet in self._codec.encode(picture))
         if keyframe:  # x264 signs its work in the first
-            payload = join_avcc(nal for nal in iter_avcc(payload) if nal[0] & 0x1F != NAL_SEI)
+            payload = join_avcc(nal for nal in iter_avcc(payload) if nal_type(nal) != NAL_SEI)
         return payload

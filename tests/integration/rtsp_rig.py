@@ -16,7 +16,7 @@ from mediasrv.clock import SystemClock
 from mediasrv.errors import NotAuthenticated, NotFound
 from mediasrv.hub import Hub, Mountpoint
 from mediasrv.media.access_unit import AccessUnit, AudioFormat, Codec, Session, StreamName, StreamRef
-from mediasrv.media.nal import NAL_PPS, NAL_SPS, iter_avcc, nal_type, video_format
+from mediasrv.media.nal import iter_avcc, parameter_sets, video_format
 from mediasrv.rtsp_serve import RtspServe
 from mediasrv.security.rtsp_access import Visitor
 from mediasrv.settings import RtspServeSettings
@@ -137,8 +137,7 @@ async def publishing(mountpoint: Mountpoint, clip: Clip | None = None) -> AsyncI
 
 
 async def _publish(mountpoint: Mountpoint, session: Session, clip: Clip) -> None:
-    nals = {nal_type(nal): nal for nal in iter_avcc(clip.pictures[0])}
-    video = video_format(nals[NAL_SPS], nals[NAL_PPS])
+    video = video_format(*parameter_sets(iter_avcc(clip.pictures[0])))
     audio = AudioFormat(Codec.PCMA, 8000, 1)
     number = 0
     while True:

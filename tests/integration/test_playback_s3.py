@@ -19,7 +19,7 @@ from mediasrv.catalogue.recordings import CatalogueKeys
 from mediasrv.clock import SECOND_US, from_us, to_us
 from mediasrv.errors import MediasrvError
 from mediasrv.media.access_unit import AccessUnit, AudioFormat, Codec, Session, TrackKind
-from mediasrv.media.nal import video_format
+from mediasrv.media.nal import parameter_sets, video_format
 from mediasrv.playback import Playback
 from mediasrv.settings import HlsSettings, StorageSettings
 from mediasrv.storage.footage import Footage, KeyRing
@@ -35,8 +35,7 @@ AAC = AudioFormat(Codec.AAC, AAC_CLOCK_RATE, 1, AAC_CONFIG)
 def picture_units(session: Session, seconds: float) -> Iterator[AccessUnit]:
     """Really encoded pictures, a clip again and again."""
     clip = encoded_clip(320, 180, RATE, 200, 2.0, 4.0)
-    sets = {nal[0] & 31: nal for nal in split_avcc(clip[0])}
-    media = video_format(sets[7], sets[8])
+    media = video_format(*parameter_sets(split_avcc(clip[0])))
     for number, payload in enumerate(itertools.islice(itertools.cycle(clip), round(seconds * RATE))):
         dts = number * 90_000 // RATE
         keyframe = any(nal[0] & 31 == 5 for nal in split_avcc(payload))

@@ -72,8 +72,7 @@ def decoded(jpeg: bytes) -> av.VideoFrame:
 
 def h264_units(session: Session, width: int, height: int) -> list[AccessUnit]:
     clip = encoded_clip(width, height, 25, 2000, 2.0, 2.0)
-    nals = {nal.nal_type(one): one for one in nal.iter_avcc(clip[0])}
-    video = nal.video_format(nals[7], nals[8])
+    video = nal.video_format(*nal.parameter_sets(nal.iter_avcc(clip[0])))
     return [
         AccessUnit(session, video, index * 3600, index * 3600, session.started_us + index * 40_000, index == 0, payload)
         for index, payload in enumerate(clip[:10])

@@ -62,7 +62,7 @@ def levels_of(units: Iterable[AccessUnit]) -> list[tuple[int, int]]:
     decoder = cast(av.VideoCodecContext, av.CodecContext.create("h264", "r"))
     found = []
     for unit in units:
-        packet = av.Packet(b"".join(b"\0\0\0\1" + one for one in nal.iter_avcc(unit.payload)))
+        packet = av.Packet(nal.join_annexb(nal.iter_avcc(unit.payload)))
         packet.pts = packet.dts = unit.pts
         packet.time_base = Fraction(1, VIDEO_CLOCK_RATE)
         found += decoder.decode(packet)

@@ -14,7 +14,7 @@ import av
 import pytest
 
 from mediasrv.media.access_unit import AccessUnit, AudioFormat, Codec, VideoFormat
-from mediasrv.media.nal import iter_avcc
+from mediasrv.media.nal import iter_avcc, join_annexb
 from mediasrv.rtsp_pull import RtspSource
 from tests.integration.pull_rig import SETTINGS, pull_until_it_ends, pulling, until
 
@@ -51,9 +51,9 @@ def decoded_pictures(units: Sequence[AccessUnit]) -> int:
     decoder = av.CodecContext.create("hevc" if video.codec is Codec.H265 else "h264", "r")
     decoder.options = {"err_detect": "explode"}
     count = 0
-    annexb = b"".join(b"\0\0\0\1" + nal for nal in video.parameter_sets)
+    annexb = join_annexb(video.parameter_sets)
     for unit in units:
-        annexb += b"".join(b"\0\0\0\1" + nal for nal in iter_avcc(unit.payload))
+        annexb += join_annexb(iter_avcc(unit.payload))
         count += len(decoder.decode(av.Packet(annexb)))
         annexb = b""
     return count + len(decoder.decode(None))

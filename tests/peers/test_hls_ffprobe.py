@@ -21,7 +21,7 @@ from mediasrv.hls import HlsService
 from mediasrv.hub import Hub
 from mediasrv.media.access_unit import AccessUnit, AudioFormat, Codec, Format, Part, Session, TrackKind
 from mediasrv.media.fmp4 import init_segment
-from mediasrv.media.nal import NAL_PPS, NAL_SPS, iter_avcc, join_avcc, parse_sps, video_format
+from mediasrv.media.nal import NAL_SPS, iter_avcc, join_avcc, parameter_sets, parse_sps, video_format
 from mediasrv.media.nal_h265 import h265_video_format
 from mediasrv.media.rtp import H265Depacketizer
 from mediasrv.media.timeline import SessionTimeline
@@ -43,8 +43,7 @@ def session(name: str = "session-1") -> Session:
 
 def pictures(of: Session, seconds: float) -> list[AccessUnit]:
     clip = encoded_clip(320, 240, 25, 200, GOP_S, 4.0)
-    sps, pps = parameter_sets(clip[0])
-    format = video_format(sps, pps)
+    format = video_format(*parameter_sets(iter_avcc(clip[0])))
     keyframes = [any(nal[0] & 0x1F == NAL_SPS for nal in iter_avcc(unit)) for unit in clip]
     return [
         placed(of, format, index * 3600, keyframes[index % len(clip)], clip[index % len(clip)])
@@ -67,11 +66,6 @@ def h265_clip() -> list[list[bytes]]:
     """Four seconds that may be repeated: closed GOPs of one second."""
     options = "log-level=none:pools=none:frame-threads=1:no-scenecut=1:keyint=25:bframes=0:repeat-headers=1"
     return [one.nals for one in encode(Codec.H265, 100, tune="zerolatency", **{"x265-params": options})]
-
-
-def parameter_sets(keyframe: bytes) -> tuple[bytes, bytes]:
-    found = {nal[0] & 0x1F: nal for nal in iter_avcc(keyframe)}
-    return found[NAL_SPS], found[NAL_PPS]
 
 
 def sound(of: Session, format: AudioFormat, seconds: float) -> list[AccessUnit]:

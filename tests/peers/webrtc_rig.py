@@ -12,7 +12,7 @@ from load_tests.media import ALAW_FRAME_BYTES, alaw_frames, encoded_clip
 from mediasrv.clock import SystemClock
 from mediasrv.hub import Hub, Mountpoint
 from mediasrv.media.access_unit import AccessUnit, AudioFormat, Codec, Session, StreamName, StreamRef
-from mediasrv.media.nal import NAL_PPS, NAL_SPS, iter_avcc, nal_type, video_format
+from mediasrv.media.nal import iter_avcc, parameter_sets, video_format
 from mediasrv.settings import WebRtcSettings
 from mediasrv.webrtc import WebRtcService
 
@@ -29,8 +29,7 @@ class Camera:
 
     async def run(self, session_id: str = "one") -> None:
         clip = encoded_clip(WIDTH, HEIGHT, RATE, 300, 1.0, 2.0)
-        nals = {nal_type(nal): nal for nal in iter_avcc(clip[0])}
-        video = video_format(nals[NAL_SPS], nals[NAL_PPS])
+        video = video_format(*parameter_sets(iter_avcc(clip[0])))
         audio = AudioFormat(Codec.PCMA, 8000, 1)
         tone = alaw_frames()
         started_s = time.monotonic()

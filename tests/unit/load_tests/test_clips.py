@@ -10,6 +10,7 @@ import pytest
 from load_tests.camera_farm.tracks.clips import CodedPicture, coded_clip
 from load_tests.camera_farm.tracks.rtp_unit import nal_type
 from load_tests.camera_farm.tracks.shapes import VideoCodec, VideoShape
+from mediasrv.media.nal import join_annexb
 
 H264, H265 = VideoCodec.H264, VideoCodec.H265
 SHAPES = {
@@ -29,7 +30,7 @@ def decoded(codec: VideoCodec, pictures: list[CodedPicture]) -> int:
     """How many pictures FFmpeg makes of them; raises for a broken one."""
     decoder = av.CodecContext.create("hevc" if codec is H265 else "h264", "r")
     decoder.options = {"err_detect": "explode"}
-    units = [b"".join(b"\0\0\0\1" + nal for nal in picture.nals) for picture in pictures]
+    units = [join_annexb(picture.nals) for picture in pictures]
     level = av.logging.get_level()
     av.logging.set_level(av.logging.WARNING)
     try:

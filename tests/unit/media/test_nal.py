@@ -27,6 +27,15 @@ def test_annexb_units_come_back_whatever_their_start_codes() -> None:
 def test_length_prefixed_units_round_trip(units: list[bytes]) -> None:
     assert list(nal.iter_avcc(nal.join_avcc(units))) == units
     assert nal.split_annexb(b"".join(b"\0\0\1" + unit for unit in units)) == units
+    assert nal.split_annexb(nal.join_annexb(units)) == units
+
+
+def test_parameter_sets_are_both_or_none() -> None:
+    idr = b"\x65\x88"
+    assert nal.parameter_sets([SPS, PPS, idr]) == nal.parameter_sets([idr, PPS + b"\1", PPS, SPS]) == (SPS, PPS)
+    assert nal.parameter_sets([SPS, idr]) is nal.parameter_sets([PPS, idr]) is nal.parameter_sets([]) is None
+    with pytest.raises(ProtocolError):
+        nal.parameter_sets([SPS, b"", PPS])
 
 
 @pytest.mark.parametrize("payload", [b"\0", b"\0\0\0\0", b"\0\0\0\5abcd", b"\xff\xff\xff\xffabcd", b"\0\0\0\1a\0\0"])
