@@ -21,6 +21,7 @@ from mediasrv.media.segmenter import Segmenter
 from mediasrv.storage.keys import DataKey, Identity, NodeKey, create_data_key
 from mediasrv.storage.object_store import crc32c_of
 from mediasrv.storage.sealing import Descriptor, Ended, ObjectHeader, ObjectSealer, build_footer
+from tests.clocks import SimulatedClock
 
 NODE_ID, CELL, INCARNATION = "node-1", "cell-1", "1" * 32
 OBJECT_S = 10.0
@@ -29,24 +30,6 @@ KEY_PERIOD_S = 3600
 
 class Store(Protocol):
     async def put(self, key: str, body: Sequence[bytes], crc32c: int, *, bucket: str | None = None) -> object: ...
-
-
-class SimulatedClock:
-    """Stands still until it is told to go on."""
-
-    def __init__(self, wall_us: int) -> None:
-        self.now_s = 1000.0
-        self.at_us = wall_us
-
-    def advance(self, seconds: float) -> None:
-        self.now_s += seconds
-        self.at_us += round(seconds * SECOND_US)
-
-    def monotonic(self) -> float:
-        return self.now_s
-
-    def wall_us(self) -> int:
-        return self.at_us
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ from mediasrv.storage.footage import Footage, KeyRing
 from mediasrv.storage.object_store import ObjectStore, crc32c_of
 from mediasrv.storage.sealing import Descriptor
 from mediasrv.storage.spool import Spool
-from tests.archive import NODE_ID, Archive, Sealed, SimulatedClock
+from tests.archive import NODE_ID, Archive, Sealed
+from tests.clocks import SimulatedClock
 from tests.unit.media.streams import REF, STARTED_US, cut, video_units
 
 NO_SPOOL = SpoolContents(frozenset(), frozenset(), ())

@@ -14,7 +14,7 @@ from mediasrv.settings import StorageSettings
 from mediasrv.storage.footage import KeyRing
 from mediasrv.storage.keys import Identity, KeyRecord, create_data_key
 from mediasrv.storage.object_store import crc32c_of
-from tests.archive import SimulatedClock
+from tests.clocks import SimulatedClock
 from tests.integration.recording import REF, Recording, Row, Running, new_session, now_us
 from tests.peers.open_object import open_object
 from tests.unit.media.streams import video_units

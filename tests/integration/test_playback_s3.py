@@ -24,7 +24,8 @@ from mediasrv.playback import Playback
 from mediasrv.settings import HlsSettings, StorageSettings
 from mediasrv.storage.footage import Footage, KeyRing
 from mediasrv.storage.object_store import ObjectStore, crc32c_of
-from tests.archive import Archive, SimulatedClock
+from tests.archive import Archive
+from tests.clocks import SimulatedClock
 from tests.unit.media.streams import REF, STARTED_US, interleave
 from tests.vod import read_all, read_playlist
 

@@ -8,7 +8,6 @@ import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from itertools import dropwhile
 from pathlib import Path
 from typing import Any
@@ -19,31 +18,16 @@ import pytest
 from load_tests.hls_check import check_server
 from load_tests.stack import CameraFarm
 from load_tests.webrtc_client import WebRtcClient
-from mediasrv.media.access_unit import AccessUnit, AudioFormat, Codec, Session, VideoFormat
+from mediasrv.media.access_unit import Codec, TrackKind
 from mediasrv.media.rtp import H265Depacketizer
 from mediasrv.media.rtp.outgoing import with_parameter_sets
 from tests.integration.node import until
 from tests.integration.served_renditions import AAC, HEVC, OPUS, PCMA, Served, main, odd_cameras, serving
+from tests.sinks import Viewer
 
 VIDEO_TYPE, AUDIO_TYPE = 102, 111
 CHECKED_S = 4.0
 _JOIN_S = 15.0
-
-
-@dataclass
-class Kept:
-    """An `AccessUnitSink` that keeps what it is given."""
-
-    units: list[AccessUnit] = field(default_factory=list)
-
-    def on_access_unit(self, unit: AccessUnit) -> None:
-        self.units.append(unit)
-
-    def on_session_ended(self, session: Session, reason: str) -> None:
-        pass
-
-    def of(self, kind: type) -> list[AccessUnit]:
-        return [unit for unit in self.units if isinstance(unit.format, kind)]
 
 
 class Client(WebRtcClient):
@@ -129,7 +113,7 @@ def depacketized(packets: Sequence[bytes]) -> list[bytes]:
 
 
 async def test_h265_and_opus_pass_byte_for_byte_to_who_takes_them(served: Served) -> None:
-    kept = Kept()
+    kept = Viewer()
     subscription = served.node.mountpoint(OPUS).subscribe(kept)
     async with watching(served, OPUS, "H265") as client:
         sound = client.packets[AUDIO_TYPE]
@@ -137,10 +121,10 @@ async def test_h265_and_opus_pass_byte_for_byte_to_who_takes_them(served: Served
         pictures, heard = depacketized(client.packets[VIDEO_TYPE]), [packet[12:] for packet in sound]
         assert served.started == {"video": 0, "audio": 0}
     subscription.close()
-    sent = [with_parameter_sets(unit) for unit in kept.of(VideoFormat)]
+    sent = [with_parameter_sets(unit) for unit in kept.of(TrackKind.VIDEO)]
     assert len(pictures) > 30
     assert is_run_of(pictures, sent)
-    assert is_run_of(heard, [unit.payload for unit in kept.of(AudioFormat)])
+    assert is_run_of(heard, [unit.payload for unit in kept.of(TrackKind.AUDIO)])
 
 
 def is_run_of(received: Sequence[bytes], sent: Sequence[bytes]) -> bool:

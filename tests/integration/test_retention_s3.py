@@ -23,7 +23,8 @@ from mediasrv.retention import RetentionTask
 from mediasrv.security.access_log import AccessLog
 from mediasrv.settings import RetentionSettings, StorageSettings, read_secret
 from mediasrv.storage.object_store import ObjectStore
-from tests.archive import INCARNATION, Archive, SimulatedClock
+from tests.archive import INCARNATION, Archive
+from tests.clocks import SimulatedClock
 from tests.unit.media.streams import REF, STARTED_US, video_units
 
 DAY_S = 86_400

@@ -30,7 +30,8 @@ from mediasrv.media.camera_event import EventKind
 from mediasrv.retention import Condition, RetentionTask
 from mediasrv.security.access_log import AccessLog, verify
 from mediasrv.settings import RetentionSettings
-from tests.archive import Archive, SimulatedClock
+from tests.archive import Archive
+from tests.clocks import SimulatedClock
 from tests.unit.media.streams import REF, STARTED_US, video_units
 
 DAY_S = 86_400

@@ -1,4 +1,4 @@
-"""Still pictures by a real worker: what is on them, a wall of them at once, and that none touches the disk."""
+"""Still pictures by a real worker: what is on them, a wall of them at once, and workers that fail."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Iterable
-from fractions import Fraction
 
-import av
 import pytest
 
 from load_tests.media import encoded_clip
@@ -22,7 +20,7 @@ from mediasrv.settings import TranscodeSettings
 from mediasrv.snapshots import Snapshots
 from mediasrv.transcoding.process import OnMessage, WorkerProcess, start_worker
 from tests.integration.test_transcode import is_there, until
-from tests.integration.transcode_media import marked_pictures
+from tests.integration.transcode_media import decoded_jpeg, marked_pictures
 
 REF = StreamRef("gate-1", StreamName.MAIN)
 
@@ -63,13 +61,6 @@ async def rig() -> AsyncIterator[Rig]:
     assert not any(is_there(worker) for worker in rig.workers)
 
 
-def decoded(jpeg: bytes) -> av.VideoFrame:
-    decoder = av.CodecContext.create("mjpeg", "r")
-    packet = av.Packet(jpeg)
-    packet.time_base = Fraction(1)
-    return (decoder.decode(packet) + decoder.decode(None))[0]
-
-
 def h264_units(session: Session, width: int, height: int) -> list[AccessUnit]:
     clip = encoded_clip(width, height, 25, 2000, 2.0, 2.0)
     video = nal.video_format(*nal.parameter_sets(nal.iter_avcc(clip[0])))
@@ -81,11 +72,11 @@ def h264_units(session: Session, width: int, height: int) -> list[AccessUnit]:
 
 async def test_a_picture_of_h265_is_the_last_keyframe(rig: Rig) -> None:
     rig.publish(marked_pictures(rig.session(), [60] * 10 + [180] * 10, gop=10, size=(320, 192)))
-    picture = decoded((await rig.snapshots.take(REF)).jpeg)
+    picture = decoded_jpeg((await rig.snapshots.take(REF)).jpeg)
     assert (picture.width, picture.height) == (320, 192)
-    small = decoded((await rig.snapshots.take(REF, 100)).jpeg)
+    small = decoded_jpeg((await rig.snapshots.take(REF, 100)).jpeg)
     assert (small.width, small.height) == (100, 60)
-    wide = decoded((await rig.snapshots.take(REF, 1000)).jpeg)
+    wide = decoded_jpeg((await rig.snapshots.take(REF, 1000)).jpeg)
     assert wide.width == 320  # never larger than it is
     for one in (picture, small, wide):
         shown = one.reformat(format="gray")
@@ -94,7 +85,7 @@ async def test_a_picture_of_h265_is_the_last_keyframe(rig: Rig) -> None:
 
 async def test_a_picture_of_h264(rig: Rig) -> None:
     rig.publish(h264_units(rig.session(), 640, 360))
-    picture = decoded((await rig.snapshots.take(REF)).jpeg)
+    picture = decoded_jpeg((await rig.snapshots.take(REF)).jpeg)
     assert (picture.width, picture.height) == (640, 360)
 
 
@@ -105,7 +96,7 @@ async def test_a_wall_of_36_at_once(rig: Rig) -> None:
     began = time.monotonic()
     taken = await asyncio.gather(*(rig.snapshots.take(ref, 480) for ref in refs))
     print(f"36 pictures of 1280x720 in {time.monotonic() - began:.2f} s, {rig.snapshots.counts.cpu_us / 1e6:.2f} s CPU")
-    assert all(decoded(one.jpeg).width == 480 for one in taken)
+    assert all(decoded_jpeg(one.jpeg).width == 480 for one in taken)
     assert len(rig.workers) == 1
 
 
@@ -118,7 +109,7 @@ async def test_a_picture_that_hurts_costs_nobody_else_theirs(rig: Rig) -> None:
     spoilt, fine = await asyncio.gather(rig.snapshots.take(bad), rig.snapshots.take(REF), return_exceptions=True)
     assert isinstance(spoilt, Unavailable)
     assert not isinstance(fine, BaseException)
-    assert decoded(fine.jpeg).width == 640
+    assert decoded_jpeg(fine.jpeg).width == 640
 
 
 async def test_a_worker_that_dies_with_nothing_to_do_is_not_noticed(rig: Rig) -> None:

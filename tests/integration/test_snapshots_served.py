@@ -2,19 +2,9 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
-
-import av
-
 from load_tests.stack import Stack
 from tests.integration.s3 import find_plain
-
-
-def _decoded(jpeg: bytes) -> av.VideoFrame:
-    decoder = av.CodecContext.create("mjpeg", "r")
-    packet = av.Packet(jpeg)
-    packet.time_base = Fraction(1)
-    return (decoder.decode(packet) + decoder.decode(None))[0]
+from tests.integration.transcode_media import decoded_jpeg
 
 
 def test_the_server_shows_pictures_of_its_cameras_and_keeps_none(server: Stack) -> None:
@@ -23,7 +13,7 @@ def test_the_server_shows_pictures_of_its_cameras_and_keeps_none(server: Stack) 
         for camera_id in server.cameras
         for stream in ("main", "sub")  # the substream is not recorded: asking is what starts it
     ]
-    assert [_decoded(jpeg).width for jpeg in taken] == [320] * len(taken)
+    assert [decoded_jpeg(jpeg).width for jpeg in taken] == [320] * len(taken)
     assert find_plain([jpeg[-200:-100] for jpeg in taken], server.directory) == []
     metrics = server.client.fetch("/metrics").decode()
     assert 'mediasrv_workers{job="jpeg"} 1' in metrics

@@ -50,6 +50,7 @@ from tests.integration.transcode_media import (
     sound_units,
     tone,
 )
+from tests.sinks import Viewer
 
 AAC = AudioFormat(Codec.AAC, 48_000, 1, AAC_CONFIG)
 AAC_16K = AudioFormat(Codec.AAC, 16_000, 1, bytes.fromhex("1408"))
@@ -61,21 +62,6 @@ VAST_SPS = bytes.fromhex("42010101600000030090000003000003001ea00020008001000596
 H264, TO_OPUS, TO_AAC = Rendition(video=Codec.H264), Rendition(audio=Codec.OPUS), Rendition(audio=Codec.AAC)
 BOTH = Rendition(Codec.H264, Codec.OPUS)
 SETTINGS = TranscodeSettings(nice=0, linger_s=1.0, hang_s=1.5, backoff_first_s=0.05, backoff_most_s=0.2)
-
-
-class Viewer:
-    def __init__(self) -> None:
-        self.units: list[AccessUnit] = []
-        self.ended: list[str] = []
-
-    def on_access_unit(self, unit: AccessUnit) -> None:
-        self.units.append(unit)
-
-    def on_session_ended(self, session: Session, reason: str) -> None:
-        self.ended.append(reason)
-
-    def of(self, kind: TrackKind) -> list[AccessUnit]:
-        return [unit for unit in self.units if unit.format.kind is kind]
 
 
 class Parts:

@@ -70,6 +70,13 @@ def levels_of(units: Iterable[AccessUnit]) -> list[tuple[int, int]]:
     return [(picture.pts or 0, _middle(picture)) for picture in found]
 
 
+def decoded_jpeg(jpeg: bytes) -> av.VideoFrame:
+    decoder = cast(av.VideoCodecContext, av.CodecContext.create("mjpeg", "r"))
+    packet = av.Packet(jpeg)
+    packet.time_base = Fraction(1)
+    return (decoder.decode(packet) + decoder.decode(None))[0]
+
+
 def _middle(picture: av.VideoFrame) -> int:
     plane = picture.planes[0]
     return bytes(plane)[plane.line_size * (picture.height // 2) + picture.width // 2]

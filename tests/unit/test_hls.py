@@ -15,22 +15,12 @@ from mediasrv.media.access_unit import AccessUnit, AudioFormat, Session, StreamR
 from mediasrv.media.dvr import Recorded, Stretch
 from mediasrv.media.playlist import LiveSegment, Manner
 from mediasrv.settings import HlsSettings
+from tests.clocks import SimulatedClock
 from tests.unit.media.streams import AAC, PCMA, REF, STARTED_US, audio_units, interleave, publish, session, video_units
 
 V, A = TrackKind.VIDEO, TrackKind.AUDIO
 AT_ONCE = HlsSettings(blocking_s=0.0)
 DVR = Manner(dvr_s=600)
-
-
-class StillClock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def wall_us(self) -> int:
-        return round(self.now * 1e6)
 
 
 class Camera:
@@ -96,8 +86,8 @@ def hub() -> Hub:
 
 
 @pytest.fixture
-def clock() -> StillClock:
-    return StillClock()
+def clock() -> SimulatedClock:
+    return SimulatedClock()
 
 
 async def settled(task: Awaitable[Any]) -> asyncio.Task[Any]:
@@ -109,7 +99,7 @@ async def settled(task: Awaitable[Any]) -> asyncio.Task[Any]:
     return started
 
 
-async def test_master_names_both_renditions_with_codecs_and_size(hub: Hub, clock: StillClock) -> None:
+async def test_master_names_both_renditions_with_codecs_and_size(hub: Hub, clock: SimulatedClock) -> None:
     Camera(hub).play_until(3.0)
     text = (await HlsService(hub, AT_ONCE, clock).master(REF)).decode()
     assert 'TYPE=AUDIO,GROUP-ID="audio"' in text
@@ -120,7 +110,7 @@ async def test_master_names_both_renditions_with_codecs_and_size(hub: Hub, clock
 
 @pytest.mark.parametrize("audio", [None, PCMA])
 async def test_camera_without_aac_has_no_audio_rendition(
-    hub: Hub, clock: StillClock, audio: AudioFormat | None
+    hub: Hub, clock: SimulatedClock, audio: AudioFormat | None
 ) -> None:
     Camera(hub, audio).play_until(3.0)
     service = HlsService(hub, AT_ONCE, clock)
@@ -130,7 +120,7 @@ async def test_camera_without_aac_has_no_audio_rendition(
     assert refused.value.code == "audio_not_available"
 
 
-async def test_first_playlist_comes_at_once_where_a_gop_is_cached(hub: Hub, clock: StillClock) -> None:
+async def test_first_playlist_comes_at_once_where_a_gop_is_cached(hub: Hub, clock: SimulatedClock) -> None:
     Camera(hub).play_until(3.5)
     service = HlsService(hub, AT_ONCE, clock)
     for track in (V, A):
@@ -142,12 +132,12 @@ async def test_first_playlist_comes_at_once_where_a_gop_is_cached(hub: Hub, cloc
         assert not segment.gap
 
 
-async def test_target_duration_is_that_of_the_gops(hub: Hub, clock: StillClock) -> None:
+async def test_target_duration_is_that_of_the_gops(hub: Hub, clock: SimulatedClock) -> None:
     Camera(hub).play_until(5.5)
     assert parse(await HlsService(hub, AT_ONCE, clock).media_playlist(REF, V, None, None)).target_s == 2
 
 
-async def test_first_request_waits_for_the_first_segment_but_not_for_a_gop(hub: Hub, clock: StillClock) -> None:
+async def test_first_request_waits_for_the_first_segment_but_not_for_a_gop(hub: Hub, clock: SimulatedClock) -> None:
     camera = Camera(hub)
     waiting = await settled(HlsService(hub, HlsSettings(), clock).media_playlist(REF, V, None, None))
     camera.play_until(0.9)
@@ -157,7 +147,7 @@ async def test_first_request_waits_for_the_first_segment_but_not_for_a_gop(hub: 
     assert len(parse(await waiting).complete) == 1
 
 
-async def test_blocking_reload_answers_all_viewers_with_one_text(hub: Hub, clock: StillClock) -> None:
+async def test_blocking_reload_answers_all_viewers_with_one_text(hub: Hub, clock: SimulatedClock) -> None:
     camera, service = Camera(hub), HlsService(hub, HlsSettings(), clock)
     camera.play_until(5.0)
     msn, part = hinted(parse(await service.media_playlist(REF, V, None, None)))
@@ -169,7 +159,7 @@ async def test_blocking_reload_answers_all_viewers_with_one_text(hub: Hub, clock
     assert len(parse(texts[0]).segments[-1].parts) == 1
 
 
-async def test_reload_without_a_part_waits_for_the_whole_segment(hub: Hub, clock: StillClock) -> None:
+async def test_reload_without_a_part_waits_for_the_whole_segment(hub: Hub, clock: SimulatedClock) -> None:
     camera, service = Camera(hub), HlsService(hub, HlsSettings(), clock)
     camera.play_until(5.0)
     msn, _ = hinted(parse(await service.media_playlist(REF, V, None, None)))
@@ -181,7 +171,7 @@ async def test_reload_without_a_part_waits_for_the_whole_segment(hub: Hub, clock
     assert parse(await waiting).segments[-1].uri == f"video/{msn}.m4s"
 
 
-async def test_reload_that_is_not_answered_in_time_is_unavailable(hub: Hub, clock: StillClock) -> None:
+async def test_reload_that_is_not_answered_in_time_is_unavailable(hub: Hub, clock: SimulatedClock) -> None:
     camera, service = Camera(hub), HlsService(hub, AT_ONCE, clock)
     camera.play_until(3.0)
     msn, part = hinted(parse(await service.media_playlist(REF, V, None, None)))
@@ -194,7 +184,7 @@ async def test_reload_that_is_not_answered_in_time_is_unavailable(hub: Hub, cloc
     assert late.value.code == "camera_lost"
 
 
-async def test_reload_too_far_ahead_is_refused_at_once(hub: Hub, clock: StillClock) -> None:
+async def test_reload_too_far_ahead_is_refused_at_once(hub: Hub, clock: SimulatedClock) -> None:
     Camera(hub).play_until(3.0)
     service = HlsService(hub, HlsSettings(), clock)
     msn, _ = hinted(parse(await service.media_playlist(REF, V, None, None)))
@@ -202,7 +192,7 @@ async def test_reload_too_far_ahead_is_refused_at_once(hub: Hub, clock: StillClo
         await service.media_playlist(REF, V, msn + 2, 0)
 
 
-async def test_hinted_part_is_sent_when_it_exists(hub: Hub, clock: StillClock) -> None:
+async def test_hinted_part_is_sent_when_it_exists(hub: Hub, clock: SimulatedClock) -> None:
     camera, service = Camera(hub), HlsService(hub, HlsSettings(), clock)
     camera.play_until(3.0)
     msn, part = hinted(parse(await service.media_playlist(REF, V, None, None)))
@@ -212,7 +202,7 @@ async def test_hinted_part_is_sent_when_it_exists(hub: Hub, clock: StillClock) -
     assert fmp4.read_samples(await waiting)[0].decode_time == round(2.96 * 90_000)
 
 
-async def test_hinted_part_that_the_end_of_the_session_takes_away_is_not_found(hub: Hub, clock: StillClock) -> None:
+async def test_hinted_part_that_the_end_of_the_session_takes_away_is_not_found(hub: Hub, clock: SimulatedClock) -> None:
     camera, service = Camera(hub), HlsService(hub, HlsSettings(), clock)
     camera.play_until(3.0)
     msn, part = hinted(parse(await service.media_playlist(REF, V, None, None)))
@@ -227,7 +217,7 @@ async def test_hinted_part_that_the_end_of_the_session_takes_away_is_not_found(h
         await service.part(REF, V, msn, part + 1)
 
 
-async def test_media_of_a_playlist_is_served(hub: Hub, clock: StillClock) -> None:
+async def test_media_of_a_playlist_is_served(hub: Hub, clock: SimulatedClock) -> None:
     camera, service = Camera(hub), HlsService(hub, AT_ONCE, clock)
     camera.play_until(1.0)
     await service.master(REF)
@@ -242,7 +232,7 @@ async def test_media_of_a_playlist_is_served(hub: Hub, clock: StillClock) -> Non
         assert b"".join(parts) == await service.segment(REF, track, playlist.first_msn)
 
 
-async def test_reconnect_is_a_discontinuity(hub: Hub, clock: StillClock) -> None:
+async def test_reconnect_is_a_discontinuity(hub: Hub, clock: SimulatedClock) -> None:
     camera, service = Camera(hub), HlsService(hub, AT_ONCE, clock)
     camera.play_until(5.0)
     await service.master(REF)
@@ -255,7 +245,7 @@ async def test_reconnect_is_a_discontinuity(hub: Hub, clock: StillClock) -> None
 
 
 async def test_session_of_one_picture_is_no_playlist_but_a_reason_and_the_next_session_answers(
-    hub: Hub, clock: StillClock
+    hub: Hub, clock: SimulatedClock
 ) -> None:
     camera, service = Camera(hub), HlsService(hub, HlsSettings(), clock)
     waiting = await settled(service.media_playlist(REF, V, None, None))
@@ -273,7 +263,7 @@ async def test_session_of_one_picture_is_no_playlist_but_a_reason_and_the_next_s
     assert [(one.duration_s, one.discontinuity) for one in playlist.complete] == [(2.0, False)]
 
 
-async def test_unknown_stream_and_media_that_nobody_watches_are_not_found(hub: Hub, clock: StillClock) -> None:
+async def test_unknown_stream_and_media_that_nobody_watches_are_not_found(hub: Hub, clock: SimulatedClock) -> None:
     service = HlsService(hub, AT_ONCE, clock)
     with pytest.raises(NotFound):
         await service.master(REF)
@@ -286,7 +276,7 @@ async def test_unknown_stream_and_media_that_nobody_watches_are_not_found(hub: H
         service.init(REF, V, 0)
 
 
-async def test_on_demand_stream_is_started_once_for_all_who_ask(hub: Hub, clock: StillClock) -> None:
+async def test_on_demand_stream_is_started_once_for_all_who_ask(hub: Hub, clock: SimulatedClock) -> None:
     asked: list[StreamRef] = []
     live = asyncio.Event()
 
@@ -307,7 +297,7 @@ async def test_on_demand_stream_is_started_once_for_all_who_ask(hub: Hub, clock:
     assert mountpoint.subscribers == 1
 
 
-async def test_reason_why_a_stream_cannot_be_had_reaches_the_viewer(hub: Hub, clock: StillClock) -> None:
+async def test_reason_why_a_stream_cannot_be_had_reaches_the_viewer(hub: Hub, clock: SimulatedClock) -> None:
     async def ensure(ref: StreamRef) -> None:
         raise Unavailable("The camera refused the password.", code="credentials_wrong")
 
@@ -316,16 +306,16 @@ async def test_reason_why_a_stream_cannot_be_had_reaches_the_viewer(hub: Hub, cl
     assert refused.value.code == "credentials_wrong"
 
 
-async def test_unwatched_stream_is_let_go_and_numbers_never_come_twice(hub: Hub, clock: StillClock) -> None:
+async def test_unwatched_stream_is_let_go_and_numbers_never_come_twice(hub: Hub, clock: SimulatedClock) -> None:
     camera, service = Camera(hub), HlsService(hub, AT_ONCE, clock)
     camera.play_until(20.0)
     await service.master(REF)
     camera.play_until(40.0)
     last = parse(await service.media_playlist(REF, V, None, None))
-    clock.now += 29.0
+    clock.advance(29.0)
     service.drop_unwatched()
     assert service.watched() == [REF]
-    clock.now += 2.0
+    clock.advance(2.0)
     service.drop_unwatched()
     assert service.watched() == []
     assert camera.mountpoint.subscribers == 0
@@ -333,17 +323,17 @@ async def test_unwatched_stream_is_let_go_and_numbers_never_come_twice(hub: Hub,
     assert fresh.first_msn > last.first_msn + len(last.segments)
 
 
-async def test_waiting_request_keeps_its_stream(hub: Hub, clock: StillClock) -> None:
+async def test_waiting_request_keeps_its_stream(hub: Hub, clock: SimulatedClock) -> None:
     Camera(hub)
     service = HlsService(hub, HlsSettings(), clock)
     waiting = await settled(service.master(REF))
-    clock.now += 1000.0
+    clock.advance(1000.0)
     service.drop_unwatched()
     assert service.watched() == [REF]
     waiting.cancel()
 
 
-async def test_removed_camera_is_let_go_and_its_successor_watched_anew(hub: Hub, clock: StillClock) -> None:
+async def test_removed_camera_is_let_go_and_its_successor_watched_anew(hub: Hub, clock: SimulatedClock) -> None:
     Camera(hub).play_until(3.0)
     service = HlsService(hub, AT_ONCE, clock)
     await service.master(REF)
@@ -354,7 +344,7 @@ async def test_removed_camera_is_let_go_and_its_successor_watched_anew(hub: Hub,
     assert parse(await service.media_playlist(REF, V, None, None)).segments
 
 
-async def test_end_of_the_service_ends_waiting_requests(hub: Hub, clock: StillClock) -> None:
+async def test_end_of_the_service_ends_waiting_requests(hub: Hub, clock: SimulatedClock) -> None:
     camera, service = Camera(hub), HlsService(hub, HlsSettings(), clock)
     running = await settled(service.run())
     waiting = await settled(service.master(REF))
@@ -369,7 +359,9 @@ async def test_end_of_the_service_ends_waiting_requests(hub: Hub, clock: StillCl
 # --- what was recorded before --------------------------------------------------------------------
 
 
-async def test_what_came_before_a_beginning_that_was_forgotten_is_asked_for_anew(hub: Hub, clock: StillClock) -> None:
+async def test_what_came_before_a_beginning_that_was_forgotten_is_asked_for_anew(
+    hub: Hub, clock: SimulatedClock
+) -> None:
     """A viewer who reaches back comes in the last moments of a session, and stays for the next one."""
     camera, recordings = Camera(hub, audio=None, rate=5.0), Recordings(("session-1", STARTED_US, 58.0))
     service = HlsService(hub, AT_ONCE, clock, recorded=recordings)
@@ -387,7 +379,7 @@ async def test_what_came_before_a_beginning_that_was_forgotten_is_asked_for_anew
 
 
 async def test_a_beginning_that_is_forgotten_while_recordings_are_looked_through_is_unavailable(
-    hub: Hub, clock: StillClock
+    hub: Hub, clock: SimulatedClock
 ) -> None:
     camera, recordings = Camera(hub, audio=None, rate=5.0), Recordings(("session-1", STARTED_US, 58.0))
     recordings.meanwhile = lambda: camera.mountpoint.end_session("camera_lost")

@@ -14,8 +14,9 @@ from mediasrv.media.access_unit import AccessUnit, Codec, Rendition, Session, St
 from mediasrv.media.fmp4 import read_format, read_samples
 from mediasrv.media.playlist import Manner
 from mediasrv.settings import HlsSettings
+from tests.clocks import SimulatedClock
 from tests.unit.media.streams import AAC, PCMA, REF, STARTED_US, audio_units, interleave, session, video_units
-from tests.unit.test_hls import AT_ONCE, DVR, Recordings, StillClock, settled
+from tests.unit.test_hls import AT_ONCE, DVR, Recordings, settled
 
 V, A = TrackKind.VIDEO, TrackKind.AUDIO
 
@@ -88,7 +89,7 @@ def transcoders(hub: Hub) -> Transcoders:
 
 
 def service_of(hub: Hub, transcoders: Transcoders, settings: HlsSettings = AT_ONCE) -> HlsService:
-    return HlsService(hub, settings, StillClock(), renditions=transcoders)
+    return HlsService(hub, settings, SimulatedClock(), renditions=transcoders)
 
 
 async def test_g711_becomes_an_aac_rendition_while_it_is_watched(hub: Hub, transcoders: Transcoders) -> None:
@@ -147,7 +148,7 @@ async def test_sound_that_shows_late_takes_nothing_of_what_was_recorded_before(
 ) -> None:
     """The window begins anew with what is made of the stream, at the same picture."""
     camera, recordings = Camera(transcoders, sound_s=56.55), Recordings(("session-1", STARTED_US, 56.0))
-    service = HlsService(hub, AT_ONCE, StillClock(), recorded=recordings, renditions=transcoders)
+    service = HlsService(hub, AT_ONCE, SimulatedClock(), recorded=recordings, renditions=transcoders)
     camera.play_until(56.54)
     await service.master(REF, DVR)
     camera.play_until(58.9)

@@ -13,16 +13,7 @@ from mediasrv.errors import CameraError
 from mediasrv.hub import Mountpoint
 from mediasrv.media.access_unit import StreamName, StreamRef
 from mediasrv.settings import PullSettings
-
-
-class HeldClock:
-    now = 0.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def wall_us(self) -> int:
-        return 0
+from tests.clocks import SimulatedClock
 
 
 async def settle() -> None:
@@ -35,18 +26,18 @@ def through(turns: list[asyncio.Task[None]]) -> int:
 
 
 async def test_a_host_that_was_never_missed_lets_all_through_at_once() -> None:
-    host = Host(HeldClock(), 60.0, 60.0)
+    host = Host(SimulatedClock(), 60.0, 60.0)
     await asyncio.gather(*(host.turn() for _ in range(30)))
 
 
 async def test_while_it_is_not_reached_one_goes_at_a_time_and_then_all() -> None:
-    clock = HeldClock()
+    clock = SimulatedClock()
     host = Host(clock, 60.0, 60.0)
     host.failed()
     turns = [asyncio.create_task(host.turn()) for _ in range(30)]
     await settle()
     assert through(turns) == 0, "its pause is not over"
-    clock.now = 61.0
+    clock.advance(61)
     turns.append(asyncio.create_task(host.turn()))
     await settle()
     assert through(turns) == 1
@@ -60,7 +51,7 @@ async def test_while_it_is_not_reached_one_goes_at_a_time_and_then_all() -> None
 
 
 async def test_while_a_connection_stands_a_failure_is_that_streams_own() -> None:
-    host = Host(HeldClock(), 60.0, 60.0)
+    host = Host(SimulatedClock(), 60.0, 60.0)
     with host.standing():
         host.failed()
         await host.turn()
@@ -74,26 +65,21 @@ async def test_while_a_connection_stands_a_failure_is_that_streams_own() -> None
 
 
 async def test_the_first_after_the_pause_comes_by_itself() -> None:
-    host = Host(_Loop(), 0.002, 0.002)
+    host = Host(SystemClock(), 0.002, 0.002)
     host.failed()
     async with asyncio.timeout(5):
         await host.turn()
 
 
-class _Loop(HeldClock):
-    def monotonic(self) -> float:
-        return asyncio.get_running_loop().time()
-
-
 def test_the_channels_of_one_recorder_share_their_host() -> None:
-    hosts = Hosts(HeldClock(), PullSettings())
+    hosts = Hosts(SimulatedClock(), PullSettings())
     first = hosts.of("rtsp://10.0.0.5/ch1")
     assert hosts.of("rtsp://10.0.0.5:554/ch2") is first
     assert hosts.of("10.0.0.6") is not first
 
 
 def test_what_no_url_can_hold_is_a_host_by_itself() -> None:
-    hosts = Hosts(HeldClock(), PullSettings())
+    hosts = Hosts(SimulatedClock(), PullSettings())
     odd = hosts.of("rtsp://[")
     assert hosts.of("rtsp://[") is odd
     assert hosts.of("rtsp://[x") is not odd
@@ -116,7 +102,7 @@ class FakePuller:
 
 
 async def test_streams_that_cannot_reach_their_host_wait_for_the_one_that_does() -> None:
-    host = Host(HeldClock(), 60.0, 60.0)
+    host = Host(SimulatedClock(), 60.0, 60.0)
     attempts: list[StreamRef] = []
     failures: dict[str, CameraError] = {"ch-1": CameraError("No answer.", code=UNREACHED)}
 

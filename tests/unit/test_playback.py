@@ -24,7 +24,8 @@ from mediasrv.playback import Playback, TimelineGap
 from mediasrv.settings import HlsSettings
 from mediasrv.storage.footage import Footage
 from mediasrv.storage.sealing import ObjectCipher, ObjectIndex, footer_length, header_length
-from tests.archive import NODE_ID, Archive, Sealed, SimulatedClock
+from tests.archive import NODE_ID, Archive, Sealed
+from tests.clocks import SimulatedClock
 from tests.unit.media.streams import (
     AAC,
     H265,

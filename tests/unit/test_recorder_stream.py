@@ -18,7 +18,7 @@ from mediasrv.recording.stream import NodeContext, StreamRecorder, object_phase_
 from mediasrv.settings import RecordingSettings, SpoolSettings
 from mediasrv.storage.sealing import DISCONTINUITY, Descriptor, ObjectCipher
 from mediasrv.storage.spool import Spool
-from tests.archive import SimulatedClock
+from tests.clocks import SimulatedClock
 from tests.unit.media.streams import (
     PPS,
     REF,

@@ -14,8 +14,9 @@ from mediasrv.onvif import OnvifDevice, largest_streams
 from mediasrv.reasons import reason
 from mediasrv.survey import Findings, Verdict, judge
 from mediasrv.surveying import InService
+from tests.clocks import SimulatedClock
 from tests.unit.survey.devices import LIMITS, MAIN, SUB
-from tests.unit.web.fakes import PROFILE, SimulatedClock, view
+from tests.unit.web.fakes import PROFILE, view
 
 
 def camera(address: str, *, enabled: bool = True, state: str = "live") -> CameraView:

@@ -13,7 +13,7 @@ from mediasrv.catalogue.ownership import FileLockOwnership
 from mediasrv.catalogue.tables import camera_epoch, generation, incarnation, metadata
 from mediasrv.clock import from_us, to_us
 from mediasrv.errors import SettingsError
-from tests.archive import SimulatedClock
+from tests.clocks import SimulatedClock
 
 PUBLIC_KEY = bytes(range(32))
 START_US = 1_790_000_000_000_000

@@ -15,7 +15,7 @@ import pytest
 from mediasrv.errors import CameraError, Conflict
 from mediasrv.onvif.ptz import Axes, Move, PtzAbility, Vector, build_move, parse_nodes, parse_presets
 from mediasrv.onvif.ptz_desk import PtzDesk
-from tests.archive import SimulatedClock
+from tests.clocks import SimulatedClock
 
 ALL = PtzAbility("p1", dict.fromkeys(Move, Axes(True, True)))
 LEFT = Vector((-0.5, 0.0))

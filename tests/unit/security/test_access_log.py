@@ -27,7 +27,7 @@ from mediasrv.security.access_log import (
     read_head,
     verify,
 )
-from tests.unit.web.fakes import SimulatedClock
+from tests.clocks import SimulatedClock
 
 ENTRIES = 6
 

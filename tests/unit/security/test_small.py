@@ -14,6 +14,7 @@ from mediasrv.security.passwords import LONGEST, Passwords, check_password
 from mediasrv.security.path_tokens import PATTERN, PathTokens
 from mediasrv.security.redaction import RedactingFormatter, redact, tells
 from mediasrv.security.sessions import new_token
+from tests.clocks import SimulatedClock
 from tests.unit.web.fakes import CHEAP
 
 # --- credentials ---------------------------------------------------------------------------------
@@ -83,19 +84,19 @@ def test_a_token_in_a_path_is_taken_out_of_lines() -> None:
 
 
 def test_a_path_token_outlives_a_restart_and_no_longer() -> None:
-    clock = StillClock()
+    clock = SimulatedClock()
     token = PathTokens(bytes(32), clock, 60.0, 3600.0).issue(bytes(32), "gate-1")
-    clock.now_us += 600 * 1_000_000
+    clock.advance(600)
     restarted = PathTokens(bytes(32), clock, 60.0, 3600.0)
     assert restarted.use(token, "gate-1") == bytes(32)
-    clock.now_us += 61 * 1_000_000
+    clock.advance(61)
     for tokens in (restarted, PathTokens(bytes([1]) * 32, clock, 60.0, 3600.0)):
         with pytest.raises(NotAuthenticated):
             tokens.use(token, "gate-1")
 
 
 def test_a_path_token_is_of_one_camera_whether_it_was_seen_before_or_not() -> None:
-    clock = StillClock()
+    clock = SimulatedClock()
     token = PathTokens(bytes(32), clock, 60.0, 3600.0).issue(bytes(32), "gate-1")
     tokens = PathTokens(bytes(32), clock, 60.0, 3600.0)
     with pytest.raises(NotAuthenticated):
@@ -103,17 +104,6 @@ def test_a_path_token_is_of_one_camera_whether_it_was_seen_before_or_not() -> No
     tokens.use(token, "gate-1")
     with pytest.raises(NotAuthenticated):
         tokens.use(token, "gate-2")
-
-
-class StillClock:
-    def __init__(self) -> None:
-        self.now_us = 1_767_225_600_000_000
-
-    def monotonic(self) -> float:
-        return self.now_us / 1e6
-
-    def wall_us(self) -> int:
-        return self.now_us
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ from mediasrv.serving.readers import (
     UdpWay,
 )
 from mediasrv.wire.ice import Path
+from tests.clocks import SimulatedClock
 
 REF = StreamRef("gate-1", StreamName.MAIN)
 H264 = VideoFormat(Codec.H264, (b"\x67sps", b"\x68pps"), 640, 360, "avc1.4d401f")
@@ -42,16 +43,6 @@ H265 = VideoFormat(Codec.H265, (b"\x40\x01v", b"\x42\x01s", b"\x44\x01p"), 640, 
 PCMA = AudioFormat(Codec.PCMA, 8000, 1)
 LAYOUT = Layout(0, 2, None)
 BOUNDS = Bounds(20_000, 2.0)
-
-
-class Clock:
-    now = 100.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def wall_us(self) -> int:
-        return round(self.now * 1e6)
 
 
 @dataclass
@@ -93,7 +84,7 @@ class Transport:
 
 @dataclass
 class World:
-    clock: Clock = field(default_factory=Clock)
+    clock: SimulatedClock = field(default_factory=SimulatedClock)
     timers: Timers = field(default_factory=Timers)
     counters: ServeCounters = field(default_factory=ServeCounters)
     failed: list[str] = field(default_factory=list)
@@ -101,14 +92,14 @@ class World:
 
     def __post_init__(self) -> None:
         self.mountpoint = Mountpoint(REF, 0.48)
-        self.session = Session("s", REF, 1, self.clock.wall_us(), self.clock.now)
+        self.session = Session("s", REF, 1, self.clock.wall_us(), self.clock.now_s)
         self.mountpoint.start_session(self.session)
         self.feed = StreamFeed(self.mountpoint, 1000, self.clock, self.timers.call_later)
 
     def picture(self, *, keyframe: bool = False, size: int = 3000, form: VideoFormat = H264) -> None:
         at, self.number = self.number * 3600, self.number + 1
         payload = join_avcc([(b"\x65" if keyframe else b"\x41") + bytes(size)])
-        self.clock.now += 0.04
+        self.clock.advance(0.04)
         self.mountpoint.publish(AccessUnit(self.session, form, at, at, self.clock.wall_us(), keyframe, payload))
 
     def sound(self) -> None:
@@ -217,7 +208,7 @@ def test_who_is_behind_for_long_loses_even_within_the_bound_of_bytes() -> None:
     world.picture(size=10)
     world.picture(size=10)
     assert slow.overruns == 1
-    assert slow.look(world.clock.now) > 2.0
+    assert slow.look(world.clock.now_s) > 2.0
 
 
 def test_a_gop_beyond_the_bound_is_not_poured_out_at_once() -> None:
@@ -238,7 +229,7 @@ def test_readers_stay_over_sessions_of_the_camera_and_begin_with_its_keyframe() 
     reader, transport = world.reader()
     world.mountpoint.end_session("camera_lost")
     assert world.feed.cached(20_000) == ()
-    world.session, world.number = Session("t", REF, 1, world.clock.wall_us(), world.clock.now), 0
+    world.session, world.number = Session("t", REF, 1, world.clock.wall_us(), world.clock.now_s), 0
     world.mountpoint.start_session(world.session)
     world.picture(keyframe=True)
     numbers = sequences(transport.data)

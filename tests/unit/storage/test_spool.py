@@ -21,7 +21,7 @@ from mediasrv.storage.keys import KeyRecord, create_data_key
 from mediasrv.storage.sealing import Descriptor, Ended, ObjectHeader
 from mediasrv.storage.spool import Spool, SpoolCondition, SpoolListener
 from mediasrv.storage.spool_index import SpooledObject
-from tests.archive import SimulatedClock
+from tests.clocks import SimulatedClock
 from tests.unit.storage.sealed import HEADER, IDENTITY, NODE, STARTED_US
 
 KEY: KeyRecord = create_data_key("cell-1", "gate-1", "main", 0, 3600, "node-1", NODE, [IDENTITY.recipient]).record

@@ -16,12 +16,12 @@ from mediasrv.snapshots import FRESH_S, Snapshots
 from mediasrv.transcoding.framing import Consumed, End, Unit
 from tests.unit.media.streams import H265, REF, VIDEO, publish, session, video_units
 from tests.unit.transcoding.fake_worker import FakeWorkers
-from tests.unit.transcoding.test_transcode import Clock, until
+from tests.unit.transcoding.test_transcode import streams_clock, until
 
 
 class Rig:
     def __init__(self, waiting: int = 64) -> None:
-        self.hub, self.clock, self.workers = Hub(), Clock(), FakeWorkers()
+        self.hub, self.clock, self.workers = Hub(), streams_clock(), FakeWorkers()
         settings = TranscodeSettings(snapshots_waiting=waiting, hang_s=1.0)
         self.ensured: list[StreamRef] = []
         self.away: Unavailable | None = None
@@ -75,16 +75,16 @@ async def test_one_decode_serves_all_who_ask_for_a_while(rig: Rig) -> None:
     mountpoint = rig.camera()
     first = await asyncio.gather(*(rig.snapshots.take(REF) for _ in range(20)))
     assert (len(set(map(id, first))), rig.decoded) == (1, 1)
-    rig.clock.now_s += 100
+    rig.clock.advance(100)
     assert await rig.snapshots.take(REF) is first[0]  # there is no newer keyframe
     assert mountpoint.session
     publish(mountpoint, video_units(mountpoint.session, 1.0, format=H265, start_s=2.0))
     second = await rig.snapshots.take(REF)
     assert (second.etag == first[0].etag, rig.decoded) == (False, 2)
     publish(mountpoint, video_units(mountpoint.session, 1.0, format=H265, start_s=4.0))
-    rig.clock.now_s += FRESH_S - 0.1
+    rig.clock.advance(FRESH_S - 0.1)
     assert await rig.snapshots.take(REF) is second
-    rig.clock.now_s += 0.2
+    rig.clock.advance(0.2)
     assert (await rig.snapshots.take(REF)).etag != second.etag
 
 
@@ -139,7 +139,7 @@ async def test_what_cannot_be_decoded_is_not_tried_again_before_the_next_keyfram
     with pytest.raises(Unavailable) as nothing:
         await asked
     assert nothing.value.code == "snapshot_failed"
-    rig.clock.now_s += 60
+    rig.clock.advance(60)
     with pytest.raises(Unavailable):
         await rig.snapshots.take(REF)
     assert rig.decoded == 1
@@ -187,7 +187,7 @@ async def test_a_recovery_point_is_decoded_with_what_makes_it_whole(rig: Rig) ->
     for unit in video_units(one, 2.0, format=VIDEO):
         unit.payload = unit.payload.replace(b"\x65", b"\x61", 1)
         mountpoint.publish(unit)
-    rig.clock.now_s += 10
+    rig.clock.advance(10)
     await rig.snapshots.take(REF)
     assert len(rig.workers.all[0].units) == 1 + 13
 
@@ -211,10 +211,10 @@ async def test_nothing_is_kept_for_long_behind_the_last_question(monkeypatch: py
     async with running(rig):
         rig.camera()
         await rig.snapshots.take(REF)
-        rig.clock.now_s += 0.01
+        rig.clock.advance(0.01)
         await until(lambda: not rig.workers.running)
         assert rig.snapshots._kept
-        rig.clock.now_s += 0.02
+        rig.clock.advance(0.02)
         await until(lambda: not rig.snapshots._kept)
 
 

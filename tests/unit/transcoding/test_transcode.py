@@ -17,6 +17,8 @@ from mediasrv.settings import TranscodeSettings
 from mediasrv.transcode import Transcoder
 from mediasrv.transcoding.framing import Consumed, Message, Unit, Wish
 from mediasrv.transcoding.process import OnMessage
+from tests.clocks import SimulatedClock
+from tests.sinks import Viewer
 from tests.unit.media.streams import (
     AAC,
     H265,
@@ -38,39 +40,14 @@ H264_OPUS = Rendition(video=Codec.H264, audio=Codec.OPUS)
 TO_OPUS = Rendition(audio=Codec.OPUS)
 
 
-class Clock:
-    """Goes as the test says; its two clocks agree with those of `streams.session`."""
-
-    def __init__(self) -> None:
-        self.now_s = 100.0
-
-    def monotonic(self) -> float:
-        return self.now_s
-
-    def wall_us(self) -> int:
-        return STARTED_US + round((self.now_s - 100.0) * 1e6)
-
-
-class Viewer:
-    """Keeps what it is given."""
-
-    def __init__(self) -> None:
-        self.units: list[AccessUnit] = []
-        self.ended: list[str] = []
-
-    def on_access_unit(self, unit: AccessUnit) -> None:
-        self.units.append(unit)
-
-    def on_session_ended(self, session: Session, reason: str) -> None:
-        self.ended.append(reason)
-
-    def of(self, kind: TrackKind) -> list[AccessUnit]:
-        return [unit for unit in self.units if unit.format.kind is kind]
+def streams_clock() -> SimulatedClock:
+    """It agrees with the clocks of `streams.session`."""
+    return SimulatedClock(STARTED_US, 100.0)
 
 
 class Rig:
     def __init__(self, workers: FakeWorkers, settings: TranscodeSettings = SETTINGS) -> None:
-        self.hub, self.clock, self.workers = Hub(), Clock(), workers
+        self.hub, self.clock, self.workers = Hub(), streams_clock(), workers
         self.transcoder = Transcoder(self.hub, settings, self.clock, workers)
         self.source = self.hub.mountpoint(REF)
 
@@ -96,7 +73,7 @@ class Rig:
         return mountpoint, viewer
 
     def wait(self, seconds: float) -> None:
-        self.clock.now_s += seconds
+        self.clock.advance(seconds)
         self.transcoder.check()
 
 
@@ -151,7 +128,7 @@ async def test_both_tracks_carry_the_sessions_times_and_arrivals_of_the_source(r
     one = session()
     pictures, sounds = list(video_units(one, 4.0, format=H265)), list(audio_units(one, 4.0, format=AAC))
     rig.begin(pictures[:60], sounds[:100])
-    rig.clock.now_s += 2.4
+    rig.clock.advance(2.4)
     mountpoint, viewer = rig.watch()
     await until(lambda: mountpoint.live)
     publish(rig.source, interleave(pictures[60:], sounds[100:]))
@@ -300,7 +277,7 @@ async def test_a_camera_that_turns_to_another_codec_when_all_workers_are_taken(r
     assert viewer.ended == ["format_changed"]
     assert not mountpoint.live
     watched[0].close()
-    rig.clock.now_s += 3
+    rig.clock.advance(3)
     publish(rig.source, video_units(other, 1.0, format=H265, start_s=1.0))
     await until(lambda: mountpoint.live)  # as soon as there is a worker for it
     assert mountpoint.session is other
@@ -431,7 +408,7 @@ async def test_sound_that_is_made_late_is_kept_for_parts_but_not_played_late(rig
     """A worker begins with what is cached: seconds old, which who plays as it comes would play on top of the rest."""
     one = session()
     rig.begin(list(video_units(one, 1.9)), list(audio_units(one, 1.9, format=AAC)))
-    rig.clock.now_s += 1.9
+    rig.clock.advance(1.9)
     mountpoint, viewer = rig.watch()
     await until(lambda: len(mountpoint.sound) >= len(rig.source.sound) - 3)  # the last wait for more
     heard = viewer.of(TrackKind.AUDIO)

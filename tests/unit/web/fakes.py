@@ -42,31 +42,15 @@ from mediasrv.survey import SurveyDesk
 from mediasrv.web.camera_places import CameraPlaces
 from mediasrv.web.metrics import Metric, gauge
 from mediasrv.web.services import Services
+from tests.clocks import START_US, SimulatedClock
 from tests.unit.survey.devices import LIMITS, Network
 
 CHEAP = SecuritySettings(
     argon2_time_cost=1, argon2_memory_kib=64, argon2_parallelism=1, login_attempts=3, login_window_s=60
 )
 PASSWORD = "correct horse battery"
-START_US = 1_767_225_600_000_000  # 2026-01-01T00:00:00Z
 OBJECT_ID = "ab" * 32
 NORTH, SOUTH = "gate-north", "gate-south"
-
-
-class SimulatedClock:
-    """Stands still until it is told to go on."""
-
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-
-    def advance(self, seconds: float) -> None:
-        self.now_s += seconds
-
-    def monotonic(self) -> float:
-        return self.now_s
-
-    def wall_us(self) -> int:
-        return START_US + round((self.now_s - 1000.0) * 1e6)
 
 
 def row(camera_id: str, place_id: str, origin: str = "api") -> dict[str, Any]:
