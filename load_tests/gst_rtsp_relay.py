@@ -20,7 +20,7 @@ VIDEO = "source. ! rtph264depay ! h264parse ! rtph264pay name=pay0 pt=96 mtu=141
 AUDIO = "source. ! rtppcmadepay ! rtppcmapay name=pay1 pt=8 "
 
 
-def main(url: str, user: str, password: str, audio: str = "") -> None:
+def relay(url: str, user: str, password: str, audio: str = "") -> None:
     Gst.init(None)
     server = GstRtspServer.RTSPServer()
     server.set_address("127.0.0.1")
@@ -38,4 +38,4 @@ def main(url: str, user: str, password: str, audio: str = "") -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    relay(*sys.argv[1:])

@@ -50,7 +50,6 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     body: bytes
-    took_s: float
 
 
 @dataclass(slots=True)
@@ -91,12 +90,11 @@ class Player:
     async def ask(self, url: str, **query: object) -> Answer:
         """Appends `query` to what the URL has of one already."""
         joined = f"{url}{'&' if '?' in url else '?'}{urlencode(query)}" if query else url
-        started = time.monotonic()
         async with self._http.get(joined, headers=self._headers) as response:
             body = await response.read()
             if response.headers.get("Content-Encoding") == "gzip":
                 body = gzip.decompress(body)
-            return Answer(response.status, response.headers, body, time.monotonic() - started)
+            return Answer(response.status, response.headers, body)
 
     async def media(self, url: str) -> bytes | None:
         """The body of a part, a segment or an init segment, which must be there and what it was before."""

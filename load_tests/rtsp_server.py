@@ -67,7 +67,6 @@ async def _answer(serve: RtspServe, publisher: Publisher) -> None:
         _say(
             {
                 "access_units": publisher.air.pictures,
-                "readers": len(serve.readers()),
                 "loop_late_ms_p99": late[int(len(late) * 0.99)] if late else 0.0,
                 "counters": dataclasses.asdict(serve.counters),
             }

@@ -219,7 +219,3 @@ def _share(values: Sequence[float], share: float) -> float:
     if len(values) == 1:
         return round(values[0], 1)
     return round(statistics.quantiles(values, n=100, method="inclusive")[round(share * 100) - 1], 1)
-
-
-if __name__ == "__main__":
-    main(())

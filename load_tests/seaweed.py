@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import io
 import json
@@ -12,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -106,16 +105,6 @@ def seaweed(data_dir: Path) -> Iterator[SeaweedServer]:
         yield server
     finally:
         server.kill()
-
-
-@contextlib.asynccontextmanager
-async def seaweed_beside(data_dir: Path) -> AsyncIterator[SeaweedServer]:
-    """The same for a running event loop, which is not held up while the server starts and stops."""
-    server = await asyncio.to_thread(start_seaweed, data_dir)
-    try:
-        yield server
-    finally:
-        await asyncio.to_thread(server.stop)
 
 
 def _weed() -> str:

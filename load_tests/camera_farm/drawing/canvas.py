@@ -16,7 +16,6 @@ import av
 from load_tests.camera_farm.drawing import font
 
 SCENE_WIDTH: Final = 640
-SCENE_HEIGHT: Final = 360
 
 Colour = tuple[int, int, int]
 Point = tuple[float, float]
