@@ -10,7 +10,6 @@ import asyncio
 import ctypes
 import dataclasses
 import gc
-import json
 import os
 import struct
 import sys
@@ -23,6 +22,7 @@ import pylibsrtp
 import uvloop
 from aiohttp import web
 
+from load_tests.child import say
 from load_tests.clip_on_air import RATE, SOUND_S, ClipOnAir
 from load_tests.measure import rss_bytes
 from load_tests.media import ALAW_CLOCK_RATE, ALAW_FRAME_BYTES
@@ -176,7 +176,7 @@ async def _serve(settings: WebRtcSettings, *, audio: bool) -> None:
             await service.bound.wait()
             tasks.create_task(publisher.run())
             host, port = runner.addresses[0]
-            print(json.dumps({"url": f"http://{host}:{port}"}), flush=True)
+            say({"url": f"http://{host}:{port}"})
     finally:
         await runner.cleanup()
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import json
 import sys
 import time
 from typing import Final
 
 import uvloop
 from aiohttp import web
+
+from load_tests.child import say
 
 PART_S: Final = 0.48
 PART_BYTES: Final = 123_000
@@ -61,7 +62,7 @@ async def _serve() -> None:
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    print(json.dumps({"url": f"http://127.0.0.1:{runner.addresses[0][1]}/main/video.m3u8"}), flush=True)
+    say({"url": f"http://127.0.0.1:{runner.addresses[0][1]}/main/video.m3u8"})
     await origin.make_parts()
 
 

@@ -23,6 +23,8 @@ from urllib.parse import urljoin, urlsplit
 
 import uvloop
 
+from load_tests.child import say
+
 TIMEOUT_S: Final = 15.0
 JOIN_S: Final = 60.0
 _AT_ONCE: Final = 50
@@ -167,11 +169,11 @@ async def _serve(url: str, cookies: Sequence[str]) -> None:
             watching += [tasks.create_task(viewer.run()) for viewer in batch]
             async with asyncio.timeout(JOIN_S):
                 await asyncio.gather(*(viewer.playing.wait() for viewer in batch))
-        print(json.dumps({"playing": len(viewers)}), flush=True)
+        say({"playing": len(viewers)})
         await asyncio.to_thread(sys.stdin.readline)
         _reset(counts)
         await asyncio.to_thread(sys.stdin.readline)
-        print(json.dumps(_report(counts)), flush=True)
+        say(_report(counts))
         for task in watching:
             task.cancel()
 

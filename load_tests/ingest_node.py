@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import json
 import os
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from typing import Any, Final
 import uvloop
 
 from load_tests.camera_farm.counters import read_counters
+from load_tests.child import lines_told, say
 from load_tests.measure import rss_bytes
 from mediasrv.clock import SystemClock
 from mediasrv.errors import CameraError
@@ -91,10 +91,8 @@ class Watcher:
 
 
 async def run(options: argparse.Namespace) -> None:
-    lines = asyncio.StreamReader(limit=1 << 24)
-    loop = asyncio.get_running_loop()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
-    _say({"rss_bytes": rss_bytes(os.getpid())})
+    lines = await lines_told()
+    say({"rss_bytes": rss_bytes(os.getpid())})
     sources = json.loads(await lines.readline())
     clock, log = SystemClock(), Log()
     watch = LoopWatch(clock)
@@ -105,7 +103,7 @@ async def run(options: argparse.Namespace) -> None:
         log.is_on = True
         await lines.readline()
         log.is_on = False
-        _say(log.told() | {"loop_late_ms_p99": watch.p99_ms()})
+        say(log.told() | {"loop_late_ms_p99": watch.p99_ms()})
         for task in running:
             task.cancel()
 
@@ -133,10 +131,6 @@ def _new_session(ref: StreamRef, number: int, clock: SystemClock) -> Callable[[]
 async def _pull(pull: RtspPull) -> None:
     with contextlib.suppress(CameraError):  # a camera that is lost shows in the account
         await pull.run()
-
-
-def _say(told: dict[str, Any]) -> None:
-    print(json.dumps(told), flush=True)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from load_tests.child import end
 from load_tests.ports import free_ports
 
 CONFIG: Final = Path(__file__).resolve().parent.parent / "config" / "Caddyfile"
@@ -40,12 +41,7 @@ def caddy(directory: Path, upstream: str) -> Iterator[str]:
         _wait_until_it_listens(port, process, log_path)
         yield f"https://localhost:{port}"
     finally:
-        process.terminate()
-        try:
-            process.wait(_END_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process, _END_S)
 
 
 def _wait_until_it_listens(port: int, process: subprocess.Popen[bytes], log_path: Path) -> None:

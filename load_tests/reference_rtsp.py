@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from load_tests.child import child_process, read_json
+from load_tests.child import child_process, child_program, read_json
 
 _SCRIPT: Final = Path(__file__).with_name("gst_rtsp_relay.py")
 _SYSTEM_PYTHON: Final = "/usr/bin/python3"
 """GStreamer's bindings belong to the system."""
-_END_S: Final = 10.0
 
 
 @contextmanager
@@ -23,14 +21,5 @@ def gstreamer_server(*, audio: bool) -> Iterator[tuple[int, int, str]]:
         told = read_json(source)
         url = f"rtsp://127.0.0.1:{told['port']}{told['path']}"
         command = [_SYSTEM_PYTHON, str(_SCRIPT), url, told["username"], told["password"]]
-        relay = subprocess.Popen(
-            [*command, *(["audio"] if audio else [])], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        try:
+        with child_program(*command, *(["audio"] if audio else [])) as relay:
             yield relay.pid, read_json(relay)["port"], "/load"
-        finally:
-            relay.terminate()
-            relay.wait(_END_S)
-            for pipe in (relay.stdin, relay.stdout):
-                if pipe is not None:
-                    pipe.close()

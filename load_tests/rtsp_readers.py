@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import socket
 import ssl
 import statistics
-import sys
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import uvloop
 
+from load_tests.child import lines_told, say
 from mediasrv.wire.rtsp import ResponseReceived, RtspClient
 from mediasrv.wire.rtsp_auth import Authenticator
 from mediasrv.wire.rtsp_headers import resolve_control
@@ -139,12 +138,11 @@ async def _run(options: argparse.Namespace) -> None:
     for at in range(0, len(readers), _AT_ONCE):
         async with asyncio.timeout(_JOIN_S):
             await asyncio.gather(*(reader.join() for reader in readers[at : at + _AT_ONCE]))
-    lines, loop = asyncio.StreamReader(), asyncio.get_running_loop()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+    lines = await lines_told()
     async with asyncio.TaskGroup() as tasks:
         reading = [tasks.create_task(reader.read_on()) for reader in readers]
         first_ms = sorted(reader.first_picture_ms for reader in readers)
-        _say({"first_picture_ms_p50": statistics.median(first_ms), "first_picture_ms_most": first_ms[-1]})
+        say({"first_picture_ms_p50": statistics.median(first_ms), "first_picture_ms_most": first_ms[-1]})
         await lines.readline()
         before = [_counts(reader) for reader in readers]
         await lines.readline()
@@ -152,7 +150,7 @@ async def _run(options: argparse.Namespace) -> None:
             [new - old for new, old in zip(_counts(reader), was, strict=True)]
             for reader, was in zip(readers, before, strict=True)
         ]
-        _say(
+        say(
             {
                 "packets": sum(one[0] for one in counted),
                 "octets": sum(one[1] for one in counted),
@@ -173,10 +171,6 @@ def _counts(reader: Reader) -> list[int]:
         sum(track.lost for track in tracks),
         tracks[0].marked,
     ]
-
-
-def _say(told: dict[str, Any]) -> None:
-    print(json.dumps(told), flush=True)
 
 
 if __name__ == "__main__":

@@ -9,15 +9,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import dataclasses
-import json
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import uvloop
 
+from load_tests.child import lines_told, say
 from load_tests.fanout_server import REF, Publisher
 from load_tests.ports import free_ports
 from mediasrv.clock import SystemClock
@@ -59,12 +58,11 @@ async def _live(mountpoint: Mountpoint) -> None:
 
 
 async def _answer(serve: RtspServe, publisher: Publisher) -> None:
-    lines, loop = asyncio.StreamReader(), asyncio.get_running_loop()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+    lines = await lines_told()
     while await lines.readline():
         late = sorted(publisher.air.late_ms)
         publisher.air.late_ms.clear()
-        _say(
+        say(
             {
                 "access_units": publisher.air.pictures,
                 "loop_late_ms_p99": late[int(len(late) * 0.99)] if late else 0.0,
@@ -88,12 +86,8 @@ async def _serve(options: argparse.Namespace) -> None:
             tasks.create_task(serve.run())
             tasks.create_task(publisher.run())
             path = f"/{REF.camera_id}/{REF.stream}"
-            _say({"port": port, "tls_port": tls_port, "path": path, "username": LOGIN, "password": PASSWORD})
+            say({"port": port, "tls_port": tls_port, "path": path, "username": LOGIN, "password": PASSWORD})
             await _answer(serve, publisher)
-
-
-def _say(told: dict[str, Any]) -> None:
-    print(json.dumps(told), flush=True)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ import io
 import json
 import os
 import secrets
-import signal
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from minio.error import MinioException
 from urllib3 import PoolManager, Retry
 from urllib3.exceptions import HTTPError
 
+from load_tests.child import end, say
 from load_tests.ports import free_ports
 
 START_S: Final = 60.0
@@ -47,13 +47,7 @@ class SeaweedServer:
 
     def stop(self) -> None:
         """Ends the server. Its own orderly end takes 15 s, most of it waiting for peers that one machine lacks."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(3)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+        end(self.process, 3)
 
     def kill(self) -> None:
         """The server dies without a word."""
@@ -160,7 +154,7 @@ def _wait_until_it_stores(server: SeaweedServer, log_path: Path) -> None:
 def main(argv: list[str]) -> int:
     """`python -m load_tests seaweed DIR [PORT]`: a server by hand, until Ctrl-C."""
     server = start_seaweed(Path(argv[0]), int(argv[1]) if len(argv) > 1 else 0)
-    print(json.dumps({"endpoint": server.endpoint, "access_key": server.access_key, "pid": os.getpid()}), flush=True)
+    say({"endpoint": server.endpoint, "access_key": server.access_key, "pid": os.getpid()})
     with contextlib.suppress(KeyboardInterrupt):
         server.process.wait()
     server.stop()

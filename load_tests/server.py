@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import signal
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from load_tests.child import end
 from load_tests.ports import free_ports
 from load_tests.seaweed import SeaweedServer
 
@@ -162,15 +162,7 @@ class ServerProcess:
 
     def stop(self, timeout_s: float = 15.0) -> int:
         """SIGTERM, then waits; kills after `timeout_s`. Returns the exit status."""
-        if self._process is None:
-            return 0
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
-            try:
-                self._process.wait(timeout_s)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-        return self._process.wait()
+        return 0 if self._process is None else end(self._process, timeout_s)
 
     def kill(self) -> None:
         """SIGKILL: no goodbye."""

@@ -18,6 +18,7 @@ from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 from load_tests.camera_farm.process import option_flags
+from load_tests.child import end
 from load_tests.seaweed import SeaweedServer, seaweed
 from load_tests.server import ApiClient, CameraAddress, ServerFiles, ServerProcess, new_password
 
@@ -89,13 +90,7 @@ class CameraFarm:
         ]
 
     def stop(self) -> None:
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(5)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+        end(self.process, 5)
         if self.process.stdout:
             self.process.stdout.close()
 

@@ -8,7 +8,6 @@ Prints a line of JSON when all have a picture, counts from the line `start` on i
 from __future__ import annotations
 
 import argparse
-import json
 import select
 import sys
 import time
@@ -18,6 +17,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final
 
+from load_tests.child import say
 from load_tests.measure import percentile
 from load_tests.signalling import Signalling, signalling
 from load_tests.webrtc_client import Received, WebRtcClient
@@ -235,7 +235,7 @@ def watch(argv: Sequence[str]) -> int:
     for client in viewers.clients.values():
         client.restart_counts()
     _serve_until_line(viewers)
-    _print(viewers.counts())
+    say(viewers.counts())
     for client in list(viewers.clients.values()):
         viewers.leave(client)
     return 0
@@ -243,7 +243,7 @@ def watch(argv: Sequence[str]) -> int:
 
 def _report(viewers: Viewers) -> None:
     complete = viewers.wait_for_pictures()
-    _print({"complete": complete, **_waits(viewers)})
+    say({"complete": complete, **_waits(viewers)})
 
 
 def _waits(viewers: Viewers) -> dict[str, float]:
@@ -256,14 +256,8 @@ def _storm(storm: Storm, viewers: Viewers, *, waits: bool) -> int:
     if waits:
         sys.stdin.readline()
     seen = len(viewers.waits_ms())
-    _print(
-        {"joins": storm.joins, "joins_per_s": storm.joins / took_s, "joins_refused": storm.refused} | _waits(viewers)
-    )
+    say({"joins": storm.joins, "joins_per_s": storm.joins / took_s, "joins_refused": storm.refused} | _waits(viewers))
     return 0 if seen else 1
-
-
-def _print(answer: dict[str, Any]) -> None:
-    print(json.dumps(answer), flush=True)
 
 
 def _serve_until_line(viewers: Viewers) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import json
 import logging
 import os
 import signal
@@ -23,6 +22,7 @@ from aiohttp import web
 from load_tests.camera_farm.control import control_application
 from load_tests.camera_farm.farm import Farm
 from load_tests.camera_farm.plan import FarmPlan, parse_plan
+from load_tests.child import say
 
 
 async def run_farm(plan: FarmPlan) -> None:
@@ -41,7 +41,7 @@ async def run_farm(plan: FarmPlan) -> None:
         await web.TCPSite(control, plan.host, plan.control_port).start()
         # The clips are millions of objects that never go away: not worth a look at each collection.
         gc.freeze()
-        print(json.dumps(farm.ready(os.getpid(), control.addresses[0][1])), flush=True)
+        say(farm.ready(os.getpid(), control.addresses[0][1]))
         await _until(stop, farm)
     finally:
         await control.cleanup()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import sys
 from collections.abc import Sequence
 from fractions import Fraction
@@ -19,6 +18,7 @@ from aiohttp import web
 from aiortc import RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamTrack
 
+from load_tests.child import say
 from load_tests.clip_on_air import RATE, ClipOnAir
 from load_tests.media import ALAW_CLOCK_RATE, ALAW_FRAME_BYTES
 from mediasrv.media.nal import iter_avcc, join_annexb
@@ -81,7 +81,7 @@ async def _serve(address: str, *, audio: bool) -> None:
     await runner.setup()
     await web.TCPSite(runner, address, 0).start()
     host, port = runner.addresses[0]
-    print(json.dumps({"url": f"http://{host}:{port}"}), flush=True)
+    say({"url": f"http://{host}:{port}"})
     await server.air.run(server.on_picture, server.on_sound if audio else None)
 
 

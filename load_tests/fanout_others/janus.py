@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from load_tests.child import child_process, read_json
+from load_tests.child import child_process, end, read_json
 from load_tests.fanout_others.running import Running
 from load_tests.netns import Namespace, entered
 from load_tests.stack import wait_for
@@ -24,7 +24,6 @@ from load_tests.webrtc_client import H264_PAYLOAD_TYPE, PCMA_PAYLOAD_TYPE
 _API_PORT: Final = 8088
 _VIDEO_PORT, _AUDIO_PORT = 5004, 5006
 _START_S: Final = 20.0
-_END_S: Final = 10.0
 
 _MAIN: Final = """
 general: {{ configs_folder = "{folder}", log_to_stdout = true, debug_level = 2, session_timeout = 0
@@ -54,7 +53,7 @@ def running(where: Namespace, *, audio: bool, event_loops: int = 0) -> Iterator[
         process = subprocess.Popen(
             [*where.prefix, "janus", "-F", folder], stdin=subprocess.DEVNULL, stdout=log, stderr=log
         )
-        stack.callback(_end, process)
+        stack.callback(end, process)
         ports = [str(_VIDEO_PORT), *([str(_AUDIO_PORT)] if audio else [])]
         feeding = stack.enter_context(child_process("load_tests.fanout_others.rtp_feed", *ports, prefix=where.prefix))
         read_json(feeding)
@@ -84,12 +83,3 @@ def _answers(where: Namespace) -> bool:
     with contextlib.suppress(OSError), entered(where), urllib.request.urlopen(url, timeout=1) as info:
         return bool(info.status == 200)
     return False
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(_END_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait(_END_S)

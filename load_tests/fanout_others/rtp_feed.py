@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
+from load_tests.child import say
 from load_tests.clip_on_air import RATE, ClipOnAir
 from load_tests.media import ALAW_FRAME_BYTES
 from load_tests.webrtc_client import H264_PAYLOAD_TYPE, PCMA_PAYLOAD_TYPE
@@ -48,7 +49,7 @@ def feed(argv: Sequence[str]) -> int:
     video_port, *audio = (int(word) for word in argv)
     source = RtpFeed(video_port, audio[0] if audio else 0)
     air = ClipOnAir(audio=bool(audio))
-    print("{}", flush=True)
+    say({})
     asyncio.run(air.run(source.on_picture, source.on_sound if audio else None))
     return 0
 
