@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from load_tests.measure import percentile
 from load_tests.media import alaw_frames, encoded_clip, split_avcc
 
 WIDTH: Final = 1280
@@ -24,6 +25,7 @@ SOUND_S: Final = 0.02
 
 _MAGIC: Final = b"~due"
 _STAMP_BYTES: Final = len(_MAGIC) + 32
+_LATE_KEPT: Final = 100_000
 
 OnPicture = Callable[[int, bool, bytes], None]
 """Takes number, whether it is a keyframe, and the access unit (AVCC)."""
@@ -44,13 +46,13 @@ def read_stamp(payload: bytes) -> tuple[int, int] | None:
 
 
 class ClipOnAir:
-    """The clip in real time. `late_ms` are the delays of its pictures, newest last."""
+    """The clip in real time."""
 
     def __init__(self, *, audio: bool = False) -> None:
         clip = encoded_clip(WIDTH, HEIGHT, RATE, BITRATE_KBPS, GOP_S, 10.0)
         self.first = clip[0]
         self.pictures = 0
-        self.late_ms: deque[float] = deque(maxlen=100_000)
+        self._late_ms: deque[float] = deque(maxlen=_LATE_KEPT)
         self.started_ns = 0
         self._clip = [_open_ended(picture) for picture in clip]
         self._sound = alaw_frames() if audio else []
@@ -72,8 +74,13 @@ class ClipOnAir:
                 self._heard += 1
             else:
                 late_s = time.monotonic() - base_s - due_s
-                self.late_ms.append(late_s * 1000)
+                self._late_ms.append(late_s * 1000)
                 self._publish(on_picture, round(due_s * 1e9), round(late_s * 1e9))
+
+    def take_late_ms_p99(self) -> float:
+        """The delay that 99 of 100 pictures since the last call kept to."""
+        late_ms, self._late_ms = self._late_ms, deque(maxlen=_LATE_KEPT)
+        return percentile(late_ms, 99) if late_ms else 0.0
 
     def _publish(self, on_picture: OnPicture, since_ns: int, late_ns: int) -> None:
         due_ns = self.started_ns + since_ns

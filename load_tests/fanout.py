@@ -25,7 +25,7 @@ from typing import Any, Final
 from load_tests.child import child_process, read_json, write_line
 from load_tests.fanout_others import OTHERS, UNDRIVEN, own, why_missing
 from load_tests.fanout_others.running import Running
-from load_tests.measure import machine, median_of, print_json, rss_bytes, usage_of
+from load_tests.measure import machine, median_of, print_json, rss_bytes, usage_of, viewer_figures
 
 _SETTLE_S: Final = 1.0
 _RING_FULL_S: Final = 4.5
@@ -137,7 +137,7 @@ def measure(name: str, viewers: int, seconds: float, *, audio: bool = False, joi
             grown_bytes = result.pop("rss_bytes") - first_bytes
             # Who came with the storm was of no account to the first look.
             memory = {} if joins else {"memory_kb_per_viewer": grown_bytes / 1000 / max(1, viewers - 1)}
-            return {"viewers": viewers, **waits, **result, **storm, **memory}
+            return {**waits, **result, **storm, **memory}
 
 
 def _joined(watching: Any) -> dict[str, Any]:
@@ -172,11 +172,8 @@ def _window(server: Running, watching: Any, viewers: int, seconds: float) -> dic
     write_line(watching, "stop")
     counts = read_json(watching)
     return {
-        "seconds": usage.wall_s,
-        "ms_cpu_per_viewer_s": usage.cpu_s * 1000 / viewers / usage.wall_s,
+        **viewer_figures(usage, viewers, counts["octets"]),
         "us_cpu_per_packet": usage.cpu_s * 1e6 / max(1, counts["packets"] + counts["audio_packets"]),
-        "mbit_s_per_viewer": counts["octets"] * 8 / viewers / usage.wall_s / 1e6,
-        "rss_mb": usage.rss_bytes / 1e6,
         "rss_bytes": usage.rss_bytes,
         **counts,
         **(_own_counts(before, after, viewers) if server.stats_url else {}),

@@ -92,12 +92,10 @@ class Door:
 
     async def stats(self, request: web.Request) -> web.Response:
         """Counters; the list of delays begins anew with each call."""
-        late = sorted(self._publisher.air.late_ms)
-        self._publisher.air.late_ms.clear()
         return web.json_response(
             {
                 "access_units": self._publisher.air.pictures,
-                "loop_late_ms_p99": late[int(len(late) * 0.99)] if late else 0.0,
+                "loop_late_ms_p99": self._publisher.air.take_late_ms_p99(),
                 "viewers": len(self._service.viewers()),
                 "counters": dataclasses.asdict(self._service.counters),
             }

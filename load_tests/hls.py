@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from load_tests.child import child_process, read_json, write_line
-from load_tests.measure import median_of, print_json, usage_of
+from load_tests.measure import measure_window, median_of, print_json, viewer_figures
 from load_tests.reference import LOAD
 from load_tests.server import new_password
 from load_tests.stack import Stack, running_stack
@@ -67,18 +67,10 @@ def measure(pid: int, url: str, cookies: Sequence[str], seconds: float) -> dict[
         write_line(watching, json.dumps(cookies))
         read_json(watching)
         time.sleep(2.0)  # the last joiners' first segments are through
-        write_line(watching, "start")
-        with usage_of(pid) as usage:
-            time.sleep(seconds)  # the measured time
-        write_line(watching, "stop")
-        counts = read_json(watching)
+        usage, counts = measure_window(pid, watching, seconds)
     return {
-        "viewers": len(cookies),
-        "seconds": usage.wall_s,
-        "ms_cpu_per_viewer_s": usage.cpu_s * 1000 / len(cookies) / usage.wall_s,
+        **viewer_figures(usage, len(cookies), counts["octets"]),
         "us_cpu_per_request": usage.cpu_s * 1e6 / max(1, counts["playlists"] + counts["parts"]),
-        "mbit_s_per_viewer": counts["octets"] * 8 / len(cookies) / usage.wall_s / 1e6,
-        "rss_mb": usage.rss_bytes / 1e6,
         **counts,
     }
 

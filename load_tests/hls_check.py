@@ -34,7 +34,7 @@ from load_tests.hls_rules import (
     merge,
     parse,
 )
-from load_tests.measure import print_json
+from load_tests.measure import percentile, print_json
 from mediasrv.media.fmp4 import ReadSample, read_format, read_samples
 
 REQUEST_S: Final = 15.0
@@ -379,6 +379,6 @@ def main(argv: Sequence[str]) -> int:
 
 
 def as_json(findings: Findings) -> dict[str, Any]:
-    behind = sorted(findings.behind_live_s)
+    behind = findings.behind_live_s
     counted = {name: getattr(findings, name) for name in findings.__dataclass_fields__ if name != "behind_live_s"}
-    return counted | {"behind_live_s_p50": behind[len(behind) // 2] if behind else None}
+    return counted | {"behind_live_s_p50": percentile(behind, 50) if behind else None}

@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from load_tests.camera_farm.process import expected_counters
 from load_tests.child import child_process, read_json, write_line
-from load_tests.measure import machine, median_of, print_json, rss_bytes, usage_of
+from load_tests.measure import machine, measure_window, median_of, print_json, rss_bytes
 from load_tests.reference import LOAD, measure_ffmpeg
 from load_tests.stack import CameraFarm, wait_for
 
@@ -83,11 +83,7 @@ def _measure_node(farm: CameraFarm, node: subprocess.Popen[str], options: argpar
     wait_for(lambda: all(_flows(farm, camera_id) for camera_id, *_ in sources), STARTED_S)
     time.sleep(SETTLE_S)
     memory_bytes = rss_bytes(node.pid) - idle_bytes  # before the node keeps a note of each access unit
-    write_line(node, "start")
-    with usage_of(node.pid) as usage:
-        time.sleep(options.seconds)  # the measured time
-    write_line(node, "stop")
-    told = read_json(node)
+    usage, told = measure_window(node.pid, node, options.seconds)
     sessions = {camera["id"]: farm.sessions(camera["id"]) for camera in farm.cameras}
     broken = [camera_id for camera_id, log in sessions.items() if len(log) != 1]
     if broken:

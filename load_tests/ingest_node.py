@@ -21,7 +21,7 @@ import uvloop
 
 from load_tests.camera_farm.counters import read_counters
 from load_tests.child import lines_told, say
-from load_tests.measure import rss_bytes
+from load_tests.measure import percentile, rss_bytes
 from mediasrv.clock import SystemClock
 from mediasrv.errors import CameraError
 from mediasrv.hub import Mountpoint
@@ -52,12 +52,11 @@ class Log:
             if counter is not None:
                 counters[camera_id].append(counter.counter)
                 latencies_ms.append(at_ns / 1e6 - counter.wall_us / 1e3)
-        latencies_ms.sort()
         return {
             "counters": counters,
             "sounds": self.sounds,
-            "latency_ms_p50": latencies_ms[len(latencies_ms) // 2] if latencies_ms else None,
-            "latency_ms_p99": latencies_ms[len(latencies_ms) * 99 // 100] if latencies_ms else None,
+            "latency_ms_p50": percentile(latencies_ms, 50) if latencies_ms else None,
+            "latency_ms_p99": percentile(latencies_ms, 99) if latencies_ms else None,
         }
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import statistics
+import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+from load_tests.child import read_json, say, write_line
 
 _TICK_S: Final = 1 / os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
@@ -49,6 +51,26 @@ def usage_of(pid: int) -> Iterator[Usage]:
     usage.rss_bytes = rss_bytes(pid)
 
 
+def measure_window(pid: int, counting: subprocess.Popen[str], seconds: float) -> tuple[Usage, dict[str, Any]]:
+    """Has a child count between the lines `start` and `stop`: what `pid` used meanwhile, and the child's counts."""
+    write_line(counting, "start")
+    with usage_of(pid) as usage:
+        time.sleep(seconds)  # the measured time
+    write_line(counting, "stop")
+    return usage, read_json(counting)
+
+
+def viewer_figures(usage: Usage, viewers: int, octets: int) -> dict[str, Any]:
+    """What a server used for its viewers, who took so many octets together."""
+    return {
+        "viewers": viewers,
+        "seconds": usage.wall_s,
+        "ms_cpu_per_viewer_s": usage.cpu_s * 1000 / viewers / usage.wall_s,
+        "mbit_s_per_viewer": octets * 8 / viewers / usage.wall_s / 1e6,
+        "rss_mb": usage.rss_bytes / 1e6,
+    }
+
+
 def median_of(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Field by field the median of several runs; what is no number is taken from the last."""
     result = dict(runs[-1])
@@ -74,7 +96,7 @@ def machine() -> str:
 
 def print_json(result: Mapping[str, Any]) -> None:
     """The last line of every load test."""
-    print(json.dumps(_rounded(result)), flush=True)
+    say(_rounded(result))
 
 
 def _rounded(value: Any) -> Any:

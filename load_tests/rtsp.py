@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from load_tests.child import child_process, read_json, write_line
-from load_tests.measure import median_of, print_json, usage_of
+from load_tests.measure import measure_window, median_of, print_json, viewer_figures
 from load_tests.reference_rtsp import gstreamer_server
 
 
@@ -56,7 +56,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             joined = read_json(reading)
             time.sleep(1.0)  # the last joiners' cached pictures are through
             before = _stats(server)
-            measured = _measure_window(server.pid, reading, options)
+            measured = _window(server.pid, reading, options)
             after = _stats(server)
     return {
         **measured,
@@ -71,7 +71,7 @@ def measure_reference(options: argparse.Namespace) -> dict[str, Any]:
     with gstreamer_server(audio=options.audio) as (pid, port, path), _readers(options, port, path) as reading:
         joined = read_json(reading)
         time.sleep(1.0)
-        return {**_measure_window(pid, reading, options), **joined}
+        return {**_window(pid, reading, options), **joined}
 
 
 def _readers(
@@ -81,20 +81,12 @@ def _readers(
     return child_process("load_tests.rtsp_readers", *wanted, "--port", str(port), "--path", path, *login)
 
 
-def _measure_window(server_pid: int, reading: subprocess.Popen[str], options: argparse.Namespace) -> dict[str, Any]:
-    write_line(reading, "start")
-    with usage_of(server_pid) as usage:
-        time.sleep(options.seconds)
-    write_line(reading, "stop")
-    counts = read_json(reading)
+def _window(server_pid: int, reading: subprocess.Popen[str], options: argparse.Namespace) -> dict[str, Any]:
+    usage, counts = measure_window(server_pid, reading, options.seconds)
     return {
-        "viewers": options.readers,
+        **viewer_figures(usage, options.readers, counts["octets"]),
         "way": options.way,
-        "seconds": usage.wall_s,
-        "ms_cpu_per_viewer_s": usage.cpu_s * 1000 / options.readers / usage.wall_s,
         "us_cpu_per_packet": usage.cpu_s * 1e6 / counts["packets"] if counts["packets"] else 0.0,
-        "mbit_s_per_viewer": counts["octets"] * 8 / options.readers / usage.wall_s / 1e6,
-        "rss_mb": usage.rss_bytes / 1e6,
         **counts,
     }
 

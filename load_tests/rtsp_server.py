@@ -60,12 +60,10 @@ async def _live(mountpoint: Mountpoint) -> None:
 async def _answer(serve: RtspServe, publisher: Publisher) -> None:
     lines = await lines_told()
     while await lines.readline():
-        late = sorted(publisher.air.late_ms)
-        publisher.air.late_ms.clear()
         say(
             {
                 "access_units": publisher.air.pictures,
-                "loop_late_ms_p99": late[int(len(late) * 0.99)] if late else 0.0,
+                "loop_late_ms_p99": publisher.air.take_late_ms_p99(),
                 "counters": dataclasses.asdict(serve.counters),
             }
         )
