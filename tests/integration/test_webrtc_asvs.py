@@ -20,7 +20,7 @@ from mediasrv.wire import rtcp
 from mediasrv.wire.dtls import DtlsIdentity, DtlsServer
 from mediasrv.wire.ice import Path
 from mediasrv.wire.udp import UdpTransport
-from tests.integration.test_webrtc import REF, SETTINGS, Rig, an_offer, is_heard, running, until, watched
+from tests.integration.webrtc_rig import REF, SETTINGS, Rig, an_offer, is_heard, running, until, watched
 
 NOW = datetime.datetime.now(datetime.UTC)
 

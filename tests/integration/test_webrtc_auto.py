@@ -8,14 +8,12 @@ from mediasrv.errors import MediasrvError, NotAcceptable, TooManyRequests, Unava
 from mediasrv.fanout.choice import Choice, Situation
 from mediasrv.fanout.stream import Viewer as Ours
 from mediasrv.hub import Hub, Mountpoint
-from mediasrv.media.access_unit import AudioFormat, Codec, Rendition, StreamName, StreamRef
+from mediasrv.media.access_unit import Codec, Rendition, StreamName, StreamRef
 from mediasrv.wire.congestion import Line
-from tests.integration.test_webrtc import REF, Camera, Rig, Viewer, an_offer, running, until, watched
-from tests.unit.media.streams import H265
+from tests.integration.webrtc_rig import REF, Camera, Rig, Viewer, an_offer, running, until, watched
+from tests.unit.media.streams import AAC, H265, PCMA
 
 SUB = StreamRef(REF.camera_id, StreamName.SUB)
-PCMA = AudioFormat(Codec.PCMA, 8000, 1)
-AAC = AudioFormat(Codec.AAC, 48_000, 2, b"\x11\x90")
 
 
 class Told:

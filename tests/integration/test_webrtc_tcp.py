@@ -19,7 +19,7 @@ import uvloop
 from mediasrv.settings import WebRtcSettings
 from mediasrv.webrtc import Joined
 from mediasrv.wire.tcp import Deframer, frame_run
-from tests.integration.test_webrtc import REF, SETTINGS, Rig, Viewer, an_offer, goes_on, is_heard, running, until
+from tests.integration.webrtc_rig import REF, SETTINGS, Rig, Viewer, an_offer, goes_on, is_heard, running, until
 
 TCP_ONLY = replace(SETTINGS, transports=("tcp",))
 
