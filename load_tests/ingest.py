@@ -24,7 +24,7 @@ from load_tests.camera_farm.process import expected_counters
 from load_tests.child import child_process, read_json, write_line
 from load_tests.measure import machine, measure_window, median_of, print_json, rss_bytes
 from load_tests.reference import LOAD, measure_ffmpeg
-from load_tests.stack import CameraFarm, wait_for
+from load_tests.stack import CameraFarm, running_farm, wait_for
 
 SETTLE_S: Final = 8.0
 """A session is read as it comes for its first five seconds, watched or not."""
@@ -64,23 +64,22 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _measure(farm_options: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory(prefix="mediasrv-ingest-") as name:
-        farm = CameraFarm(Path(name) / "cameras.log", **farm_options)
-        try:
-            flags = [flag for flag in ("unwatched", "no-cache") if getattr(options, flag.replace("-", "_"))]
-            with child_process("load_tests.ingest_node", *(f"--{flag}" for flag in flags)) as node:
-                if options.one_core:
-                    _part_cores(node.pid, farm.process.pid)
-                return _measure_node(farm, node, options)
-        finally:
-            farm.stop()
+    flags = ["--unwatched"] * options.unwatched + ["--no-cache"] * options.no_cache
+    with (
+        tempfile.TemporaryDirectory(prefix="mediasrv-ingest-") as name,
+        running_farm(Path(name) / "cameras.log", **farm_options) as farm,
+        child_process("load_tests.ingest_node", *flags) as node,
+    ):
+        if options.one_core:
+            _part_cores(node.pid, farm.process.pid)
+        return _measure_node(farm, node, options)
 
 
 def _measure_node(farm: CameraFarm, node: subprocess.Popen[str], options: argparse.Namespace) -> dict[str, Any]:
     idle_bytes = read_json(node)["rss_bytes"]
     sources = [farm.source(camera["id"]) for camera in farm.cameras]
     write_line(node, json.dumps(sources))
-    wait_for(lambda: all(_flows(farm, camera_id) for camera_id, *_ in sources), STARTED_S)
+    wait_for(lambda: all(farm.flows(camera_id) for camera_id, *_ in sources), STARTED_S)
     time.sleep(SETTLE_S)
     memory_bytes = rss_bytes(node.pid) - idle_bytes  # before the node keeps a note of each access unit
     usage, told = measure_window(node.pid, node, options.seconds)
@@ -100,10 +99,6 @@ def _measure_node(farm: CameraFarm, node: subprocess.Popen[str], options: argpar
         **account({camera_id: log[0] for camera_id, log in sessions.items()}, told.pop("counters")),
         **told,
     }
-
-
-def _flows(farm: CameraFarm, camera_id: str) -> bool:
-    return any(session["first_keyframe"] is not None for session in farm.sessions(camera_id))
 
 
 def account(sessions: Mapping[str, dict[str, Any]], taken: Mapping[str, Sequence[int]]) -> dict[str, int]:

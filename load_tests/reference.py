@@ -13,7 +13,7 @@ from typing import Any, Final
 import imageio_ffmpeg
 
 from load_tests.measure import cpu_s, rss_bytes
-from load_tests.stack import CameraFarm, wait_for
+from load_tests.stack import CameraFarm, running_farm, wait_for
 
 LOAD: Final[dict[str, Any]] = {
     "mode": "load",
@@ -32,18 +32,17 @@ _MOST_S: Final = 15.0
 
 def measure_ffmpeg(farm_options: Mapping[str, object], seconds: float) -> dict[str, Any]:
     """Pulls every camera of a farm of its own with a process each, for 15 s at most. CPU is that of all together."""
-    with tempfile.TemporaryDirectory(prefix="mediasrv-reference-") as directory:
-        farm = CameraFarm(Path(directory) / "cameras.log", **farm_options)
-        try:
-            return _measure(farm, min(seconds, _MOST_S))
-        finally:
-            farm.stop()
+    with (
+        tempfile.TemporaryDirectory(prefix="mediasrv-reference-") as directory,
+        running_farm(Path(directory) / "cameras.log", **farm_options) as farm,
+    ):
+        return _measure(farm, min(seconds, _MOST_S))
 
 
 def _measure(farm: CameraFarm, seconds: float) -> dict[str, Any]:
     urls = [farm.url(camera["id"]) for camera in farm.cameras]
     with _pulling(urls) as processes:
-        wait_for(lambda: all(_plays(farm, camera["id"]) for camera in farm.cameras), _STARTED_S)
+        wait_for(lambda: all(farm.flows(camera["id"]) for camera in farm.cameras), _STARTED_S)
         started, before = time.monotonic(), _cpu_s(processes)
         time.sleep(seconds)  # the measured time
         used_s, took_s = _cpu_s(processes) - before, time.monotonic() - started
@@ -55,10 +54,6 @@ def _measure(farm: CameraFarm, seconds: float) -> dict[str, Any]:
         "ms_cpu_per_camera_s": used_s / len(urls) / took_s * 1000,
         "rss_mb_per_camera": memory_bytes / 1e6 / len(urls),
     }
-
-
-def _plays(farm: CameraFarm, camera_id: str) -> bool:
-    return any(session["first_keyframe"] is not None for session in farm.sessions(camera_id))
 
 
 def _cpu_s(processes: Sequence[subprocess.Popen[bytes]]) -> float:

@@ -76,6 +76,10 @@ class CameraFarm:
         log: list[dict[str, Any]] = self.camera(camera_id)["streams"][stream]["sessions"]
         return log
 
+    def flows(self, camera_id: str) -> bool:
+        """Whether anybody has had a picture of the main stream."""
+        return any(session["first_keyframe"] is not None for session in self.sessions(camera_id))
+
     def fault(self, camera_id: str, kind: str, **options: object) -> None:
         self._call(f"/cameras/{camera_id}/fault", {"kind": kind, **options})
 
@@ -99,6 +103,16 @@ class CameraFarm:
         request = urllib.request.Request(self.control_url + path, data, {"Content-Type": "application/json"})  # noqa: S310
         with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - http on loopback
             return json.loads(answer.read())
+
+
+@contextmanager
+def running_farm(log_path: Path, **options: object) -> Iterator[CameraFarm]:
+    """The cameras, ended with the block."""
+    farm = CameraFarm(log_path, **options)
+    try:
+        yield farm
+    finally:
+        farm.stop()
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +164,7 @@ def running_stack(
         directory.mkdir(parents=True, exist_ok=True)
         if s3 is None:
             s3 = stack.enter_context(seaweed(directory / "s3"))
-        farm = CameraFarm(directory / "cameras.log", **farm_options)
-        stack.callback(farm.stop)
+        farm = stack.enter_context(running_farm(directory / "cameras.log", **farm_options))
         declared = farm.addresses() if cameras_in_file else []
         files = ServerFiles(directory / "server", s3, declared, overrides=overrides or {})
         files.write()

@@ -19,7 +19,7 @@ from typing import Any
 
 from load_tests.measure import machine, print_json
 from load_tests.reference import LOAD
-from load_tests.stack import CameraFarm
+from load_tests.stack import CameraFarm, running_farm
 
 
 def main(argv: Sequence[str]) -> int:
@@ -30,14 +30,12 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--seconds", type=float, default=20, help="measure each stream for so long")
     parser.add_argument("--json", action="store_true", help="print nothing but the result")
     options = parser.parse_args(argv)
-    with tempfile.TemporaryDirectory(prefix="mediasrv-survey-") as name:
-        directory = Path(name)
-        gop_s = min(2.0, options.seconds / 2)
-        farm = CameraFarm(directory / "cameras.log", cameras=options.devices, **{**LOAD, "gop": gop_s})
-        try:
-            result = _survey(farm, directory, options)
-        finally:
-            farm.stop()
+    shape = {**LOAD, "gop": min(2.0, options.seconds / 2)}
+    with (
+        tempfile.TemporaryDirectory(prefix="mediasrv-survey-") as name,
+        running_farm(Path(name) / "cameras.log", cameras=options.devices, **shape) as farm,
+    ):
+        result = _survey(farm, Path(name), options)
     print_json(result)
     return 0 if result["eligible"] == options.devices and result["most_streams_a_site"] == 1 else 1
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from load_tests.stack import CameraFarm
+from load_tests.stack import CameraFarm, running_farm
 from mediasrv.media.access_unit import Codec, StreamName, StreamRef
 from tests.integration.node import Node, running_node
 
@@ -25,16 +26,11 @@ SETS = [
 ]
 
 
-@contextlib.contextmanager
-def odd_cameras(directory: Path) -> Iterator[CameraFarm]:
+def odd_cameras(directory: Path) -> AbstractContextManager[CameraFarm]:
     """`HEVC` is H.265, `MIXED` in the main stream alone, `OPUS` too; the others are H.264. Three have sound."""
     width, height = MAIN_SIZE
     shape = {"width": width, "height": height, "rate": 15, "bitrate": 600, "gop": 1, "audio": "none"}
-    farm = CameraFarm(directory / "farm.log", cameras=7, mode="load", set=SETS, **shape)
-    try:
-        yield farm
-    finally:
-        farm.stop()
+    return running_farm(directory / "farm.log", cameras=7, mode="load", set=SETS, **shape)
 
 
 @dataclass(frozen=True)

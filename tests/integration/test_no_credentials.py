@@ -25,7 +25,7 @@ import pytest
 
 from load_tests.seaweed import SeaweedServer
 from load_tests.server import CameraAddress, ServerFiles, ServerProcess
-from load_tests.stack import CameraFarm, wait_for
+from load_tests.stack import CameraFarm, running_farm, wait_for
 from mediasrv.web.application import ROUTES, build_app
 from tests.integration.beside import loop_beside
 from tests.integration.fake_camera import fake_camera, fault
@@ -211,9 +211,7 @@ def start_farm(scene: Scene, directory: Path, stack: contextlib.ExitStack) -> Ca
     for camera_id, kind in kinds.items():
         login = scene.login(camera_id)
         options.append(f"{camera_id}:username={login.username},password={login.password},{kind}")
-    farm = CameraFarm(directory / "cameras.log", set=options, **FARM)
-    stack.callback(farm.stop)
-    return farm
+    return stack.enter_context(running_farm(directory / "cameras.log", set=options, **FARM))
 
 
 def server_files(scene: Scene, directory: Path, s3: SeaweedServer, farm: CameraFarm) -> ServerFiles:

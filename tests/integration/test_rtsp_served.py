@@ -15,7 +15,7 @@ import aiohttp
 import imageio_ffmpeg
 import pytest
 
-from load_tests.stack import CameraFarm
+from load_tests.stack import CameraFarm, running_farm
 from mediasrv.catalogue.accounts import list_grants
 from mediasrv.media.access_unit import StreamName
 from mediasrv.security.access_log import read_entries
@@ -26,11 +26,9 @@ from tests.integration.rtsp_client import Client, connecting
 @pytest.fixture(scope="module")
 def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CameraFarm]:
     log = tmp_path_factory.mktemp("farm") / "farm.log"
-    started = CameraFarm(log, cameras=2, mode="load", width=320, height=240, bitrate=300, rate=25, gop=1, audio="pcma")
-    try:
-        yield started
-    finally:
-        started.stop()
+    shape = {"width": 320, "height": 240, "bitrate": 300, "rate": 25, "gop": 1, "audio": "pcma"}
+    with running_farm(log, cameras=2, mode="load", **shape) as farm:
+        yield farm
 
 
 @dataclass

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from load_tests.stack import CameraFarm
+from load_tests.stack import CameraFarm, running_farm
 
 SCRIPT = Path(__file__).with_name("gst_pull.py")
 CAMERAS = {
@@ -41,12 +41,9 @@ NO_PLUGINS = re.compile(r"no LADSPA plugins found")
 def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CameraFarm]:
     changes = [f"{one}:codec={video},audio={audio}{more}" for one, (video, audio, more) in CAMERAS.items()]
     log = tmp_path_factory.mktemp("farm") / "farm.log"
-    started = CameraFarm(log, cameras=len(CAMERAS), mode="load", set=changes, **SHAPE)
-    try:
-        yield started
+    with running_farm(log, cameras=len(CAMERAS), mode="load", set=changes, **SHAPE) as farm:
+        yield farm
         assert log.read_text() == ""
-    finally:
-        started.stop()
 
 
 def url_of(camera: dict[str, Any], transport: str) -> str:

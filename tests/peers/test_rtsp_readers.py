@@ -19,7 +19,7 @@ import imageio_ffmpeg
 import pytest
 
 from load_tests.camera_farm.counters import read_counters, verify
-from load_tests.stack import CameraFarm
+from load_tests.stack import CameraFarm, running_farm
 from mediasrv.media.access_unit import AccessUnit, StreamName, StreamRef, TrackKind
 from mediasrv.rtsp_pull import RtspSource
 from tests.integration.pull_rig import Pulled, pulling, until
@@ -45,11 +45,8 @@ B_PICTURES = re.compile(r"Non-monotonous DTS in output stream|^$")
 def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CameraFarm]:
     changes = [f"{one}:{options}" for one, options in CAMERAS.items()]
     log = tmp_path_factory.mktemp("farm") / "farm.log"
-    started = CameraFarm(log, cameras=len(CAMERAS), mode="load", set=changes, **SHAPE)
-    try:
-        yield started
-    finally:
-        started.stop()
+    with running_farm(log, cameras=len(CAMERAS), mode="load", set=changes, **SHAPE) as farm:
+        yield farm
 
 
 @contextlib.asynccontextmanager
