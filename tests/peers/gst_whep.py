@@ -12,17 +12,15 @@ import sys
 from typing import Any
 
 import gi
+from gst_counting import SINK, Counting
 
-gi.require_version("Gst", "1.0")
 gi.require_version("GstSdp", "1.0")
 gi.require_version("GstWebRTC", "1.0")
 from gi.repository import GLib, Gst, GstSdp, GstWebRTC  # noqa: E402 - versions are required first
 
-TIMEOUT_S = 20
-SINK = "fakesink signal-handoffs=true async=false sync=false"
 CHAINS = {
-    "video": f"rtph264depay ! h264parse ! identity name=whole signal-handoffs=true ! avdec_h264 ! {SINK} name=sink",
-    "audio": f"rtppcmadepay ! alawdec ! {SINK} name=sink",
+    "video": f"rtph264depay ! h264parse ! identity name=whole signal-handoffs=true ! avdec_h264 ! {SINK}",
+    "audio": f"rtppcmadepay ! alawdec ! {SINK}",
 }
 CAPS = {
     "video": "application/x-rtp,media=video,encoding-name=H264,clock-rate=90000,payload=102,"
@@ -31,20 +29,15 @@ CAPS = {
 }
 
 
-class Viewer:
+class Viewer(Counting):
     def __init__(self, wanted: dict[str, int]) -> None:
-        self.loop = GLib.MainLoop()
-        self.wanted, self.found, self.whole = wanted, dict.fromkeys(wanted, 0), 0
-        self.complaints: list[str] = []
-        self.pipeline = Gst.Pipeline.new("viewer")
+        super().__init__(wanted)
+        self.whole = 0
         self.peer = Gst.ElementFactory.make("webrtcbin")
         Gst.util_set_object_arg(self.peer, "bundle-policy", "max-bundle")
         self.peer.connect("notify::ice-gathering-state", self.on_gathering)
         self.peer.connect("pad-added", self.on_pad)
         self.pipeline.add(self.peer)
-        bus = self.pipeline.get_bus()
-        bus.add_signal_watch()
-        bus.connect("message", self.on_message)
 
     def offer(self) -> bool:
         """Not at the signal that one is needed: that comes with the first track."""
@@ -72,38 +65,20 @@ class Viewer:
     def on_pad(self, _: Gst.Element, pad: Gst.Pad) -> None:
         kind = pad.get_current_caps().get_structure(0).get_string("media")
         chain = Gst.parse_bin_from_description(CHAINS[kind], True)
-        chain.get_by_name("sink").connect("handoff", lambda *_: self.count(kind))
         if kind == "video":
             chain.get_by_name("whole").connect("handoff", self.on_whole)
-        self.pipeline.add(chain)
-        chain.sync_state_with_parent()
-        pad.link(chain.get_static_pad("sink"))
+        self.decode(pad, kind, chain)
 
     def on_whole(self, *_: Any) -> None:
         self.whole += 1
-
-    def count(self, kind: str) -> None:
-        self.found[kind] += 1
-        if all(self.found[each] >= self.wanted[each] for each in self.wanted):
-            self.loop.quit()
-
-    def on_message(self, _: Gst.Bus, message: Gst.Message) -> None:
-        if message.type == Gst.MessageType.ERROR:
-            self.complaints.append(str(message.parse_error()))
-            self.loop.quit()
-        elif message.type == Gst.MessageType.WARNING:
-            self.complaints.append(str(message.parse_warning()))
 
     def run(self) -> None:
         self.pipeline.set_state(Gst.State.READY)
         for kind in self.wanted:
             direction = GstWebRTC.WebRTCRTPTransceiverDirection.RECVONLY
             self.peer.emit("add-transceiver", direction, Gst.Caps.from_string(CAPS[kind]))
-        self.pipeline.set_state(Gst.State.PLAYING)
         GLib.idle_add(self.offer)
-        GLib.timeout_add_seconds(TIMEOUT_S, self.loop.quit)
-        self.loop.run()
-        self.pipeline.set_state(Gst.State.NULL)
+        super().run()
 
 
 def described(kind: GstWebRTC.WebRTCSDPType, text: str) -> GstWebRTC.WebRTCSessionDescription:
@@ -112,7 +87,6 @@ def described(kind: GstWebRTC.WebRTCSDPType, text: str) -> GstWebRTC.WebRTCSessi
 
 
 def main(video: str, audio: str) -> None:
-    Gst.init(None)
     viewer = Viewer({"video": int(video), "audio": int(audio)})
     viewer.run()
     print(json.dumps({**viewer.found, "whole": viewer.whole, "complaints": viewer.complaints}))
