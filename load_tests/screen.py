@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
-import shutil
 import statistics
 import tempfile
 from collections.abc import Sequence
@@ -22,6 +20,7 @@ from typing import Any, Final
 from playwright.async_api import Browser, Page, async_playwright
 
 from load_tests.camera_farm.counters import COUNTER_UUID
+from load_tests.chromium import find_chromium
 from load_tests.measure import machine, print_json
 from load_tests.stack import Stack, running_stack
 
@@ -107,9 +106,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 async def _measure(options: argparse.Namespace) -> dict[str, Any]:
-    binary = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    if binary is None:
-        raise SystemExit("There is no chromium: install Debian's package `chromium`, or name a binary in CHROMIUM.")
+    binary = find_chromium()
     result: dict[str, Any] = {"load_test": "screen", "machine": machine()}
     with tempfile.TemporaryDirectory(prefix="mediasrv-screen-") as name:
         async with async_playwright() as playwright:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page, async_playwright
 
 from load_tests import netns
+from load_tests.chromium import find_chromium
 from load_tests.stack import Stack, running_stack
 from tests.browser.conftest import ARGUMENTS
 from tests.lab.links import SERVER, SERVER_V6, Link, linked
@@ -54,10 +53,8 @@ def stack(shared_link: Link, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def chromium(shared_link: Link, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Browser]:
     """Chromium on the viewer's machine, spoken to through its pipes."""
-    binary = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    assert binary, "There is no chromium: install Debian's package `chromium`, or name a binary in CHROMIUM."
     inside = tmp_path_factory.mktemp("chromium") / "chromium"
-    inside.write_text(f'#!/bin/sh\nexec {" ".join(shared_link.viewer.prefix)} {binary} "$@"\n')
+    inside.write_text(f'#!/bin/sh\nexec {" ".join(shared_link.viewer.prefix)} {find_chromium()} "$@"\n')
     inside.chmod(0o755)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=inside, args=ARGUMENTS)
