@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.async_api import Page, Route, expect
@@ -28,6 +29,21 @@ async def test_a_tile_takes_the_sub_stream_without_audio(wall: Page, server: Sta
 
     await until(playing)
     assert "audio" not in await peer_stats(wall, key)
+
+
+async def test_a_tile_that_waits_for_its_stream_shows_a_still_picture_of_it(page: Page, server: Stack) -> None:
+    async def hold(route: Route) -> None:
+        await asyncio.sleep(3)  # longer than a tile waits before it asks
+        await route.fallback()
+
+    await page.route("**/whep/**", hold)
+    async with page.expect_response("**/snapshot.jpg*") as answered:
+        await log_in(page, server.username, server.password)
+    answer = await answered.value
+    assert answer.ok
+    assert urlsplit(answer.url).query == "stream=sub&width=640"
+    playing = page.locator("[data-testid=tile] video[data-player=playing]")
+    await expect(playing).to_have_count(len(server.cameras), timeout=15_000)
 
 
 async def test_a_tile_opens_its_camera_by_keyboard(wall: Page, server: Stack) -> None:

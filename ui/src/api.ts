@@ -195,7 +195,9 @@ export function spanQuery(startMs: number, endMs: number): string {
 
 export const surveyTableUrl = (id: string) => `${survey(id)}/report.csv`
 export const whepUrl = (id: string, stream: LiveStream) => `/whep/${encodeURIComponent(id)}?stream=${stream}`
-export const snapshotUrl = (id: string) => `${camera(id)}/snapshot.jpg`
+/** A still picture of a stream, at most `width` wide. The server keeps one for each width that is asked for. */
+export const snapshotUrl = (id: string, stream: StreamName, width: number) =>
+  `${camera(id)}/snapshot.jpg?stream=${stream}&width=${width}`
 export const liveHlsUrl = (id: string, stream: LiveStream = 'auto') =>
   `/hls/${encodeURIComponent(id)}/index.m3u8${stream === 'auto' ? '' : `?stream=${stream}`}`
 export const playbackUrl = (id: string, stream: StreamName, startMs: number, endMs: number) =>

@@ -7,7 +7,7 @@ import type { PlayerState } from '../live-player'
 import { isHevcLost } from '../live-source'
 import { href } from '../router'
 import { leadingStream, tileStream, usualStream } from '../streams'
-import type { Camera } from '../types'
+import type { Camera, StreamName } from '../types'
 import { joinAhead } from '../whep'
 import { RecordingBadge, StateBadge, StreamReason } from './badges'
 import { Icon } from './icon'
@@ -15,6 +15,8 @@ import { LiveVideo } from './live-video'
 
 /** What joins in its turn has a picture by then; a still one is fetched for whoever has not. */
 const POSTER_AFTER_MS = 800
+/** As wide as tiles are: the same for all of them, so that the server makes one picture. */
+const POSTER_PX = 640
 
 interface TileProps {
   camera: Camera
@@ -37,7 +39,7 @@ export function Tile({ camera, isEnlarged, isCovered, isSeen, onEnlarge, onRetur
   const permitted = camera.permissions.includes('live.view')
   const reachable = camera.enabled && (stream.state === 'live' || stream.state === 'idle')
   const plays = permitted && camera.enabled && inView && isSeen
-  const poster = usePoster(camera.id, plays && reachable && player.kind === 'connecting')
+  const poster = usePoster(camera.id, streamName, plays && reachable && player.kind === 'connecting')
   const isOver = plays && isEnlarged && streamName !== 'main'
   const enlarge = () => {
     // the click itself begins the join, before anything is drawn
@@ -122,16 +124,16 @@ function MainOver({ camera }: { camera: Camera }) {
 }
 
 /** The address of a still picture for whoever waits longer than others; none once it plays. */
-function usePoster(camera: string, isWaiting: boolean): string | undefined {
+function usePoster(camera: string, stream: StreamName, isWaiting: boolean): string | undefined {
   const [poster, setPoster] = useState<string>()
   useEffect(() => {
     if (!isWaiting) return undefined
-    const timer = setTimeout(() => setPoster(snapshotUrl(camera)), POSTER_AFTER_MS)
+    const timer = setTimeout(() => setPoster(snapshotUrl(camera, stream, POSTER_PX)), POSTER_AFTER_MS)
     return () => {
       clearTimeout(timer)
       setPoster(undefined)
     }
-  }, [camera, isWaiting])
+  }, [camera, stream, isWaiting])
   return poster
 }
 
