@@ -46,6 +46,22 @@ async def test_while_states_are_told_nobody_asks_and_pages_share_a_connection(wa
     await second.close()
 
 
+async def test_a_page_learns_of_the_logout_on_another(wall: Page) -> None:
+    """It shows no picture: nothing but the states, or asking again, can tell it."""
+    second = await wall.context.new_page()
+    await second.goto("/#/cameras")
+    await second.get_by_test_id("cameras").wait_for()
+    await asyncio.sleep(4)  # until it is told, and asks no more
+    asked = questions(second)
+    await asyncio.sleep(4)
+    assert LIST not in asked
+    await wall.get_by_test_id("account").click()
+    await wall.get_by_test_id("logout").click()
+    for page in (wall, second):
+        await page.locator("input[name=password]").wait_for()
+    await second.close()
+
+
 @pytest.mark.parametrize("without", ["worker", "events"])
 async def test_without_a_shared_worker_it_hears_by_itself_and_without_events_it_asks(wall: Page, without: str) -> None:
     if without == "worker":

@@ -18,6 +18,9 @@ export interface StatesMessage {
   data: string
 }
 
+export const UP: StatesMessage = { event: 'up', data: '{}' }
+export const DOWN: StatesMessage = { event: 'down', data: '{}' }
+
 /** The list after an event; the same one where the event is about something else. Pure. */
 export function applyStates(list: Camera[], { event, data }: StatesMessage): Camera[] {
   switch (event) {
@@ -35,6 +38,37 @@ export function applyStates(list: Camera[], { event, data }: StatesMessage): Cam
     }
     default:
       return list
+  }
+}
+
+/** What one has heard so far, for whoever comes later. */
+export class StatesHeard {
+  #cameras: Camera[] | null = null
+  #isUp = false
+
+  /** Null before the first `cameras`: what changes about a list that was not heard makes none. */
+  get cameras(): Camera[] | null {
+    return this.#cameras
+  }
+
+  get isUp(): boolean {
+    return this.#isUp
+  }
+
+  take(message: StatesMessage): void {
+    if (message.event === 'up' || message.event === 'down') this.#isUp = message.event === 'up'
+    if (this.#cameras || message.event === 'cameras') this.#cameras = applyStates(this.#cameras ?? [], message)
+  }
+
+  /** Where things stand, in the messages that lead there. */
+  retold(): StatesMessage[] {
+    if (!this.#isUp || !this.#cameras) return [DOWN]
+    return [{ event: 'cameras', data: JSON.stringify({ cameras: this.#cameras }) }, UP]
+  }
+
+  forget(): void {
+    this.#cameras = null
+    this.#isUp = false
   }
 }
 
@@ -80,7 +114,7 @@ export class StatesConnection {
     if (this.#isUp || event !== 'cameras') return
     this.#isUp = true
     this.#failures = 0
-    this.tell({ event: 'up', data: '{}' })
+    this.tell(UP)
   }
 
   #again(afterMs: number): void {
@@ -92,7 +126,7 @@ export class StatesConnection {
   }
 
   #down(): void {
-    if (this.#isUp) this.tell({ event: 'down', data: '{}' })
+    if (this.#isUp) this.tell(DOWN)
     this.#isUp = false
   }
 }

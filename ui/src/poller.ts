@@ -70,8 +70,9 @@ export class Poller<T> {
       value: (value) => this.#set({ value, error: null }),
       ask: () => this.refresh(),
       isUp: (isUp) => {
+        const wasUp = this.#isFollowing
         this.#isFollowing = isUp
-        if (!isUp) this.refresh()
+        if (wasUp && !isUp) this.refresh()
       },
     })
     signal.addEventListener('abort', () => {

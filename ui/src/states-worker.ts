@@ -2,39 +2,33 @@
  * A shared worker: holds the one connection by which all pages of this browser hear of cameras. A browser opens six
  * connections to a server of HTTP/1.1, whatever the number of pages.
  */
-import { applyStates, StatesConnection, type StatesMessage } from './camera-states'
-import type { Camera } from './types'
+import { DOWN, StatesConnection, StatesHeard, type StatesMessage } from './camera-states'
 
-/** What a page says: that it listens, that it does not, or that another account is there now. */
+/** What a page says: that it listens, that it does not, or that it does not because its account leaves. */
 export type FromPage = 'listen' | 'leave' | 'forget'
 
 const listening = new Set<MessagePort>()
+const heard = new StatesHeard()
 let connection: StatesConnection | null = null
-let cameras: Camera[] | null = null
-let isUp = false
 
 function hear(message: StatesMessage): void {
-  if (message.event === 'up' || message.event === 'down') isUp = message.event === 'up'
-  if (message.event !== 'beat') cameras = applyStates(cameras ?? [], message)
+  heard.take(message)
   for (const port of listening) port.postMessage(message)
 }
 
 function close(): void {
   connection?.close()
-  connection = cameras = null
-  isUp = false
+  connection = null
+  // the pages that are left ask until they are told again
+  if (heard.isUp) hear(DOWN)
+  heard.forget()
 }
 
 function obey(port: MessagePort, wish: FromPage): void {
+  if (wish === 'listen') listening.add(port)
+  else listening.delete(port)
   if (wish === 'forget') close()
-  if (wish === 'leave') listening.delete(port)
-  if (wish === 'listen') {
-    listening.add(port)
-    if (isUp && cameras) {
-      port.postMessage({ event: 'cameras', data: JSON.stringify({ cameras }) } satisfies StatesMessage)
-      port.postMessage({ event: 'up', data: '{}' } satisfies StatesMessage)
-    }
-  }
+  if (wish === 'listen') for (const message of heard.retold()) port.postMessage(message)
   if (listening.size === 0) close()
   else connection ??= new StatesConnection(hear)
 }
