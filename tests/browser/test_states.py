@@ -79,6 +79,17 @@ async def test_without_a_shared_worker_it_hears_by_itself_and_without_events_it_
         assert asked.count(LIST) >= 3
 
 
+async def test_one_connection_lasts_over_changes_of_page(wall: Page, server: Stack) -> None:
+    await wall.add_init_script("delete window.SharedWorker")  # whose requests a test does not see
+    asked = questions(wall)
+    await wall.reload()
+    await wall.get_by_test_id("tile").first.wait_for()
+    for hash_, shown in ((f"#/camera/{server.cameras[0]}", "camera-page"), ("#/cameras", "cameras"), ("#/", "tile")):
+        await wall.goto(f"/{hash_}")
+        await wall.get_by_test_id(shown).first.wait_for()
+    assert asked.count(STATES) == 1
+
+
 async def test_what_a_camera_tells_is_read_when_it_tells_it(wall: Page, server: Stack) -> None:
     camera_id = server.cameras[0]
     await moves(await open_camera(wall, camera_id))

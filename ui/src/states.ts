@@ -4,6 +4,9 @@ import type { Follow } from './poller'
 import type { FromPage } from './states-worker'
 import type { Camera } from './types'
 
+/** Of two pages, the new one listens when the old one has left: one connection lasts over that. */
+const LINGER_MS = 2000
+
 type Listener = (message: StatesMessage) => void
 
 /** To where states come from; it answers `listen` with where things stand. */
@@ -15,6 +18,7 @@ const listeners = new Set<Listener>()
 const heard = new StatesHeard()
 let line: Line | null = null
 let isListening = false
+let leaving: ReturnType<typeof setTimeout> | undefined
 
 function hear(message: StatesMessage): void {
   // what was under way when the page left is of then
@@ -54,6 +58,7 @@ function begin(): void {
 }
 
 function end(wish: 'leave' | 'forget'): void {
+  clearTimeout(leaving)
   isListening = false
   heard.forget()
   line?.say(wish)
@@ -61,12 +66,13 @@ function end(wish: 'leave' | 'forget'): void {
 
 /** Calls `listener` with every message until the answer is called; who comes later hears where things stand. */
 function listen(listener: Listener): () => void {
+  clearTimeout(leaving)
   listeners.add(listener)
   if (!isListening) begin()
   else for (const message of heard.retold()) listener(message)
   return () => {
     listeners.delete(listener)
-    if (listeners.size === 0 && isListening) end('leave')
+    if (listeners.size === 0 && isListening) leaving = setTimeout(() => end('leave'), LINGER_MS)
   }
 }
 

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { mock, test } from 'node:test'
 import { type StatesEvent, StatesHeard, type StatesMessage } from '../src/camera-states'
 import type { FromPage } from '../src/states-worker'
 import type { Camera } from '../src/types'
@@ -49,7 +49,7 @@ function connect(): Port<StatesMessage, FromPage> {
 }
 
 class FakeWorker {
-  readonly port = connect()
+  readonly port = pagePort
 }
 
 Object.assign(globalThis, {
@@ -57,7 +57,9 @@ Object.assign(globalThis, {
   SharedWorker: FakeWorker,
   document: { documentElement: { dataset: { statesWorker: '/states-worker.js' } } },
 })
+mock.timers.enable({ apis: ['setTimeout'] })
 await import('../src/states-worker')
+const pagePort = connect()
 const { followCameras, forgetStates } = await import('../src/states')
 
 /** Another page, which hears what the worker says. */
@@ -131,4 +133,35 @@ test('who comes later hears where things stand', () => {
   assert.equal(openSources().length, 0, 'the next account hears by a connection of its own')
   first.stop()
   second.stop()
+})
+
+test('one connection lasts from one page to the next, and ends a while after the last', () => {
+  const before = sources.length
+  const first = followed()
+  openSources()[0]?.tell('cameras', cameras('a'))
+  first.stop()
+  mock.timers.tick(1000)
+  const second = followed()
+  assert.deepEqual(second.lists, [['a']])
+  mock.timers.tick(10_000)
+  assert.equal(openSources().length, 1)
+  second.stop()
+  mock.timers.tick(10_000)
+  assert.equal(openSources().length, 0)
+  assert.equal(sources.length, before + 1)
+})
+
+test('an account that leaves is not waited for', () => {
+  followed().stop()
+  assert.equal(openSources().length, 1)
+  forgetStates()
+  assert.equal(openSources().length, 0)
+  pagePort.onmessage?.({ data: { event: 'cameras', data: cameras('theirs') } }) // was under way
+  const next = followed()
+  openSources()[0]?.tell('camera', '{"id":"a","enabled":false}')
+  assert.deepEqual(next.lists, [])
+  mock.timers.tick(10_000)
+  assert.equal(openSources().length, 1, 'what was to end the other one does not end this one')
+  next.stop()
+  mock.timers.tick(10_000)
 })
