@@ -191,3 +191,18 @@ async def test_the_page_itself_falls_to_hls_and_says_why(wall: Page, server: Sta
     await expect(wall.get_by_test_id("camera-page")).to_have_attribute("data-source", "hls")
     await expect(wall.get_by_test_id("fallback-note")).to_contain_text("H.265")
     await moves(await camera_video(wall), timeout_s=30)
+
+
+async def test_another_stream_than_the_one_that_came_by_hls_comes_by_webrtc_again(wall: Page, server: Stack) -> None:
+    camera_id = server.cameras[0]
+    await wall.add_init_script(PLAYS_H265)
+    await wall.route("**/whep/*?stream=auto", no_codec)
+    await wall.goto(f"/#/camera/{camera_id}")
+    await wall.reload()
+    page = wall.get_by_test_id("camera-page")
+    await expect(page).to_have_attribute("data-source", "hls")
+    await wall.get_by_test_id("quality-sub").click()
+    await expect(page).to_have_attribute("data-source", "webrtc")
+    await expect(wall.get_by_test_id("fallback-note")).to_have_count(0)
+    await moves(await camera_video(wall))
+    assert "video" in await peer_stats(wall, f"{camera_id}/sub")

@@ -10,8 +10,13 @@ export const UNREACHABLE = 'webrtc_unreachable'
 /** Whether LL-HLS may bring what WebRTC, by this error, cannot. */
 export function hlsCanBring(error: unknown): boolean {
   if (!(error instanceof ApiError)) return false
-  if (error.code === UNREACHABLE) return hasMediaSource()
+  if (isUnreachable(error)) return hasMediaSource()
   return CODEC.has(error.code) && playsHevc()
+}
+
+/** The network keeps WebRTC from bringing any stream: it is nothing about this one. */
+export function isUnreachable(error: unknown): boolean {
+  return error instanceof ApiError && error.code === UNREACHABLE
 }
 
 /** Neither way brings H.265 into this browser, now or later. */

@@ -1,8 +1,7 @@
 /** The controls under a picture. */
 import { formatDateTime } from '../format'
 import { useTexts } from '../i18n'
-import { UNREACHABLE } from '../live-source'
-import { ApiError } from '../api'
+import { isUnreachable } from '../live-source'
 import type { LiveStream, StreamName } from '../types'
 import type { Transport } from './facts'
 import { IconButton } from './timeline-panel'
@@ -178,8 +177,4 @@ function StreamChoice({ choice, running, onStream }: PlayerBarProps & { choice: 
       ))}
     </div>
   )
-}
-
-function isUnreachable(error: unknown): boolean {
-  return error instanceof ApiError && error.code === UNREACHABLE
 }

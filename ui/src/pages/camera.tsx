@@ -17,7 +17,7 @@ import { codecTitle, formatDuration } from '../format'
 import { HlsUnsupported } from '../hls-player'
 import { type Translator, knownKey, useTexts } from '../i18n'
 import type { PlayerState } from '../live-player'
-import { hlsCanBring, isHevcLost } from '../live-source'
+import { hlsCanBring, isHevcLost, isUnreachable } from '../live-source'
 import { usePolled } from '../poller'
 import type { RecordedState } from '../recorded-player'
 import { href } from '../router'
@@ -84,6 +84,12 @@ function Viewer({ camera, linkedMs }: { camera: Camera; linkedMs: number | null 
     setDay((shown) => (ms >= shown.startMs && ms < shown.endMs ? shown : dayOf(ms)))
     history.replaceState(null, '', href.camera(camera.id, ms))
   }
+  const chooseLive = (stream: LiveStream) => {
+    setLiveStream(stream)
+    // a codec that kept WebRTC from bringing one stream says nothing of another
+    const byCodec = source?.kind === 'hls' && source.because !== undefined && !isUnreachable(source.because)
+    if (byCodec && stream !== liveStream) setSource({ kind: 'webrtc' })
+  }
   const chooseFootage = (stream: StreamName) => {
     setFootageOf(stream)
     if (source?.kind === 'recorded') goTo(pictureMs ?? source.at.ms)
@@ -108,7 +114,7 @@ function Viewer({ camera, linkedMs }: { camera: Camera; linkedMs: number | null 
         camera={camera}
         source={source}
         liveStream={liveStream}
-        onLiveStream={setLiveStream}
+        onLiveStream={chooseLive}
         footage={data.footage}
         footageOf={footageOf}
         video={video}
