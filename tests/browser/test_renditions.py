@@ -92,9 +92,9 @@ async def nothing_made(served: Served) -> None:
     await until(none, ENDED_S)
 
 
-async def watch(page: Page, camera_id: str, stream: str = "main", language: str = "vi") -> None:
+async def watch(page: Page, camera_id: str, stream: str = "main", language: str = "vi", *, muted: bool = True) -> None:
     """Leaves what was on the page."""
-    await page.goto(f"/watch/{camera_id}?stream={stream}&lang={language}")
+    await page.goto(f"/watch/{camera_id}?stream={stream}&lang={language}&muted={int(muted)}")
 
 
 async def another(page: Page) -> Page:
@@ -191,6 +191,13 @@ async def test_who_wants_no_sound_starts_no_worker(viewer: Page, served: Served)
     await viewer.evaluate("async () => { await fetch(window.videoAloneAt, { method: 'DELETE' }) }")
 
 
+async def test_a_muted_player_starts_no_worker(viewer: Page, served: Served) -> None:
+    started = served.started
+    await watch(viewer, AAC)
+    await moves(viewer.locator("#video"))
+    assert served.started == started
+
+
 async def test_auto_stays_with_the_stream_that_the_browser_decodes(viewer: Page, served: Served) -> None:
     started = served.started
     await watch(viewer, MIXED, "auto")
@@ -226,7 +233,7 @@ async def test_g711_plays_in_hls_as_aac(viewer: Page, served: Served) -> None:
 
 async def test_the_page_says_why_hls_is_silent(viewer: Page, served: Served) -> None:
     for stream in ("main", "sub"):
-        await watch(await another(viewer), AAC, stream)
+        await watch(await another(viewer), AAC, stream, muted=False)
 
     async def taken() -> bool:
         return [target for _, target in served.made] == [Codec.OPUS, Codec.OPUS]

@@ -110,6 +110,7 @@ async def test_a_tile_enlarges_in_place_and_is_never_black(wall: Page, server: S
     await expect(tile.get_by_test_id("tile-main")).to_have_attribute("data-player", "playing")
     main = tile.locator("[data-testid=tile-main] video")
     await moves(main)
+    assert "audio" not in await peer_stats(wall, f"{camera_id}/main"), "it is muted for good"
     assert await main.evaluate("video => video.videoWidth") > await small.evaluate("video => video.videoWidth")
     looks = await wall.evaluate("window.looks")
     assert len(looks) > 3

@@ -47,14 +47,15 @@ async def test_it_plays_and_nothing_else_is_fetched_before_the_join(wall: Page, 
 
 
 async def test_what_the_address_asks_for_is_done(wall: Page, server: Stack) -> None:
-    joins: list[str] = []
+    joins: list[Request] = []
     await wall.goto("about:blank")  # the tiles' joins, which may still be to come, are none of it
-    wall.on("request", lambda request: joins.append(request.url) if request.method == "POST" else None)
+    wall.on("request", lambda request: joins.append(request) if request.method == "POST" else None)
     await wall.goto(f"/watch/{server.cameras[0]}?stream=main&muted=0&controls=1")
     video = wall.locator("#video")
     await moves(video)
     assert await video.evaluate("video => !video.muted && video.controls")
-    assert joins[0].endswith("?stream=main")
+    assert joins[0].url.endswith("?stream=main")
+    assert "m=audio" in (joins[0].post_data or "")
 
 
 async def test_who_is_not_logged_in_logs_in_and_comes_back(page: Page, server: Stack) -> None:

@@ -85,7 +85,7 @@ async function playOnce(
       cancelFirst = onFirstPicture(video, key, performance.now(), resolve)
     })
     const url = whepUrl(options.camera, options.stream)
-    session = await (takeAhead(url) ?? joinWhep(url, options.audio))
+    session = await (takeAhead(url, options.audio) ?? joinWhep(url, options.audio))
     signal.throwIfAborted()
     attach(video, session.stream)
     connections.peers[key] = session.peer

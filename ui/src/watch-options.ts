@@ -31,6 +31,9 @@ export function parseWatch(pathname: string, search: string): WatchOptions {
   }
 }
 
+/** False where nothing can be heard: the player is muted, and has no controls to change that. */
+export const wantsSound = ({ muted, controls }: WatchOptions) => !muted || controls
+
 export const watchUrl = (origin: string, camera: string) => `${origin}/watch/${encodeURIComponent(camera)}`
 
 export const loginFor = (pathname: string, search: string) => `/?next=${encodeURIComponent(pathname + search)}`

@@ -9,11 +9,11 @@ import { watchClicks } from './first-picture'
 import type { Translator } from './i18n'
 import { type PlayerState, playLive } from './live-player'
 import { hlsCanBring, isHevcLost } from './live-source'
-import { loginFor, parseWatch } from './watch-options'
+import { loginFor, parseWatch, wantsSound } from './watch-options'
 import { joinAhead } from './whep'
 
 const options = parseWatch(location.pathname, location.search)
-const joined = options.camera ? joinAhead(whepUrl(options.camera, options.stream)) : Promise.resolve()
+const joined = options.camera ? joinAhead(whepUrl(options.camera, options.stream), wantsSound(options)) : Promise.resolve()
 const words: Promise<Translator> = joined.then(() => import('./i18n')).then((i18n) => {
   i18n.initLanguage(options.language)
   return i18n.currentTexts()
@@ -55,7 +55,7 @@ class WatchPage {
     const playing = {
       camera,
       stream: options.stream,
-      audio: true,
+      audio: wantsSound(options),
       expectsPictures: () => true,
       alarm: this.#alarm,
       onState: (state: PlayerState) => void this.#onWebRtc(camera, state),

@@ -29,8 +29,8 @@ export interface WhepSession {
  * Joins a stream. Throws ApiError with the server's reason. There is no giving up half way: the server would be
  * left with a session whose Location nobody knows.
  */
-export async function joinWhep(url: string, audio: boolean): Promise<WhepSession> {
-  const offering = await offeringPeer(audio)
+export async function joinWhep(url: string, audio: boolean, made = openPeer(audio)): Promise<WhepSession> {
+  const offering = await made
   const { peer } = offering
   let close = () => peer.close()
   try {
@@ -66,11 +66,11 @@ async function restartIce(peer: RTCPeerConnection, resource: URL | null): Promis
   }
 }
 
-let ahead: { url: string; session: Promise<WhepSession> } | null = null
+let ahead: { url: string; audio: boolean; session: Promise<WhepSession> } | null = null
 
-/** Begins to join a stream, with audio, that the page which is about to open will want: `takeAhead` hands it over. Ends with the join. */
-export async function joinAhead(url: string): Promise<void> {
-  const begun = { url, session: joinWhep(url, true) }
+/** Begins to join a stream that the page which is about to open will want: `takeAhead` hands it over. Ends with the join. */
+export async function joinAhead(url: string, audio: boolean): Promise<void> {
+  const begun = { url, audio, session: joinWhep(url, audio, takeSpare(audio)) }
   ahead = begun
   setTimeout(() => {
     if (ahead !== begun) return
@@ -80,9 +80,9 @@ export async function joinAhead(url: string): Promise<void> {
   await begun.session.catch(() => undefined) // who takes it over sees the error; nobody else needs to
 }
 
-/** The session that was begun for `url`, once, or null. */
-export function takeAhead(url: string): Promise<WhepSession> | null {
-  if (ahead?.url !== url) return null
+/** The session that was begun for `url`, with audio or without, once, or null. */
+export function takeAhead(url: string, audio: boolean): Promise<WhepSession> | null {
+  if (ahead?.url !== url || ahead.audio !== audio) return null
   const { session } = ahead
   ahead = null
   return session
@@ -97,20 +97,21 @@ interface Offering {
 
 /** STUN and TURN servers, as the last answer named them; null before the first. */
 let servers: RTCIceServer[] | null = null
-let spare: Promise<Offering> | null = null
+/** By whether they offer audio. */
+const spares = new Map<boolean, Promise<Offering>>()
 
 /**
- * Makes a connection with its offer ready, for the next join with audio: what is left to do after the click is the
- * POST. One is kept at a time; an offer does not go stale, since it names no candidates.
+ * Makes a connection with its offer ready for the next `joinAhead`, with audio and without: what is left to do after
+ * the click is the POST. An offer does not go stale, since it names no candidates.
  */
-export function prepareJoin(): void {
-  spare ??= openPeer(true)
+export function prepareJoins(): void {
+  for (const audio of [true, false]) if (!spares.has(audio)) spares.set(audio, openPeer(audio))
 }
 
-function offeringPeer(audio: boolean): Promise<Offering> {
-  const ready = audio ? spare : null
-  if (ready) spare = null
-  return ready ?? openPeer(audio)
+function takeSpare(audio: boolean): Promise<Offering> | undefined {
+  const spare = spares.get(audio)
+  spares.delete(audio)
+  return spare
 }
 
 async function openPeer(audio: boolean): Promise<Offering> {

@@ -7,7 +7,7 @@ import { Poller } from '../src/poller'
 import { streamOfSize, usualStream } from '../src/streams'
 import type { Camera } from '../src/types'
 import { pageOf, parseLayout } from '../src/wall-layout'
-import { loginFor, nextAfterLogin, parseWatch, watchUrl } from '../src/watch-options'
+import { loginFor, nextAfterLogin, parseWatch, wantsSound, watchUrl } from '../src/watch-options'
 import { parseIceServers, restartedAnswer, restartFragment } from '../src/whep-sdp'
 
 const camera = (id: string, more: object = {}) => ({ id, name: id, ...more }) as Camera
@@ -105,6 +105,11 @@ test('the address of the player is read with mercy', () => {
   })
   assert.deepEqual(parseWatch('/watch/cam-1', '?stream=best&muted=&lang=fr'), usual)
   assert.equal(parseWatch('/watch/a/b', '').camera, null)
+})
+
+test('sound is wanted where it can be heard', () => {
+  for (const [search, heard] of [['', false], ['?muted=0', true], ['?controls=1', true], ['?muted=0&controls=1', true]] as const)
+    assert.equal(wantsSound(parseWatch('/watch/cam-1', search)), heard, search)
 })
 
 test('the link to the player alone is one that the player understands', () => {

@@ -43,7 +43,7 @@ export function Tile({ camera, isEnlarged, isCovered, isSeen, onEnlarge, onRetur
   const isOver = plays && isEnlarged && streamName !== 'main'
   const enlarge = () => {
     // the click itself begins the join, before anything is drawn
-    if (plays && streamName !== 'main') void joinAhead(whepUrl(camera.id, 'main'))
+    if (plays && streamName !== 'main') void joinAhead(whepUrl(camera.id, 'main'), false)
     onEnlarge()
   }
   return (
@@ -102,7 +102,7 @@ function MainOver({ camera }: { camera: Camera }) {
         camera={camera.id}
         streamName="main"
         stream={camera.streams.main}
-        audio
+        audio={false}
         muted
         queued={false}
         label={camera.name}
@@ -141,7 +141,7 @@ function usePoster(camera: string, stream: StreamName, isWaiting: boolean): stri
 function openAhead(event: MouseEvent, camera: Camera): void {
   const elsewhere = event.ctrlKey || event.metaKey || event.shiftKey || event.altKey
   if (elsewhere || !camera.enabled || !camera.permissions.includes('live.view')) return
-  void joinAhead(whepUrl(camera.id, usualStream(camera)))
+  void joinAhead(whepUrl(camera.id, usualStream(camera)), true)
 }
 
 /** A stream pulled on demand is `idle` until we join; once it plays it is live whatever the last poll said. */

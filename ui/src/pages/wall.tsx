@@ -16,7 +16,7 @@ import { cameras } from '../stores'
 import { leadingStream, recordedStreams } from '../streams'
 import type { Camera } from '../types'
 import { type Layout, LAYOUTS, pageOf, tilesOf, useLayout } from '../wall-layout'
-import { prepareJoin } from '../whep'
+import { prepareJoins } from '../whep'
 
 const GAP_PX = 8
 const LEAST_TILE_PX = 240
@@ -130,7 +130,7 @@ function usePreparedJoin(): void {
   const { locale } = useTexts()
   useEffect(() => {
     const timer = setTimeout(() => {
-      prepareJoin()
+      prepareJoins()
       // makes the formatters of the clock beside the picture, which takes longer than the join
       formatDateTime(Date.now(), locale)
     }, PREPARE_MS)
