@@ -513,7 +513,7 @@ export const en: Record<MessageKey, string> = {
   'error.survey_not_found': 'There is no such survey, or its results were forgotten.',
   'error.transcoders_full':
     'The server converts as many streams at once as it may: try again in a while, or choose the other stream.',
-  'error.snapshots_full': 'Too many still pictures are asked for: try again in a moment.',
+  'error.transcoder_down': 'Nothing is converted at the moment.',
   'error.surveys_full': 'Enough surveys are running: wait for one to end.',
   'error.survey_not_here': 'This server surveys no cameras.',
   'error.ptz_locked': 'Somebody else is moving this camera.',

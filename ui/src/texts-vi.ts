@@ -514,7 +514,7 @@ export const vi = {
   'error.addresses_invalid': 'Danh sách địa chỉ không hợp lệ.',
   'error.survey_not_found': 'Không có đợt khảo sát này, hoặc kết quả đã hết hạn lưu.',
   'error.transcoders_full': 'Máy chủ đang chuyển mã đủ số luồng cho phép: hãy thử lại sau hoặc chọn luồng khác.',
-  'error.snapshots_full': 'Có quá nhiều yêu cầu lấy ảnh cùng lúc: hãy thử lại sau giây lát.',
+  'error.transcoder_down': 'Hiện máy chủ không chuyển mã được.',
   'error.surveys_full': 'Đang có đủ số đợt khảo sát: hãy chờ một đợt kết thúc.',
   'error.survey_not_here': 'Máy chủ này không khảo sát camera.',
   'error.ptz_locked': 'Có người khác đang xoay camera này.',

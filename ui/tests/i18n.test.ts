@@ -49,6 +49,7 @@ test("an error is told in the reader's language: the server's sentence first", (
   assert.equal(translator('vi').explain(wrong), 'Camera từ chối.')
   assert.equal(translator('en').explain(wrong), 'The camera refused.')
   assert.equal(translator('vi').explain(new ApiError(403, 'not_permitted', 'No.')), vi['error.not_permitted'])
+  assert.equal(translator('vi').explain(new ApiError(503, 'transcoder_down', 'Nothing.')), vi['error.transcoder_down'])
   assert.equal(translator('en').explain(new ApiError(0, 'network', 'TypeError: x')), en['error.network'])
   assert.equal(translator('vi').explain(new ApiError(400, 'odd_code', 'Odd.')), 'Odd.')
 })

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
-import { translator } from '../src/i18n'
+import { knownKey, translator } from '../src/i18n'
 import { detailText, subjectText } from '../src/log-text'
 
 const en = translator('en')
@@ -20,8 +21,17 @@ test('what the server names is told in the language, what it does not is left al
   assert.equal(subjectText('gate-1', vi), 'gate-1')
 })
 
+test('every action of the access log has words', () => {
+  const [, table = ''] = readFileSync('../docs/api.md', 'utf8').split('\n## Access log\n')
+  const rows = table.split('\n').filter((line) => line.startsWith('| `'))
+  const actions = rows.flatMap((row) => [...(row.split('|')[1] ?? '').matchAll(/`([^`]+)`/g)].map(([, action]) => action))
+  assert.ok(actions.includes('login') && actions.length > 30)
+  assert.deepEqual(actions.filter((action) => !knownKey(`action.${action}`)), [])
+})
+
 test('details are words and units, not JSON', () => {
   assert.equal(detailText({ by: 'whep' }, en), 'by WebRTC')
+  assert.equal(detailText({ by: 'dvr' }, en), 'by live HLS that reaches back')
   assert.equal(detailText({ changed: ['credentials', 'name'] }, vi), 'đã đổi tài khoản camera, tên')
   const policy = { before: { max_age_days: null, max_size_bytes: 0 }, after: { max_age_days: 7, max_size_bytes: 5e9 } }
   assert.equal(detailText(policy, en), 'before (days the default, size no limit), after (days 7, size 5 GB)')
