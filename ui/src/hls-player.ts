@@ -6,6 +6,7 @@ import { backoffMs, sleep } from './backoff'
 import { connections } from './connections'
 import { onFirstPicture } from './first-picture'
 import type { PlayerState } from './live-player'
+import { HlsUnsupported } from './live-source'
 import { type TimedFragment, mediaAt, wallAt } from './media-clock'
 import type { LiveStream, StreamName } from './types'
 
@@ -27,9 +28,6 @@ const VOD_CONFIG: Partial<HlsConfig> = {
   backBufferLength: 60,
   enableWorker: false,
 }
-
-/** Thrown where the browser has no Media Source Extensions. */
-export class HlsUnsupported extends Error {}
 
 async function openHls(config: Partial<HlsConfig>): Promise<{ hls: Hls; Library: typeof Hls }> {
   const { default: Library } = await import('hls.js')

@@ -1,11 +1,16 @@
-/** By which transport a stream can be watched live here, where WebRTC cannot bring it. */
+/** By which transport a stream can be watched live here, where WebRTC cannot bring it, and what is said where none can. */
 import { ApiError } from './api'
+import type { PlayerState } from './live-player'
+import type { MessageKey } from './texts-vi'
 
 /** The stream comes in no codec that this browser decodes by WebRTC, and the server cannot, or not now, convert it. */
 const UNDECODED = 'webrtc_codec_unsupported'
 const CODEC: ReadonlySet<string> = new Set([UNDECODED, 'transcoders_full'])
 /** No way to the server's media port: UDP is blocked as a rule. */
 export const UNREACHABLE = 'webrtc_unreachable'
+
+/** Thrown where the browser has no Media Source Extensions. */
+export class HlsUnsupported extends Error {}
 
 /** Whether LL-HLS may bring what WebRTC, by this error, cannot. */
 export function hlsCanBring(error: unknown): boolean {
@@ -20,8 +25,23 @@ export function isUnreachable(error: unknown): boolean {
 }
 
 /** Neither way brings H.265 into this browser, now or later. */
-export function isHevcLost(error: unknown): boolean {
+function isHevcLost(error: unknown): boolean {
   return error instanceof ApiError && error.code === UNDECODED && !playsHevc()
+}
+
+/** `error`: what says more than the text does. */
+export interface Trouble {
+  text: MessageKey
+  error: unknown
+}
+
+/** Why no live picture is seen; null while it plays, or is about to. */
+export function troubleOf(state: PlayerState): Trouble | null {
+  if (state.kind === 'playing' || state.kind === 'connecting') return null
+  if (state.kind === 'stale') return { text: 'player.stale', error: null }
+  if (state.error instanceof HlsUnsupported) return { text: 'player.unsupported', error: null }
+  if (isHevcLost(state.error)) return { text: 'player.hevcLost', error: null }
+  return { text: 'player.reconnecting', error: state.error }
 }
 
 function hasMediaSource(): boolean {

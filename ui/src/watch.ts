@@ -8,7 +8,7 @@ import { exposeConnections } from './connections'
 import { watchClicks } from './first-picture'
 import type { Translator } from './i18n'
 import { type PlayerState, playLive } from './live-player'
-import { hlsCanBring, isHevcLost } from './live-source'
+import { hlsCanBring, type Trouble, troubleOf } from './live-source'
 import { loginFor, parseWatch, wantsSound } from './watch-options'
 import { joinAhead } from './whep'
 
@@ -79,18 +79,15 @@ class WatchPage {
   #state(source: 'webrtc' | 'hls', state: PlayerState): void {
     document.body.dataset['source'] = source
     document.body.dataset['player'] = state.kind
-    const isQuiet = state.kind === 'playing' || state.kind === 'connecting'
-    document.body.dataset['overlay'] = isQuiet ? state.kind : 'words'
-    if (isQuiet) return this.#overlay.replaceChildren()
-    void words.then((texts) => this.#explain(texts, state))
+    const trouble = troubleOf(state)
+    document.body.dataset['overlay'] = trouble ? 'words' : state.kind
+    if (!trouble) return this.#overlay.replaceChildren()
+    void words.then((texts) => this.#explain(texts, trouble))
   }
 
-  #explain({ t, explain }: Translator, state: PlayerState): void {
-    if (state.kind === 'stale') return this.#say(t('player.stale'))
-    const error = state.kind === 'retrying' ? state.error : null
+  #explain({ t, explain }: Translator, { text, error }: Trouble): void {
     if (error instanceof ApiError && error.status === 401) return this.#askForLogin(t)
-    if (isHevcLost(error)) return this.#say(t('player.hevcLost'))
-    this.#say(t('player.reconnecting'), error ? explain(error) : '')
+    this.#say(t(text), error ? explain(error) : '')
   }
 
   /** In a frame nobody types a password: who framed it would be trusted with it. */

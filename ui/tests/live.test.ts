@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { ApiError } from '../src/api'
 import { applyStates } from '../src/camera-states'
-import { hlsCanBring, isHevcLost } from '../src/live-source'
+import { HlsUnsupported, hlsCanBring, troubleOf } from '../src/live-source'
 import { Poller } from '../src/poller'
 import { streamOfSize, usualStream } from '../src/streams'
 import type { Camera } from '../src/types'
@@ -139,6 +139,7 @@ test('HLS is for what WebRTC cannot bring, where the browser plays it', () => {
   const refused = new ApiError(406, 'webrtc_codec_unsupported', '')
   const unreachable = new ApiError(0, 'webrtc_unreachable', '')
   const plays = (type: string) => ({ MediaSource: { isTypeSupported: (asked: string) => asked.includes(type) } })
+  const isHevcLost = (error: unknown) => troubleOf({ kind: 'retrying', error })?.text === 'player.hevcLost'
   Object.assign(globalThis, plays('hvc1'))
   assert.deepEqual([hlsCanBring(refused), isHevcLost(refused), hlsCanBring(unreachable)], [true, false, true])
   assert.equal(hlsCanBring(new ApiError(403, 'not_permitted', '')), false)
@@ -149,6 +150,14 @@ test('HLS is for what WebRTC cannot bring, where the browser plays it', () => {
   assert.deepEqual([hlsCanBring(full), isHevcLost(full)], [false, false])
   Reflect.deleteProperty(globalThis, 'MediaSource')
   assert.equal(hlsCanBring(unreachable), false)
+})
+
+test('a player that shows no live picture says why, with the error where that says more', () => {
+  const error = new ApiError(503, 'camera_unreachable', '')
+  assert.deepEqual(troubleOf({ kind: 'retrying', error }), { text: 'player.reconnecting', error })
+  assert.deepEqual(troubleOf({ kind: 'retrying', error: new HlsUnsupported() }), { text: 'player.unsupported', error: null })
+  assert.deepEqual(troubleOf({ kind: 'stale' }), { text: 'player.stale', error: null })
+  for (const kind of ['playing', 'connecting'] as const) assert.equal(troubleOf({ kind }), null)
 })
 
 test('which stream pictures are of is told by their size, where that tells', () => {

@@ -4,7 +4,7 @@ import { snapshotUrl, whepUrl } from '../api'
 import { useTexts } from '../i18n'
 import { useInView } from '../in-view'
 import type { PlayerState } from '../live-player'
-import { isHevcLost } from '../live-source'
+import { troubleOf } from '../live-source'
 import { href } from '../router'
 import { leadingStream, tileStream, usualStream } from '../streams'
 import type { Camera, StreamName } from '../types'
@@ -95,7 +95,7 @@ export function Tile({ camera, isEnlarged, isCovered, isSeen, onEnlarge, onRetur
 function MainOver({ camera }: { camera: Camera }) {
   const { t, explain } = useTexts()
   const [player, setPlayer] = useState<PlayerState>({ kind: 'connecting' })
-  const why = player.kind === 'retrying' && player.error ? explain(player.error) : null
+  const trouble = troubleOf(player)
   return (
     <span class="tile-main" data-testid="tile-main" data-player={player.kind}>
       <LiveVideo
@@ -114,9 +114,9 @@ function MainOver({ camera }: { camera: Camera }) {
           {t('wall.mainComing')}
         </span>
       )}
-      {(player.kind === 'retrying' || player.kind === 'stale') && (
+      {trouble && (
         <span class="tile-note">
-          {t('wall.mainLost')} {isHevcLost(player.kind === 'retrying' && player.error) ? t('player.hevcLost') : why}
+          {t('wall.mainLost')} {trouble.text === 'player.hevcLost' ? t(trouble.text) : trouble.error ? explain(trouble.error) : null}
         </span>
       )}
     </span>
@@ -168,7 +168,6 @@ function TileOverlay({ camera, player, reachable, permitted }: OverlayProps) {
         <StreamReason stream={stream} />
       </span>
     )
-  if (player.kind === 'playing') return null
   if (player.kind === 'connecting')
     return (
       <span class="overlay overlay-quiet">
@@ -176,12 +175,12 @@ function TileOverlay({ camera, player, reachable, permitted }: OverlayProps) {
         <span class="sr-only">{t('player.connecting')}</span>
       </span>
     )
-  const text = player.kind === 'stale' ? t('player.stale') : t('player.reconnecting')
-  const error = player.kind === 'retrying' ? player.error : null
+  const trouble = troubleOf(player)
+  if (!trouble) return null
   return (
     <span class="overlay overlay-bad">
-      {isHevcLost(error) ? t('player.hevcLost') : text}
-      {error !== null && !isHevcLost(error) && <span class="fine">{explain(error)}</span>}
+      {t(trouble.text)}
+      {trouble.error !== null && <span class="fine">{explain(trouble.error)}</span>}
     </span>
   )
 }

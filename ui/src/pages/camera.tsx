@@ -14,16 +14,14 @@ import { TimelinePanel } from '../components/timeline-panel'
 import { EVENT_KINDS, useDayEvents } from '../events'
 import { type Footage, locate, useDayFootage } from '../footage'
 import { codecTitle, formatDuration } from '../format'
-import { HlsUnsupported } from '../hls-player'
 import { type Translator, knownKey, useTexts } from '../i18n'
 import type { PlayerState } from '../live-player'
-import { hlsCanBring, isHevcLost, isUnreachable } from '../live-source'
+import { HlsUnsupported, hlsCanBring, isUnreachable, troubleOf } from '../live-source'
 import { usePolled } from '../poller'
 import type { RecordedState } from '../recorded-player'
 import { href } from '../router'
 import { cameras } from '../stores'
 import { footageStream, hasSub, streamOfSize, usualStream } from '../streams'
-import type { MessageKey } from '../texts-vi'
 import { type View, dayOf, spanAt } from '../timeline'
 import type { Camera, EventKind, LiveStream, Stream, StreamName } from '../types'
 
@@ -422,23 +420,15 @@ function LiveOverlay({ camera, live, source, liveStream }: ScreenProps & { live:
         <StreamReason stream={stream} />
       </span>
     )
-  if (live.kind === 'playing') return null
   if (live.kind === 'connecting') return <Waiting />
-  const error = live.kind === 'retrying' ? live.error : null
-  const text = playerText(live, error)
-  const why = error && text === 'player.reconnecting' ? explain(error) : null
+  const trouble = troubleOf(live)
+  if (!trouble) return null
   return (
     <span class="overlay overlay-bad" data-transport={source?.kind} data-testid="live-overlay">
-      {t(text)}
-      {why && <span class="fine">{why}</span>}
+      {t(trouble.text)}
+      {trouble.error !== null && <span class="fine">{explain(trouble.error)}</span>}
     </span>
   )
-}
-
-function playerText(live: PlayerState, error: unknown): MessageKey {
-  if (error instanceof HlsUnsupported) return 'player.unsupported'
-  if (isHevcLost(error)) return 'player.hevcLost'
-  return live.kind === 'stale' ? 'player.stale' : 'player.reconnecting'
 }
 
 function Waiting() {
