@@ -2,6 +2,8 @@
 import type { ComponentChildren } from 'preact'
 import { useEffect, useId, useRef } from 'preact/hooks'
 import { useTexts } from '../i18n'
+import { useSubmit } from '../submit'
+import { Notice } from './feedback'
 import { Icon } from './icon'
 
 interface DialogProps {
@@ -31,5 +33,42 @@ export function Dialog({ title, onClose, testId, children }: DialogProps) {
       </div>
       <div class="dialog-body">{children}</div>
     </dialog>
+  )
+}
+
+interface ConfirmDialogProps {
+  /** Of what is confirmed, for test ids. */
+  name: string
+  title: string
+  confirm: string
+  action: () => Promise<unknown>
+  onClose: () => void
+  /** What it means, in a sentence or two. */
+  children: ComponentChildren
+}
+
+/** Asks before what cannot be undone; closes once it is done. */
+export function ConfirmDialog({ name, title, confirm, action, onClose, children }: ConfirmDialogProps) {
+  const { t, explain } = useTexts()
+  const { busy, error, submit } = useSubmit()
+  return (
+    <Dialog title={title} onClose={onClose} testId={`${name}-dialog`}>
+      <p>{children}</p>
+      {error !== null && <Notice kind="bad">{explain(error)}</Notice>}
+      <div class="dialog-actions">
+        <button type="button" class="button" onClick={onClose}>
+          {t('app.cancel')}
+        </button>
+        <button
+          type="button"
+          class="button button-danger"
+          data-testid={`confirm-${name}`}
+          disabled={busy}
+          onClick={() => submit(() => action().then(onClose))}
+        >
+          {confirm}
+        </button>
+      </div>
+    </Dialog>
   )
 }

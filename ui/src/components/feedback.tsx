@@ -1,6 +1,7 @@
 /** Loading, empty and error states. */
 import type { ComponentChildren } from 'preact'
 import { useTexts } from '../i18n'
+import { type Poller, usePolled } from '../poller'
 import { Icon } from './icon'
 
 export function Loading() {
@@ -37,6 +38,18 @@ export function Notice({ kind, code, onRetry, testId, children }: NoticeProps) {
         </button>
       )}
     </div>
+  )
+}
+
+/** What stands for a value, or above it, that is asked for again and again: none yet, or the last attempt failed. */
+export function PollNotice<T>({ poller }: { poller: Poller<T> }) {
+  const { t, explain } = useTexts()
+  const { value, error } = usePolled(poller)
+  if (error === null) return value === null ? <Loading /> : null
+  return (
+    <Notice kind={value === null ? 'bad' : 'warn'} onRetry={() => poller.refresh()}>
+      {value === null ? explain(error) : t('app.offline')}
+    </Notice>
   )
 }
 

@@ -2,8 +2,8 @@
 import { useState } from 'preact/hooks'
 import { api } from '../api'
 import { cameraState, RecordingBadge, recordingReason, StateBadge, StreamReason } from '../components/badges'
-import { Dialog } from '../components/dialog'
-import { Empty, Loading, Notice } from '../components/feedback'
+import { ConfirmDialog } from '../components/dialog'
+import { Empty, PollNotice } from '../components/feedback'
 import { Icon } from '../components/icon'
 import { Explanation, FailedServices, PickedStreams, Warnings } from '../components/profile'
 import { Table } from '../components/table'
@@ -12,7 +12,6 @@ import { usePolled } from '../poller'
 import { href } from '../router'
 import { cameras } from '../stores'
 import { leadingStream } from '../streams'
-import { useSubmit } from '../submit'
 import type { Camera } from '../types'
 import { AddCamera } from './add-camera'
 import { EditCamera } from './edit-camera'
@@ -20,8 +19,8 @@ import { EditCamera } from './edit-camera'
 type Open = { kind: 'add' } | { kind: 'edit'; camera: Camera } | { kind: 'remove'; camera: Camera } | null
 
 export function CamerasPage() {
-  const { t, explain } = useTexts()
-  const { value, error } = usePolled(cameras)
+  const { t } = useTexts()
+  const { value } = usePolled(cameras)
   const [open, setOpen] = useState<Open>(null)
   const close = () => {
     setOpen(null)
@@ -47,12 +46,7 @@ export function CamerasPage() {
           </button>
         </div>
       </div>
-      {error !== null && (
-        <Notice kind={value ? 'warn' : 'bad'} onRetry={() => cameras.refresh()}>
-          {value ? t('app.offline') : explain(error)}
-        </Notice>
-      )}
-      {value === null && error === null && <Loading />}
+      <PollNotice poller={cameras} />
       {value?.length === 0 && <Empty title={t('cameras.empty')} />}
       {value && value.length > 0 && <CameraTable list={value} onOpen={setOpen} />}
       {open?.kind === 'add' && <AddCamera onClose={close} />}
@@ -167,26 +161,16 @@ function Picked({ camera }: { camera: Camera }) {
 }
 
 function RemoveCamera({ camera, onClose }: { camera: Camera; onClose: () => void }) {
-  const { t, explain } = useTexts()
-  const { busy, error, submit } = useSubmit()
+  const { t } = useTexts()
   return (
-    <Dialog title={t('remove.title', { name: camera.name })} onClose={onClose} testId="remove-dialog">
-      <p>{t('remove.body')}</p>
-      {error !== null && <Notice kind="bad">{explain(error)}</Notice>}
-      <div class="dialog-actions">
-        <button type="button" class="button" onClick={onClose}>
-          {t('app.cancel')}
-        </button>
-        <button
-          type="button"
-          class="button button-danger"
-          data-testid="confirm-remove"
-          disabled={busy}
-          onClick={() => submit(() => api.removeCamera(camera.id).then(onClose))}
-        >
-          {t('remove.confirm')}
-        </button>
-      </div>
-    </Dialog>
+    <ConfirmDialog
+      name="remove"
+      title={t('remove.title', { name: camera.name })}
+      confirm={t('remove.confirm')}
+      action={() => api.removeCamera(camera.id)}
+      onClose={onClose}
+    >
+      {t('remove.body')}
+    </ConfirmDialog>
   )
 }

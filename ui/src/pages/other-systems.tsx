@@ -2,8 +2,8 @@
 import { useState } from 'preact/hooks'
 import { api } from '../api'
 import { CopyField } from '../components/copy-field'
-import { Dialog } from '../components/dialog'
-import { Empty, Loading, Notice } from '../components/feedback'
+import { ConfirmDialog, Dialog } from '../components/dialog'
+import { Empty, Notice, PollNotice } from '../components/feedback'
 import { Field, Select } from '../components/fields'
 import { Icon } from '../components/icon'
 import { Table } from '../components/table'
@@ -26,8 +26,8 @@ type Open =
   | null
 
 export function OtherSystemsPage() {
-  const { t, explain } = useTexts()
-  const { value, error } = usePolled(rtspLogins)
+  const { t } = useTexts()
+  const { value } = usePolled(rtspLogins)
   const { value: seen } = usePolled(cameras)
   const [open, setOpen] = useState<Open>(null)
   const list = seen ?? []
@@ -54,13 +54,8 @@ export function OtherSystemsPage() {
         </button>
       </div>
       <p class="fine">{t('others.rights')}</p>
-      {error !== null && (
-        <Notice kind={value ? 'warn' : 'bad'} onRetry={() => rtspLogins.refresh()}>
-          {value ? t('app.offline') : explain(error)}
-        </Notice>
-      )}
+      <PollNotice poller={rtspLogins} />
       {value && <DoorNotice door={value.rtsp} />}
-      {value === null && error === null && <Loading />}
       {value?.rtsp_logins.length === 0 && <Empty title={t('others.empty')} />}
       {value && value.rtsp_logins.length > 0 && (
         <Logins list={value.rtsp_logins} cameras={list} onRevoke={(login) => setOpen({ kind: 'revoke', login })} />
@@ -248,26 +243,16 @@ function MadeLogin({ login, camera, cameras: list, door, onClose }: MadeProps) {
 }
 
 function RevokeLogin({ login, onClose }: { login: RtspLogin; onClose: () => void }) {
-  const { t, explain } = useTexts()
-  const { busy, error, submit } = useSubmit()
+  const { t } = useTexts()
   return (
-    <Dialog title={t('others.revokeTitle', { name: login.name })} onClose={onClose} testId="revoke-dialog">
-      <p>{t('others.revokeBody')}</p>
-      {error !== null && <Notice kind="bad">{explain(error)}</Notice>}
-      <div class="dialog-actions">
-        <button type="button" class="button" onClick={onClose}>
-          {t('app.cancel')}
-        </button>
-        <button
-          type="button"
-          class="button button-danger"
-          data-testid="confirm-revoke"
-          disabled={busy}
-          onClick={() => submit(() => api.revokeRtspLogin(login.id).then(onClose))}
-        >
-          {t('others.revoke')}
-        </button>
-      </div>
-    </Dialog>
+    <ConfirmDialog
+      name="revoke"
+      title={t('others.revokeTitle', { name: login.name })}
+      confirm={t('others.revoke')}
+      action={() => api.revokeRtspLogin(login.id)}
+      onClose={onClose}
+    >
+      {t('others.revokeBody')}
+    </ConfirmDialog>
   )
 }

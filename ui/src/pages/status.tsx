@@ -1,5 +1,5 @@
 /** How the node is doing: whatever the server tells, sections it names first. */
-import { Loading, Notice } from '../components/feedback'
+import { PollNotice } from '../components/feedback'
 import { formatBytes, formatDateTime, formatDuration, formatNumber, formatTime } from '../format'
 import { knownKey, type Translator, useTexts } from '../i18n'
 import { usePolled } from '../poller'
@@ -13,20 +13,16 @@ const HIDDEN = new Set(['condition', 'used_bytes', 'budget_bytes'])
 const FIRST = ['node', 'capacity', 'streams', 'spool', 'storage', 'retention', 'access_log']
 
 export function StatusPage() {
-  const { t, explain, locale } = useTexts()
-  const { value, error } = usePolled(status)
+  const { t, locale } = useTexts()
+  const { value } = usePolled(status)
   return (
     <div class="page">
       <div class="page-head">
         <h1>{t('status.title')}</h1>
         <p class="fine">{value && t('status.updated', { time: formatTime(Date.now(), locale) })}</p>
       </div>
-      {error !== null && (
-        <Notice kind={value ? 'warn' : 'bad'} onRetry={() => status.refresh()}>
-          {value ? t('app.offline') : explain(error)}
-        </Notice>
-      )}
-      {value === null ? error === null && <Loading /> : <Sections facts={value} />}
+      <PollNotice poller={status} />
+      {value && <Sections facts={value} />}
     </div>
   )
 }

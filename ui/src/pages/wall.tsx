@@ -1,7 +1,7 @@
 /** All cameras the account may see, live. */
 import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks'
 import { cameraState } from '../components/badges'
-import { Empty, Loading, Notice } from '../components/feedback'
+import { Empty, Notice, PollNotice } from '../components/feedback'
 import { Icon } from '../components/icon'
 import { Tile } from '../components/tile'
 import { IconButton } from '../components/timeline-panel'
@@ -26,22 +26,14 @@ const LEAST_CHOSEN_PX = 150
 const PREPARE_MS = 500
 
 export function WallPage() {
-  const { t, explain } = useTexts()
+  const { t } = useTexts()
   usePreparedJoin()
   const { value, error } = usePolled(cameras)
   const [search, setSearch] = useState('')
   const [onlyProblems, setOnlyProblems] = useState(false)
   const [layout, setLayout] = useLayout()
   const [wishedPage, setPage] = useState(0)
-  if (value === null) {
-    return error ? (
-      <Notice kind="bad" onRetry={() => cameras.refresh()}>
-        {explain(error)}
-      </Notice>
-    ) : (
-      <Loading />
-    )
-  }
+  if (value === null) return <PollNotice poller={cameras} />
   if (value.length === 0) return <EmptyWall />
   const found = value.filter((camera) => matches(camera, search) && (!onlyProblems || hasProblem(camera)))
   const { shown, page, pages } = pageOf(found, layout, wishedPage)
