@@ -106,12 +106,10 @@ function Logins(props: { list: RtspLogin[]; cameras: Camera[]; onRevoke: (login:
             </div>
           </td>
           <td>{login.camera === null ? t('others.allCameras') : nameOf(login.camera, props.cameras)}</td>
-          <td>
-            <span class="cell-label">{t('others.createdAt')}: </span>
+          <td data-label={t('others.createdAt')}>
             <time dateTime={login.created_at}>{time(login.created_at)}</time>
           </td>
-          <td>
-            <span class="cell-label">{t('others.expiresAt')}: </span>
+          <td data-label={t('others.expiresAt')}>
             {login.expires_at ? <time dateTime={login.expires_at}>{time(login.expires_at)}</time> : t('others.never')}
           </td>
           <td>
