@@ -102,6 +102,7 @@ export const en: Record<MessageKey, string> = {
 
   'wall.title': 'Live',
   'wall.search': 'Find a camera',
+  'wall.filter': 'Cameras shown',
   'wall.all': 'All',
   'wall.problems': 'Problems',
   'wall.live': '{count} live',

@@ -104,6 +104,7 @@ export const vi = {
 
   'wall.title': 'Giám sát',
   'wall.search': 'Tìm camera',
+  'wall.filter': 'Camera hiển thị',
   'wall.all': 'Tất cả',
   'wall.problems': 'Có sự cố',
   'wall.live': '{count} trực tiếp',

@@ -4,7 +4,8 @@ import { useTexts } from '../i18n'
 import { isUnreachable } from '../live-source'
 import type { LiveStream, StreamName } from '../types'
 import type { Transport } from './facts'
-import { IconButton } from './timeline-panel'
+import { IconButton } from './icon-button'
+import { Segmented } from './segmented'
 
 const RATES = [0.5, 1, 2, 4, 8] as const
 
@@ -70,7 +71,11 @@ export function PlayerBar(props: PlayerBarProps) {
       )}
       <div class="player-bar-end">
         {!recorded && props.choice && <StreamChoice {...props} choice={props.choice} />}
-        {recorded ? <RecordedControls {...props} /> : <TransportChoice {...props} />}
+        {props.transport === 'recorded' ? (
+          <RecordedControls {...props} />
+        ) : (
+          <TransportChoice transport={props.transport} onTransport={props.onTransport} />
+        )}
         <IconButton
           icon={props.muted ? 'muted' : 'sound'}
           label={t(props.hasAudio ? (props.muted ? 'player.unmute' : 'player.mute') : 'player.noAudio')}
@@ -136,22 +141,24 @@ function RecordedControls(props: PlayerBarProps) {
   )
 }
 
-function TransportChoice({ transport, onTransport }: PlayerBarProps) {
+interface TransportChoiceProps {
+  transport: 'webrtc' | 'hls'
+  onTransport: (transport: 'webrtc' | 'hls') => void
+}
+
+function TransportChoice({ transport, onTransport }: TransportChoiceProps) {
   const { t } = useTexts()
   return (
-    <div class="segmented" role="group" aria-label={t('player.transport')}>
-      {(['webrtc', 'hls'] as const).map((choice) => (
-        <button
-          key={choice}
-          type="button"
-          aria-pressed={transport === choice}
-          data-testid={`transport-${choice}`}
-          onClick={() => onTransport(choice)}
-        >
-          {t(`player.${choice}`)}
-        </button>
-      ))}
-    </div>
+    <Segmented
+      label={t('player.transport')}
+      chosen={transport}
+      choices={(['webrtc', 'hls'] as const).map((value) => ({
+        value,
+        text: t(`player.${value}`),
+        testId: `transport-${value}`,
+      }))}
+      onChoose={onTransport}
+    />
   )
 }
 
@@ -161,20 +168,19 @@ const STREAMS: readonly LiveStream[] = ['auto', 'main', 'sub']
 function StreamChoice({ choice, running, onStream }: PlayerBarProps & { choice: LiveStream }) {
   const { t } = useTexts()
   return (
-    <div class="segmented" role="group" aria-label={t('player.quality')} data-testid="quality" data-running={running}>
-      {STREAMS.map((stream) => (
-        <button
-          key={stream}
-          type="button"
-          aria-pressed={choice === stream}
-          class={choice === 'auto' && running === stream ? 'running' : undefined}
-          title={t(`player.quality.${stream}Hint`)}
-          data-testid={`quality-${stream}`}
-          onClick={() => onStream(stream)}
-        >
-          {t(`player.quality.${stream}`)}
-        </button>
-      ))}
-    </div>
+    <Segmented
+      label={t('player.quality')}
+      testId="quality"
+      running={running}
+      chosen={choice}
+      choices={STREAMS.map((value) => ({
+        value,
+        text: t(`player.quality.${value}`),
+        title: t(`player.quality.${value}Hint`),
+        class: choice === 'auto' && running === value ? 'running' : undefined,
+        testId: `quality-${value}`,
+      }))}
+      onChoose={onStream}
+    />
   )
 }

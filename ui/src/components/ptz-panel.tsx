@@ -12,6 +12,7 @@ import type { Camera, PtzCommand, PtzLock, PtzState } from '../types'
 import { Notice } from './feedback'
 import { Icon, type IconName } from './icon'
 import { PtzPresets } from './ptz-presets'
+import { Segmented } from './segmented'
 
 const POLL_MS = 2000
 /** A third of what the server allows between two commands, within reason. */
@@ -248,20 +249,17 @@ function useKeysHeld({ hold, release }: PadProps) {
 function SpeedChoice({ speed, onSpeed }: { speed: Speed; onSpeed: (speed: Speed) => void }) {
   const { t } = useTexts()
   return (
-    <div class="segmented" role="group" aria-label={t('ptz.speed')}>
-      {(Object.keys(SPEEDS) as Speed[]).map((choice) => (
-        <button
-          key={choice}
-          type="button"
-          aria-pressed={speed === choice}
-          title={t('ptz.speed')}
-          data-testid={`ptz-${choice}`}
-          onClick={() => onSpeed(choice)}
-        >
-          {t(`ptz.speed.${choice}`)}
-        </button>
-      ))}
-    </div>
+    <Segmented
+      label={t('ptz.speed')}
+      chosen={speed}
+      choices={(Object.keys(SPEEDS) as Speed[]).map((value) => ({
+        value,
+        text: t(`ptz.speed.${value}`),
+        title: t('ptz.speed'),
+        testId: `ptz-${value}`,
+      }))}
+      onChoose={onSpeed}
+    />
   )
 }
 

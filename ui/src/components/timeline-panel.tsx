@@ -7,7 +7,8 @@ import { useTexts } from '../i18n'
 import { type View, addDays, coveredMs, dayOf, follow, initialView, merge, recentView, zoom } from '../timeline'
 import type { StreamName } from '../types'
 import { Notice } from './feedback'
-import { Icon, type IconName } from './icon'
+import { IconButton } from './icon-button'
+import { Segmented } from './segmented'
 import { Legend, TimelineView } from './timeline-view'
 
 /** Twice the time between two readings of the timeline, and some. */
@@ -70,20 +71,17 @@ function StreamChoice({ stream, onStream }: TimelinePanelProps) {
   const { t } = useTexts()
   if (stream === null) return null
   return (
-    <div class="segmented" role="group" aria-label={t('timeline.stream')}>
-      {(['main', 'sub'] as const).map((choice) => (
-        <button
-          key={choice}
-          type="button"
-          title={t(`streams.${choice}`)}
-          aria-pressed={stream === choice}
-          data-testid={`footage-${choice}`}
-          onClick={() => onStream(choice)}
-        >
-          {t(`cameras.${choice}`)}
-        </button>
-      ))}
-    </div>
+    <Segmented
+      label={t('timeline.stream')}
+      chosen={stream}
+      choices={(['main', 'sub'] as const).map((value) => ({
+        value,
+        text: t(`cameras.${value}`),
+        title: t(`streams.${value}`),
+        testId: `footage-${value}`,
+      }))}
+      onChoose={onStream}
+    />
   )
 }
 
@@ -177,30 +175,4 @@ function Coverage({ data, day, nowMs }: TimelinePanelProps) {
 function knownUntil(footage: Footage, endMs: number): number {
   const lastMs = footage.coverage.at(-1)?.endMs ?? endMs
   return endMs - lastMs < SETTLING_MS ? lastMs : endMs
-}
-
-interface IconButtonProps {
-  icon: IconName
-  label: string
-  onClick: () => void
-  disabled?: boolean
-  pressed?: boolean
-  testId?: string
-}
-
-export function IconButton(props: IconButtonProps) {
-  return (
-    <button
-      type="button"
-      class="button button-icon"
-      aria-label={props.label}
-      title={props.label}
-      aria-pressed={props.pressed}
-      disabled={props.disabled}
-      data-testid={props.testId}
-      onClick={props.onClick}
-    >
-      <Icon name={props.icon} />
-    </button>
-  )
 }

@@ -4,6 +4,7 @@ import { api, surveyTableUrl } from '../api'
 import { CameraLogin } from '../components/camera-fields'
 import { Loading, Notice } from '../components/feedback'
 import { Icon } from '../components/icon'
+import { Segmented } from '../components/segmented'
 import { SurveyTable } from '../components/survey-table'
 import { formatDateTime } from '../format'
 import { useTexts } from '../i18n'
@@ -180,16 +181,15 @@ function Results({ started, onAdd }: { started: Survey; onAdd: (row: SurveyRow) 
         </div>
       </div>
       <progress class="progress" max={survey.devices} value={survey.done} aria-label={t('survey.title')} />
-      <div class="segmented" role="group" aria-label={t('survey.verdict')}>
-        <button type="button" aria-pressed={only === null} onClick={() => setOnly(null)}>
-          {t('survey.all', { count: survey.devices })}
-        </button>
-        {VERDICTS.map((verdict) => (
-          <button type="button" key={verdict} aria-pressed={only === verdict} onClick={() => setOnly(verdict)}>
-            {`${t(`verdict.${verdict}`)} ${survey[verdict]}`}
-          </button>
-        ))}
-      </div>
+      <Segmented
+        label={t('survey.verdict')}
+        chosen={only}
+        choices={[
+          { value: null, text: t('survey.all', { count: survey.devices }) },
+          ...VERDICTS.map((value) => ({ value, text: `${t(`verdict.${value}`)} ${survey[value]}` })),
+        ]}
+        onChoose={setOnly}
+      />
       {error !== null && <Notice kind="warn">{value ? t('app.offline') : explain(error)}</Notice>}
       {value && rows.length === 0 ? <p class="fine">{t('survey.noRows')}</p> : <SurveyTable rows={rows} onAdd={onAdd} />}
     </section>

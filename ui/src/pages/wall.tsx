@@ -3,8 +3,9 @@ import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks'
 import { cameraState } from '../components/badges'
 import { Empty, Notice, PollNotice } from '../components/feedback'
 import { Icon } from '../components/icon'
+import { IconButton } from '../components/icon-button'
+import { Segmented } from '../components/segmented'
 import { Tile } from '../components/tile'
-import { IconButton } from '../components/timeline-panel'
 import { formatDateTime } from '../format'
 import { fitGrid } from '../grid'
 import { useTexts } from '../i18n'
@@ -53,14 +54,15 @@ export function WallPage() {
               onInput={(event) => setSearch(event.currentTarget.value)}
             />
           </label>
-          <div class="segmented" role="group">
-            <button type="button" aria-pressed={!onlyProblems} onClick={() => setOnlyProblems(false)}>
-              {t('wall.all')}
-            </button>
-            <button type="button" aria-pressed={onlyProblems} onClick={() => setOnlyProblems(true)}>
-              {t('wall.problems')}
-            </button>
-          </div>
+          <Segmented
+            label={t('wall.filter')}
+            chosen={onlyProblems}
+            choices={[
+              { value: false, text: t('wall.all') },
+              { value: true, text: t('wall.problems') },
+            ]}
+            onChoose={setOnlyProblems}
+          />
           <LayoutChoice layout={layout} onLayout={setLayout} />
           {pages > 1 && <Pager page={page} pages={pages} onPage={setPage} />}
         </div>
