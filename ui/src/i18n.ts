@@ -1,6 +1,7 @@
 /** The language of the page: remembered, Vietnamese unless chosen otherwise. Texts are in texts-vi.ts and texts-en.ts. */
 import { useEffect, useState } from 'preact/hooks'
 import { ApiError } from './api'
+import { readStored, store } from './stored'
 import { en } from './texts-en'
 import { type MessageKey, vi } from './texts-vi'
 import type { Gap, Reason } from './types'
@@ -32,24 +33,16 @@ const listeners = new Set<(language: Language) => void>()
 
 /** Takes `wished`, or the remembered choice; called once before the first render. */
 export function initLanguage(wished: Language | null = null): void {
-  apply(wished ?? readStored() ?? 'vi')
+  apply(wished ?? remembered() ?? 'vi')
 }
 
-function readStored(): Language | null {
-  try {
-    const stored = localStorage.getItem(STORAGE_KEY)
-    return stored === 'en' || stored === 'vi' ? stored : null
-  } catch {
-    return null // storage may be forbidden; the page works without
-  }
+function remembered(): Language | null {
+  const stored = readStored(STORAGE_KEY)
+  return stored === 'en' || stored === 'vi' ? stored : null
 }
 
 export function setLanguage(language: Language): void {
-  try {
-    localStorage.setItem(STORAGE_KEY, language)
-  } catch {
-    // remembered for this page only
-  }
+  store(STORAGE_KEY, language)
   apply(language)
   for (const listener of listeners) listener(language)
 }

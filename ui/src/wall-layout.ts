@@ -1,5 +1,6 @@
 /** How many tiles a page of the wall has, and which cameras are on it. */
 import { useState } from 'preact/hooks'
+import { readStored, store } from './stored'
 
 /** `auto`: as many as there are cameras, and no more than a window can show. */
 export const LAYOUTS = ['auto', 4, 9, 16, 36] as const
@@ -32,22 +33,10 @@ export function pageOf<T>(list: readonly T[], layout: Layout, wished: number): W
 
 /** The layout of this browser, remembered. */
 export function useLayout(): [Layout, (layout: Layout) => void] {
-  const [layout, setLayout] = useState<Layout>(() => parseLayout(read()))
+  const [layout, setLayout] = useState<Layout>(() => parseLayout(readStored(STORAGE_KEY)))
   const choose = (chosen: Layout) => {
-    try {
-      localStorage.setItem(STORAGE_KEY, String(chosen))
-    } catch {
-      // remembered for this page only
-    }
+    store(STORAGE_KEY, String(chosen))
     setLayout(chosen)
   }
   return [layout, choose]
-}
-
-function read(): string | null {
-  try {
-    return localStorage.getItem(STORAGE_KEY)
-  } catch {
-    return null // storage may be forbidden; the page works without
-  }
 }
