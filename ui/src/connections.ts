@@ -3,6 +3,7 @@
  * beside a picture are read from here; `window.mediasrvDebug` shows the same to tests and to support.
  */
 import type Hls from 'hls.js'
+import type { LiveStream } from './types'
 
 export interface Connections {
   peers: Record<string, RTCPeerConnection>
@@ -14,6 +15,9 @@ declare global {
     mediasrvDebug: Connections
   }
 }
+
+/** Of a WebRTC connection. */
+export const peerKey = (camera: string, stream: LiveStream) => `${camera}/${stream}`
 
 export const connections: Connections = { peers: {}, hls: {} }
 

@@ -1,7 +1,7 @@
 /** Plays a camera live by WHEP into a video element, and keeps it playing: reconnects by itself. */
 import { ApiError, whepUrl } from './api'
 import { type Alarm, backoffMs, sleep } from './backoff'
-import { connections } from './connections'
+import { connections, peerKey } from './connections'
 import { onFirstPicture } from './first-picture'
 import type { JoinGate } from './join-gate'
 import { UNREACHABLE } from './live-source'
@@ -75,7 +75,7 @@ async function playOnce(
   signal: AbortSignal,
   onPlaying: () => void,
 ): Promise<void> {
-  const key = `${options.camera}/${options.stream}`
+  const key = peerKey(options.camera, options.stream)
   const leaveGate = (await options.gate?.enter(signal)) ?? (() => undefined)
   const turn = setTimeout(leaveGate, TURN_MS)
   let session: WhepSession | null = null

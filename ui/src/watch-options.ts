@@ -41,6 +41,6 @@ export const loginFor = (pathname: string, search: string) => `/?next=${encodeUR
 /** Where to go on after a login: the player that sent one here, and nowhere else. */
 export function nextAfterLogin(search: string): string | null {
   const next = new URLSearchParams(search).get('next') ?? ''
-  const [pathname = '', query] = next.split('?')
-  return CAMERA.test(pathname) && !next.includes('#') ? (query === undefined ? pathname : next) : null
+  const [pathname = ''] = next.split('?')
+  return CAMERA.test(pathname) && !next.includes('#') ? next : null
 }

@@ -53,7 +53,6 @@ export function PlayerBar(props: PlayerBarProps) {
         <IconButton
           icon="forward"
           label={t('player.forward')}
-          testId="forward-10"
           disabled={!recorded}
           onClick={() => props.onJump(10_000)}
         />

@@ -63,7 +63,7 @@ export function FailedServices({ camera }: { camera: Camera }) {
       {all
         .filter(([, { state }]) => works && state === 'failed')
         .map(([name, { reason }]) => (
-          <p class="fine warning" key={name} data-testid="service-failed" data-service={name}>
+          <p class="fine warning" key={name}>
             {serviceName(name, t)}: {reason && sentence(reason)} {reason && <code class="code">{reason.code}</code>}
           </p>
         ))}

@@ -7,7 +7,7 @@ import type { PlayerState } from '../live-player'
 import { troubleOf } from '../live-source'
 import { href } from '../router'
 import { leadingStream, tileStream, usualStream } from '../streams'
-import type { Camera, StreamName } from '../types'
+import type { Camera, Stream, StreamName } from '../types'
 import { joinAhead } from '../whep'
 import { RecordingBadge, StateBadge, StreamReason } from './badges'
 import { Icon } from './icon'
@@ -72,7 +72,7 @@ export function Tile({ camera, isEnlarged, isCovered, isSeen, onEnlarge, onRetur
             />
           )}
           {isOver && <MainOver camera={camera} />}
-          <TileOverlay camera={camera} player={player} reachable={reachable} permitted={permitted} />
+          <TileOverlay camera={camera} stream={stream} player={player} reachable={reachable} permitted={permitted} />
         </button>
         <div class="tile-head">
           <a class="tile-name" href={href.camera(camera.id)} data-testid="tile-link" title={t('wall.open', { name: camera.name })} onClick={(event) => openAhead(event, camera)}>
@@ -145,21 +145,21 @@ function openAhead(event: MouseEvent, camera: Camera): void {
 }
 
 /** A stream pulled on demand is `idle` until we join; once it plays it is live whatever the last poll said. */
-function shownState(state: Camera['streams']['main']['state'], player: PlayerState) {
+function shownState(state: Stream['state'], player: PlayerState) {
   return state === 'idle' && player.kind === 'playing' ? 'live' : state
 }
 
 interface OverlayProps {
   camera: Camera
+  stream: Stream
   player: PlayerState
   reachable: boolean
   permitted: boolean
 }
 
 /** Says why a tile shows no live picture; covers an old picture, so that nobody takes it for a live one. */
-function TileOverlay({ camera, player, reachable, permitted }: OverlayProps) {
+function TileOverlay({ camera, stream, player, reachable, permitted }: OverlayProps) {
   const { t, explain } = useTexts()
-  const stream = camera.streams[tileStream(camera)] ?? camera.streams.main
   if (!permitted) return <span class="overlay">{t('wall.noLiveRight')}</span>
   if (!camera.enabled) return <span class="overlay overlay-off">{t('state.offHint')}</span>
   if (!reachable)

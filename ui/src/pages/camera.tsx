@@ -11,6 +11,7 @@ import { OtherPlayers } from '../components/other-players'
 import { PlayerBar } from '../components/player-bar'
 import { mayMove, PtzPanel } from '../components/ptz-panel'
 import { TimelinePanel } from '../components/timeline-panel'
+import { peerKey } from '../connections'
 import { EVENT_KINDS, useDayEvents } from '../events'
 import { type Footage, locate, useDayFootage } from '../footage'
 import { codecTitle, formatDuration } from '../format'
@@ -66,7 +67,7 @@ function Viewer({ camera, linkedMs }: { camera: Camera; linkedMs: number | null 
   const [kinds, setKinds] = useState<ReadonlySet<EventKind>>(new Set(EVENT_KINDS))
   const transport: Transport = source?.kind ?? 'recorded'
   const [liveStream, setLiveStream] = useState<LiveStream>(() => usualStream(camera))
-  const figures = useFigures(`${camera.id}/${liveStream}`, camera.id, transport, video)
+  const figures = useFigures(peerKey(camera.id, liveStream), camera.id, transport, video)
 
   const goLive = (kind: 'webrtc' | 'hls', because?: unknown) => {
     setSource(kind === 'hls' ? { kind, because } : { kind })
@@ -267,7 +268,7 @@ function Screen(props: ScreenProps) {
             onCaughtUp={() => (props.canLive ? props.goLive('webrtc') : setRecorded({ kind: 'nothing' }))}
           />
         )}
-        <Overlay {...props} live={live} recorded={recorded} />
+        <Overlay {...props} watched={watched} live={live} recorded={recorded} />
         {note && <p class="picture-note">{note}</p>}
       </div>
       <PlayerBar
@@ -368,14 +369,20 @@ function useSkippedGap(source: Source | null, footage: Footage | null, clockMs: 
   return note && Date.now() < note.untilMs ? note.text : null
 }
 
-function Overlay(props: ScreenProps & { live: PlayerState; recorded: RecordedState }) {
+interface OverlayProps extends ScreenProps {
+  watched: Stream
+  live: PlayerState
+  recorded: RecordedState
+}
+
+function Overlay(props: OverlayProps) {
   const { t } = useTexts()
   if (props.source === null) return <span class="overlay overlay-quiet">{t('timeline.hint')}</span>
   if (props.source.kind === 'recorded') return <RecordedOverlay {...props} />
   return <LiveOverlay {...props} />
 }
 
-function RecordedOverlay({ recorded, source, canLive, goLive, goTo }: ScreenProps & { recorded: RecordedState }) {
+function RecordedOverlay({ recorded, source, canLive, goLive, goTo }: OverlayProps) {
   const { t, explain } = useTexts()
   switch (recorded.kind) {
     case 'playing':
@@ -410,21 +417,20 @@ function RecordedOverlay({ recorded, source, canLive, goLive, goTo }: ScreenProp
   }
 }
 
-function LiveOverlay({ camera, live, source, liveStream }: ScreenProps & { live: PlayerState }) {
+function LiveOverlay({ camera, watched, live }: OverlayProps) {
   const { t, explain } = useTexts()
-  const stream = watchedStream(camera, liveStream)
   if (!camera.enabled) return <span class="overlay overlay-off">{t('state.offHint')}</span>
-  if (stream.state === 'retrying' || stream.state === 'off')
+  if (watched.state === 'retrying' || watched.state === 'off')
     return (
       <span class="overlay overlay-bad">
-        <StreamReason stream={stream} />
+        <StreamReason stream={watched} />
       </span>
     )
   if (live.kind === 'connecting') return <Waiting />
   const trouble = troubleOf(live)
   if (!trouble) return null
   return (
-    <span class="overlay overlay-bad" data-transport={source?.kind} data-testid="live-overlay">
+    <span class="overlay overlay-bad">
       {t(trouble.text)}
       {trouble.error !== null && <span class="fine">{explain(trouble.error)}</span>}
     </span>

@@ -106,7 +106,7 @@ function SurveyForm({ login, onLogin, onStarted }: FormProps) {
       </div>
       <CameraLogin {...login} onChange={onLogin} passwordLabel={t('add.password')} />
       {step.error !== null && (
-        <Notice kind="bad" testId="survey-failed">
+        <Notice kind="bad">
           {explain(step.error)}
         </Notice>
       )}
