@@ -7,9 +7,13 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from playwright.async_api import Locator, Page
+from playwright.async_api import Locator, Page, Route, expect
 
 T = TypeVar("T")
+PLAYS_H265 = """
+    const real = MediaSource.isTypeSupported
+    MediaSource.isTypeSupported = type => type.includes('hvc1') || real.call(MediaSource, type)
+"""
 
 
 async def log_in(page: Page, username: str, password: str) -> None:
@@ -28,6 +32,22 @@ async def open_camera(page: Page, camera_id: str) -> Locator:
     """Clicks the camera's name on the wall; the video of its page."""
     await tile_of(page, camera_id).get_by_test_id("tile-link").click()
     return await camera_video(page)
+
+
+async def play_hls(page: Page, camera_id: str) -> Locator:
+    """Goes from the wall to the camera's page, and there to LL-HLS; its video, once it moves."""
+    await open_camera(page, camera_id)
+    await page.get_by_test_id("transport-hls").click()
+    await expect(page.get_by_test_id("camera-page")).to_have_attribute("data-source", "hls")
+    video = await camera_video(page)
+    await moves(video, timeout_s=30)
+    return video
+
+
+async def no_codec(route: Route) -> None:
+    """The server's answer to a join that wants H.265 and does not offer it."""
+    detail = "WebRTC carries H.264 here, and this stream is H.265."
+    await route.fulfill(status=406, json={"code": "webrtc_codec_unsupported", "detail": detail})
 
 
 def tile_of(page: Page, camera_id: str) -> Locator:

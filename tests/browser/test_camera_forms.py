@@ -12,7 +12,7 @@ import pytest_asyncio
 from playwright.async_api import Locator, Page, expect
 
 from load_tests.stack import CameraFarm, Stack
-from tests.browser.screen import moves, open_camera, until
+from tests.browser.screen import moves, open_camera, tile_of, until
 
 NAME = "Kho vật tư"
 
@@ -113,7 +113,7 @@ async def test_what_a_tile_shows_and_how_media_comes_are_changed_in_the_form(tid
     page, login = tidied, server.farm.addresses()[0]
     body = {"id": "twin", "name": NAME, "address": login.address, "username": login.username, "record": False}
     server.client.call("POST", "/api/v1/cameras", body | {"password": login.password})
-    tile = page.locator("[data-testid=tile][data-camera=twin]")
+    tile = tile_of(page, "twin")
     await expect(tile).to_have_attribute("data-stream", "sub")
     await page.goto("/#/cameras")
     await page.locator("tr[data-camera=twin]").get_by_test_id("edit").click()

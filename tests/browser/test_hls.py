@@ -10,26 +10,17 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Locator, Page, expect
+from playwright.async_api import Browser, Page
 
 from load_tests.proxy import caddy
 from load_tests.stack import Stack
 from tests.browser.conftest import STEP_MS
-from tests.browser.screen import camera_video, log_in, moves, open_camera, until
+from tests.browser.screen import log_in, moves, play_hls, until
 
 MOST_BEHIND_S = 2.0
 SAMPLES = 40
 SETTLED_S = 6.0
 BACK_S = 20.0
-
-
-async def play_hls(page: Page, camera_id: str) -> Locator:
-    await open_camera(page, camera_id)
-    await page.get_by_test_id("transport-hls").click()
-    await expect(page.get_by_test_id("camera-page")).to_have_attribute("data-source", "hls")
-    video = await camera_video(page)
-    await moves(video, timeout_s=30)
-    return video
 
 
 async def hls_fact(page: Page, camera_id: str, name: str) -> Any:

@@ -10,8 +10,17 @@ import pytest
 from playwright.async_api import Locator, Page, Response, Route, expect
 
 from load_tests.stack import Stack
-from tests.browser.screen import camera_video, moves, open_camera, peer_stats, picture_ms, until
-from tests.browser.test_watch import PLAYS_H265, no_codec
+from tests.browser.screen import (
+    PLAYS_H265,
+    camera_video,
+    moves,
+    no_codec,
+    open_camera,
+    peer_stats,
+    picture_ms,
+    play_hls,
+    until,
+)
 
 JOINS = 7
 WATCHED_S = 10.0
@@ -92,8 +101,7 @@ async def test_a_session_that_the_server_lost_is_joined_again(wall: Page, server
 
 
 async def test_low_latency_hls_plays_close_to_live(wall: Page, server: Stack) -> None:
-    video = await _play_hls(wall, server.cameras[0])
-    await moves(video, timeout_s=30)
+    await play_hls(wall, server.cameras[0])
 
     async def close() -> bool:
         return await _hls_latency_s(wall, server.cameras[0]) < 4
@@ -105,26 +113,6 @@ async def test_low_latency_hls_plays_close_to_live(wall: Page, server: Stack) ->
         return bool(0 < behind_ms < 6000)
 
     await until(clock_is_right, 30)
-
-
-async def test_g711_is_heard_in_hls_too(wall: Page, server: Stack) -> None:
-    video = await _play_hls(wall, _camera_with_g711(server))
-    await moves(video, timeout_s=30)
-    await wall.get_by_test_id("mute").click()
-    assert not await video.evaluate("video => video.muted")
-
-    async def heard() -> bool:
-        return int(await video.evaluate("video => video.webkitAudioDecodedByteCount")) > 4000
-
-    await until(heard)
-    await expect(wall.get_by_test_id("silent-note")).to_have_count(0)
-
-
-async def _play_hls(wall: Page, camera_id: str) -> Locator:
-    await open_camera(wall, camera_id)
-    await wall.get_by_test_id("transport-hls").click()
-    await expect(wall.get_by_test_id("camera-page")).to_have_attribute("data-source", "hls")
-    return await camera_video(wall)
 
 
 async def _hls_latency_s(page: Page, camera_id: str) -> float:

@@ -15,7 +15,7 @@ from tests.browser.screen import log_in, moves, peer_stats, tile_of, until
 async def test_every_camera_plays_in_its_tile(wall: Page, server: Stack) -> None:
     await expect(wall.get_by_test_id("tile")).to_have_count(len(server.cameras))
     for camera_id in server.cameras:
-        tile = wall.locator(f"[data-testid=tile][data-camera='{camera_id}']")
+        tile = tile_of(wall, camera_id)
         await moves(tile.locator("video"))
         await expect(tile.get_by_test_id("state")).to_have_attribute("data-state", "live")
         await expect(tile.get_by_test_id("recording")).to_have_attribute("data-state", "recording")
@@ -86,7 +86,7 @@ async def test_a_server_that_refuses_is_not_stormed(page: Page, server: Stack) -
 @pytest.mark.timeout(120)
 async def test_a_lost_camera_shows_why_and_comes_back_by_itself(wall: Page, server: Stack) -> None:
     camera_id = server.cameras[2]
-    tile = wall.locator(f"[data-testid=tile][data-camera='{camera_id}']")
+    tile = tile_of(wall, camera_id)
     await moves(tile.locator("video"))
     server.farm.fault(camera_id, "offline")
     try:

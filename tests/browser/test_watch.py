@@ -5,10 +5,10 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.async_api import Page, Request, Route, expect
+from playwright.async_api import Page, Request, expect
 
 from load_tests.stack import Stack
-from tests.browser.screen import log_in, moves, until
+from tests.browser.screen import PLAYS_H265, log_in, moves, no_codec, until
 
 UDP_BLOCKED = """
     const real = RTCPeerConnection.prototype.setRemoteDescription
@@ -18,15 +18,6 @@ UDP_BLOCKED = """
     }
 """
 """The server's candidates lead to the discard port, where nothing answers."""
-PLAYS_H265 = """
-    const real = MediaSource.isTypeSupported
-    MediaSource.isTypeSupported = type => type.includes('hvc1') || real.call(MediaSource, type)
-"""
-
-
-async def no_codec(route: Route) -> None:
-    detail = "WebRTC carries H.264 here, and this stream is H.265."
-    await route.fulfill(status=406, json={"code": "webrtc_codec_unsupported", "detail": detail})
 
 
 async def test_it_plays_and_nothing_else_is_fetched_before_the_join(wall: Page, server: Stack) -> None:
