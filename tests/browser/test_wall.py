@@ -9,7 +9,7 @@ import pytest
 from playwright.async_api import Page, Route, expect
 
 from load_tests.stack import Stack
-from tests.browser.screen import log_in, moves, peer_stats, tile_of, until
+from tests.browser.screen import asked_alone, log_in, moves, peer_stats, tile_of, until
 
 
 async def test_every_camera_plays_in_its_tile(wall: Page, server: Stack) -> None:
@@ -194,3 +194,37 @@ async def test_a_wall_that_is_hidden_lets_its_streams_go_and_takes_them_again(wa
     await expect(wall.locator("[data-testid=tile] video")).to_have_count(0, timeout=30_000)
     await wall.evaluate(hide, "visible")
     await expect(wall.locator("[data-testid=tile] video[data-player=playing]")).to_have_count(len(server.cameras))
+
+
+async def test_a_wall_of_more_than_a_page_is_paged_and_never_stands_behind_its_last_page(
+    wall: Page, server: Stack
+) -> None:
+    more = [f"more-{number}" for number in range(7 - len(server.cameras))]
+
+    async def seven(route: Route) -> None:
+        answer = await route.fetch()
+        body = await answer.json()
+        body["cameras"] += [body["cameras"][0] | {"id": name, "name": name, "enabled": False} for name in more]
+        await route.fulfill(response=answer, json=body)
+
+    await asked_alone(wall)
+    await wall.route("**/api/v1/cameras", seven)
+    await wall.reload()
+    tiles, page = wall.get_by_test_id("tile"), wall.get_by_test_id("page")
+    before, after = wall.get_by_test_id("page-before"), wall.get_by_test_id("page-next")
+    await expect(tiles).to_have_count(7)
+    await expect(page).to_have_count(0)
+    await wall.get_by_test_id("layout").select_option("4")
+    await expect(tiles).to_have_count(4)
+    await expect(page).to_have_text("1 / 2")
+    await expect(before).to_be_disabled()
+    await after.click()
+    await expect(page).to_have_text("2 / 2")
+    await expect(after).to_be_disabled()
+    assert await tiles.evaluate_all("tiles => tiles.map(tile => tile.dataset.camera)") == more[-3:]
+    await before.click()
+    await expect(tiles).to_have_count(4)
+    await after.click()
+    await wall.locator("input[type=search]").fill("more-")  # four of them: one page
+    await expect(tiles).to_have_count(4)
+    await expect(page).to_have_count(0)
