@@ -199,9 +199,7 @@ class HlsService:
         return watch
 
     def _begin(self, ref: StreamRef) -> _Watch:
-        mountpoint = self._hub.get(ref)
-        if mountpoint is None:
-            raise NotFound("There is no such stream.", code="stream_not_found")
+        mountpoint = self._hub.find(ref)
         watch = self._watched.get(ref)
         if watch is not None and watch.mountpoint is mountpoint:
             return watch  # somebody else began it while this one waited for the stream
