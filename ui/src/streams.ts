@@ -48,3 +48,9 @@ export function streamOfSize({ streams, profile }: Camera, width: number, height
   })
   return names.length === 1 ? (names[0] ?? null) : null
 }
+
+/** The stream whose facts stand beside the picture: that of the footage, else the one that pictures of this size are of. */
+export function shownStream(camera: Camera, footageOf: StreamName | null, size: { width: number; height: number } | null): Stream {
+  const name = footageOf ?? streamOfSize(camera, size?.width ?? 0, size?.height ?? 0) ?? 'main'
+  return camera.streams[name] ?? camera.streams.main
+}

@@ -4,7 +4,7 @@ import { ApiError } from '../src/api'
 import { applyStates } from '../src/camera-states'
 import { HlsUnsupported, hlsCanBring, troubleOf } from '../src/live-source'
 import { Poller } from '../src/poller'
-import { streamOfSize, usualStream } from '../src/streams'
+import { shownStream, streamOfSize, usualStream } from '../src/streams'
 import type { Camera } from '../src/types'
 import { pageOf, parseLayout } from '../src/wall-layout'
 import { loginFor, nextAfterLogin, parseWatch, wantsSound, watchUrl } from '../src/watch-options'
@@ -168,6 +168,10 @@ test('which stream pictures are of is told by their size, where that tells', () 
   assert.equal(streamOfSize(two, 0, 0), null)
   const alike = camera('a', { profile: null, streams: { main: sized(640, 360), sub: sized(640, 360) } })
   assert.equal(streamOfSize(alike, 640, 360), null)
+  assert.equal(shownStream(two, null, { width: 640, height: 360 }), two.streams.sub)
+  assert.equal(shownStream(two, null, null), two.streams.main)
+  assert.equal(shownStream(two, 'main', { width: 640, height: 360 }), two.streams.main)
+  assert.equal(shownStream(two, 'sub', null), two.streams.sub)
   assert.equal(usualStream(two), 'auto')
   assert.equal(usualStream(camera('a', { profile: null, streams: { main: sized(1, 1) } })), 'main')
 })

@@ -5,7 +5,7 @@ import { connections } from '../connections'
 import { codecTitle, formatBitrate, formatDuration, formatMoment, formatNumber } from '../format'
 import { type HlsFacts, readHlsFacts } from '../hls-player'
 import { useTexts } from '../i18n'
-import { hasSub, leadingStream } from '../streams'
+import { hasSub, leadingStream, shownStream } from '../streams'
 import type { Camera, RecordingStatus, Stream, StreamName } from '../types'
 import { type LiveFacts, StatsReader } from '../video-stats'
 import { RecordingBadge, recordingReason, StateBadge, StreamReason } from './badges'
@@ -55,7 +55,7 @@ interface FactsProps {
 
 export function Facts({ camera, transport, footageOf, figures }: FactsProps) {
   const { t } = useTexts()
-  const stream = (transport === 'recorded' ? camera.streams[footageOf] : null) ?? camera.streams.main
+  const stream = shownStream(camera, transport === 'recorded' ? footageOf : null, figures.live ?? figures.hls)
   const recorded = leadingStream(camera)
   return (
     <aside class="panel facts" aria-label={t('facts.title')} data-testid="facts">
