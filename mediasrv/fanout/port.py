@@ -140,6 +140,7 @@ class WebRtcPort:
             burst,
             max(0.001, settings.pace_s),
             (settings.playout_delay_least_s, settings.playout_delay_most_s),
+            settings.playout_delay_lossy_s,
         )
         self.bound.set()
 

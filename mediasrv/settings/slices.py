@@ -180,7 +180,8 @@ class WebRtcSettings:
     is taken for that nobody has pulled yet, where a viewer may choose between streams. Packets of G.711 have at least
     `sound_packet_s`. `srtp_sha1` also takes viewers
     that know no AEAD_AES_128_GCM, by AES_CM_128_HMAC_SHA1_80 (RFC 8827, 6.5). Viewers hold pictures back to
-    even out a bad line, by no less than `playout_delay_least_s` and no more than `playout_delay_most_s`.
+    even out a bad line, by no less than `playout_delay_least_s` and no more than `playout_delay_most_s`; where packets
+    get lost, by no less than `playout_delay_lossy_s`.
     """
 
     host: str | tuple[str, ...] = "127.0.0.1"
@@ -207,6 +208,7 @@ class WebRtcSettings:
     main_kbps: int = 4000
     playout_delay_least_s: float = 0.0
     playout_delay_most_s: float = 1.0
+    playout_delay_lossy_s: float = 0.2
 
     @property
     def hosts(self) -> tuple[str, ...]:

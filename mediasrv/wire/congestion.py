@@ -26,6 +26,9 @@ _UNKNOWN_ROUND_TRIP_S: Final = 0.15
 _LOSSY: Final = 0.15
 """Beyond this share lost it is no bad radio any more, and asking again does not keep up."""
 _QUEUED_S: Final = 0.25
+_FULL_LOSS: Final = 0.08
+_FULL_QUEUE_S: Final = 0.05
+"""Both at once is a short queue that overflows: radio loses without one."""
 _SUSPECT_LOSS: Final = 0.02
 _SUSPECT_QUEUE_S: Final = 0.1
 _CLEAR_LOSS: Final = 0.1
@@ -73,7 +76,8 @@ class Line:
     @property
     def congested(self) -> bool:
         """Whether more is sent than gets through."""
-        return self.loss > _LOSSY or self.queue_s > _QUEUED_S
+        full = self.loss > _FULL_LOSS and self.queue_s > _FULL_QUEUE_S
+        return full or self.loss > _LOSSY or self.queue_s > _QUEUED_S
 
     @property
     def clear(self) -> bool:
@@ -165,7 +169,7 @@ class Allowance:
         if self._short >= _SHORT_TIMES and not self._settling:
             self._fall(stream_bps, through_bps or stream_bps / 2)
             line.restart()
-        elif self.bits_per_s is not None and not self._short:
+        elif self.bits_per_s is not None and line.clear:
             near = 0.9 * self._full_bps < self.bits_per_s < 1.2 * self._full_bps
             grown = self.bits_per_s * (_GROWTH_NEAR if near else _GROWTH)
             self.bits_per_s = grown if grown < _FITS * stream_bps else None

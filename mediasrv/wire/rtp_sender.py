@@ -50,12 +50,13 @@ class Epoch:
 @dataclass(frozen=True, slots=True)
 class VideoSources:
     """By the encoding of a stream: the source of its packets and, where there is one, that of their repair (RTX).
+    Keyframes of a `media` that is patient ask the viewer to hold pictures back for longer.
 
     `extended` says that keyframes carry the header extension, `shorter_bytes` by how much datagrams are shorter than
     those of GCM.
     """
 
-    media: Callable[[str], RtpProtector]
+    media: Callable[[str, bool], RtpProtector]
     repair: Callable[[str], RtpProtector | None]
     extended: bool = False
     shorter_bytes: int = 0
@@ -92,6 +93,8 @@ class RtpVideoSender:
         self._next_index = first_index
         self._next_repair = first_repair
         self._last_timestamp = -1 << 62
+        self.patient = False
+        """Whether the viewer should hold pictures back, from the next epoch on: it loses packets."""
         self._extended = sources.extended
         self._shorter_bytes = sources.shorter_bytes
         self.packets = 0
@@ -130,6 +133,13 @@ class RtpVideoSender:
     def move_to(self, ring: PacketRing) -> None:
         """Another stream, whose time line has the same origin: `start` with a keyframe of it."""
         self._ring = ring
+
+    def renew(self, unit: PacketizedUnit) -> None:
+        """Goes on with this keyframe, under the next index, where `patient` has changed. All that was admitted before
+        must have been sent.
+        """
+        if self._extended and self._epoch.srtp is not self._sources.media(self._ring.encoding, self.patient):
+            self._open(unit)
 
     def admit(self, unit: PacketizedUnit) -> None:
         """Fixes the unit's timestamp, strictly above the one before. Once for each unit before its runs are sent."""
@@ -195,7 +205,7 @@ class RtpVideoSender:
 
     def _open(self, unit: PacketizedUnit) -> None:
         """A new epoch in which `unit` takes the first index that was never used."""
-        srtp = self._sources.media(self._ring.encoding)
+        srtp = self._sources.media(self._ring.encoding, self.patient)
         self._epoch = Epoch(self._next_index, self._next_index - unit.first, self._ring, srtp)
         self._epochs.append(self._epoch)
         self._forget()

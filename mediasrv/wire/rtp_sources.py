@@ -20,14 +20,23 @@ class PeerSources:
     would share nonces. Encodings of one source share its counter.
     """
 
-    def __init__(self, keys: SrtpKeys, offer: Offer, ssrcs: tuple[int, int, int], delay_s: tuple[float, float]) -> None:
+    def __init__(
+        self,
+        keys: SrtpKeys,
+        offer: Offer,
+        ssrcs: tuple[int, int, int],
+        delay_s: tuple[float, float],
+        patient_delay_s: float,
+    ) -> None:
         media, repair, audio = ssrcs
+        least_s, most_s = delay_s
         number = offer.playout_delay
-        extension = header_extension(number, playout_delay(*delay_s)) if number else b""
         protector = _Protectors(keys).make
 
         @cache
-        def video_source(encoding: str) -> RtpProtector:
+        def video_source(encoding: str, patient: bool) -> RtpProtector:
+            delay = playout_delay(max(least_s, patient_delay_s) if patient else least_s, most_s)
+            extension = header_extension(number, delay) if number else b""
             return protector(media, offer.video[encoding].payload_type, extension)
 
         @cache
@@ -41,7 +50,7 @@ class PeerSources:
             return None if payload_type is None else protector(audio, payload_type)
 
         shorter_bytes = TAG_BYTES - keys.tag_bytes
-        self.video = VideoSources(video_source, repair_source, bool(extension), shorter_bytes)
+        self.video = VideoSources(video_source, repair_source, bool(number), shorter_bytes)
         self.audio = audio_source
 
 

@@ -30,6 +30,11 @@ from mediasrv.wire.whep_sdp import Offer
 _REPLAY_INTERVAL_S: Final = 2.0
 _REPLAY_PACKETS: Final = 4000
 _PACKET_BITS: Final = 8 * 1200.0
+_LOSSY: Final = 0.005
+_LOSSY_S: Final = 30.0
+"""A viewer that has lost one packet in 200 is asked to hold pictures back for so long, as long as it takes to ask twice
+for what is missing: else each packet that is lost with its answer is a picture that stands still.
+"""
 _ASK_S: Final = 0.09
 """So often a line is asked while it is filled: what is too much is seen before it has queued for long."""
 _UNREVIEWED_TICKS: Final = 8
@@ -67,7 +72,7 @@ class Counters:
 @dataclass(frozen=True, slots=True)
 class Host:
     """What a peer is given by its shell. A burst is `burst_packets` in `pace_s` seconds; `playout_delay_s` is the least
-    and the most by which viewers may hold pictures back.
+    and the most by which viewers may hold pictures back, `lossy_delay_s` the least of those that lose packets.
     """
 
     call_later: Callable[[float, Callable[[], None]], Timer]
@@ -76,6 +81,7 @@ class Host:
     burst_packets: int
     pace_s: float
     playout_delay_s: tuple[float, float] = (0.0, 1.0)
+    lossy_delay_s: float = 0.2
 
 
 class WebRtcPeer:
@@ -104,6 +110,7 @@ class WebRtcPeer:
         self._replayed_s = float("-inf")
         self._allowance = Allowance()
         self._resends = Resends()
+        self._lossy_until_s = float("-inf")
         self._at_tick = (0.0, 0, 0)
         self.sent_bps = 0.0
         """Payload of the stream, over the time between the last two ticks."""
@@ -188,6 +195,8 @@ class WebRtcPeer:
         if self.waiting:
             self._begin([unit])
             return
+        if unit.keyframe and not self._pacer.busy:
+            video.renew(unit)
         video.admit(unit)
         host = self._host
         if self._pacer.busy or len(unit.payloads) > self._pacer.burst_packets:
@@ -237,12 +246,16 @@ class WebRtcPeer:
         if self.video is None:
             return
         last, self._at_tick = self._at_tick, (now_s, self.video.packets, self.video.octets)
-        self._resends.tick(self.video.packets - last[1], now_s, self.line.round_trip_s)
+        line = self.line
+        self._resends.tick(self.video.packets - last[1], now_s, line.round_trip_s, congested=line.congested)
         self.sent_bps = 8 * (self.video.octets - last[2]) / max(0.1, now_s - last[0])
         self._unreviewed_ticks = _UNREVIEWED_TICKS if self._probing else max(0, self._unreviewed_ticks - 1)
         if not self._unreviewed_ticks:
             self._allowance.review(self.line, self._ring.bits_per_s, self.through_bps)
         self._pacer.adapt(self._ring, self.line, self._allowance.bits_per_s)
+        if self.line.loss > _LOSSY:
+            self._lossy_until_s = now_s + _LOSSY_S
+        self.video.patient = now_s < self._lossy_until_s
 
     def ask(self, now_s: float) -> None:
         """Asks how long a round trip takes."""
@@ -302,9 +315,8 @@ class WebRtcPeer:
         self.ice.prove(path)
         self._path = path
         self._rtcp_out, self._rtcp_in = rtcp_sides(local, remote)
-        sources = PeerSources(
-            local, self.offer, (self.video_ssrc, self.repair_ssrc, self.audio_ssrc), self._host.playout_delay_s
-        )
+        ssrcs = self.video_ssrc, self.repair_ssrc, self.audio_ssrc
+        sources = PeerSources(local, self.offer, ssrcs, self._host.playout_delay_s, self._host.lossy_delay_s)
         # Below 2^15: a receiver that misses the first packets must not mistake the first wrap (RFC 3711, 3.3.1).
         first, first_repair, first_audio = (secrets.randbits(15) for _ in range(3))
         self.video = RtpVideoSender(sources.video, self._ring, first, secrets.randbits(32), first_repair)

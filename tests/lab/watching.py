@@ -110,6 +110,13 @@ async def shows(page: Page, height: int, timeout_s: float = 40.0) -> None:
         await asyncio.sleep(0.2)
 
 
+async def holds_back(page: Page, least_ms: float, timeout_s: float = 15.0) -> None:
+    """Waits until pictures wait so long in the browser."""
+    deadline = time.monotonic() + timeout_s
+    while (held_ms := (await watch(page, 1.0)).buffered_ms) < least_ms:
+        assert time.monotonic() < deadline, f"it holds pictures back by {held_ms:.0f} ms"
+
+
 async def watch(page: Page, seconds: float) -> Seen:
     """Watches for so long, looking four times a second."""
     first, started_s = await stats(page), time.monotonic()

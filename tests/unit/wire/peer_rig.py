@@ -33,6 +33,8 @@ OFFER = Offer(
 )
 REPAIRED_OFFER = replace(OFFER, media=(replace(OFFER.media[0], video=REPAIRED, playout_delay=6), OFFER.media[1]))
 """With sources of repair (RTX) and the header extension."""
+EXTENDED_OFFER = replace(OFFER, media=(replace(OFFER.media[0], playout_delay=6), OFFER.media[1]))
+"""With the header extension, and what is asked for again comes as it was."""
 
 
 @dataclass(slots=True)

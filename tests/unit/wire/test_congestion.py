@@ -188,3 +188,31 @@ def test_a_round_trip_is_also_what_an_answer_took_and_an_older_one_says_nothing(
     round_trip(line, 15.0, 0.04)
     assert line.congested, "a report of before the queue"
     assert line.answered_at_s == 20.0
+
+
+def queued(line: Line, queue_s: float) -> None:
+    line.on_round_trip(900.0, 900.01)
+    line.on_round_trip(901.0, 901.01 + queue_s)
+
+
+def test_loss_with_a_short_queue_is_a_line_that_is_full_and_loss_without_one_is_bad_radio() -> None:
+    for loss, queue_s, congested in ((0.1, 0.0, False), (0.1, 0.08, True), (0.05, 0.2, False), (0.0, 0.2, False)):
+        line = Line()
+        lossy(line, loss)
+        queued(line, queue_s)
+        assert line.congested is congested, (loss, queue_s)
+
+
+def test_what_is_allowed_does_not_grow_while_anything_speaks_of_congestion() -> None:
+    line, allowance = Line(), Allowance()
+    for _ in range(2):
+        lossy(line, 0.5)
+        allowance.review(line, 2e6, 1e6)
+    allowed_bps = allowance.bits_per_s
+    lossy(line, 0.13)
+    assert not line.congested
+    allowance.review(line, 2e6, 1e6)
+    assert allowance.bits_per_s == allowed_bps
+    line.restart()
+    allowance.review(line, 2e6, 1e6)
+    assert (allowance.bits_per_s or 0) > (allowed_bps or 0)

@@ -18,7 +18,7 @@ from mediasrv.wire import srtp, webrtc_peer
 from mediasrv.wire.packet_ring import PacketizedUnit, PacketRing
 from mediasrv.wire.rtp_sender import Epoch, RtpVideoSender
 from mediasrv.wire.whep_sdp import Offer
-from tests.unit.wire.peer_rig import OFFER, REPAIRED_OFFER, Rig, Timers, sequence, timestamp
+from tests.unit.wire.peer_rig import EXTENDED_OFFER, OFFER, REPAIRED_OFFER, Rig, Timers, sequence, timestamp
 
 
 class NonceUsedTwice(AssertionError):
@@ -68,6 +68,7 @@ class History:
             *[self.ask_again] * 5,
             self.ask_for_keyframe,
             self.audio,
+            self.lose,
             self.wait,
             self.reconnect,
             self.move,
@@ -148,6 +149,12 @@ class History:
             rig.peer.send_reports((self.media_time, self.media_time), None, self.timers.now_s)
             rig.peer.tick(self.timers.now_s)
 
+    def lose(self) -> None:
+        """Viewers lose packets, or do no more, and are asked to hold pictures back accordingly."""
+        for rig in self.rigs:
+            assert rig.peer.video is not None
+            rig.peer.video.patient = self.random.random() < 0.5
+
     def ask_for_keyframe(self) -> None:
         for rig in self.rigs:
             replays = rig.counters.replays
@@ -214,7 +221,7 @@ class BeginsBeforeALongWrap(BeginsBeforeAWrap):
 
 
 @pytest.mark.parametrize("sender", [BeginsBeforeAWrap, BeginsBeforeALongWrap])
-@pytest.mark.parametrize(("seed", "offer"), [(1, OFFER), (2, REPAIRED_OFFER)])
+@pytest.mark.parametrize(("seed", "offer"), [(1, OFFER), (2, REPAIRED_OFFER), (3, EXTENDED_OFFER)])
 def test_no_nonce_ever_protects_two_contents(
     seed: int, offer: Offer, sender: type[RtpVideoSender], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -289,6 +296,34 @@ def test_the_model_notices_a_broken_sender(broken: type[RtpVideoSender], monkeyp
         History(0).run(3000)
 
 
+class ChangesWhatWasSent(RtpVideoSender):
+    """Asks for another delay without a new epoch."""
+
+    def renew(self, unit: Any) -> None:
+        self._epoch.srtp = self._sources.media(self._ring.encoding, self.patient)
+
+
+def test_the_model_notices_a_delay_that_changes_within_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webrtc_peer, "RtpVideoSender", ChangesWhatWasSent)
+    with pytest.raises(AssertionError, match=r"two contents|as it was"):
+        History(0, EXTENDED_OFFER).run(3000)
+
+
+class RenewsTooEarly(RtpVideoSender):
+    """Opens an epoch while pictures of the last one still wait in the pacer."""
+
+    def admit(self, unit: Any) -> None:
+        if unit.keyframe:
+            self.renew(unit)
+        super().admit(unit)
+
+
+def test_the_model_notices_an_epoch_that_is_renewed_too_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webrtc_peer, "RtpVideoSender", RenewsTooEarly)
+    with pytest.raises((AssertionError, OverflowError)):
+        History(0, EXTENDED_OFFER).run(3000)
+
+
 class RepairsUnderOneNumber(RtpVideoSender):
     """Sends a packet of repair without counting it."""
 
@@ -307,4 +342,4 @@ def test_equal_sources_of_one_transport_would_be_noticed(monkeypatch: pytest.Mon
     monkeypatch.setattr(webrtc_peer, "distinct_ssrcs", lambda: (5, 5, 6))
     monkeypatch.setattr(webrtc_peer, "RtpVideoSender", BeginsBeforeAWrap)
     with pytest.raises(NonceUsedTwice):
-        History(0, REPAIRED_OFFER).run(3000)
+        History(1, REPAIRED_OFFER).run(3000)

@@ -482,3 +482,42 @@ def test_while_a_line_is_filled_it_is_asked_ten_times_a_second_and_filled_no_mor
     rig.outbox.take()
     rig.timers.advance(1.0)
     assert rig.outbox.take() == []
+
+
+def delay_asked_for(datagram: bytes) -> tuple[int, int]:
+    """The least and the most of the header extension, in 10 ms."""
+    assert datagram[0] & 0x10, "no header extension"
+    value = int.from_bytes(datagram[17:20], "big")
+    return value >> 12, value & 0xFFF
+
+
+def test_who_loses_packets_is_asked_to_hold_pictures_back_and_after_a_while_no_more() -> None:
+    rig = Rig(offer=REPAIRED_OFFER)
+    rig.connect()
+    highest = lost = 0
+
+    def gop_of(loss: float) -> bytes:
+        """Two seconds of a line that loses so many; the keyframe at their end."""
+        nonlocal highest, lost
+        for _ in range(4):
+            highest, lost = highest + 100, lost + round(100 * loss)
+            block = rtcp.ReportBlock(rig.peer.video_ssrc, 0, lost, highest, 0, 0, 0)
+            rig.report(rtcp.build_receiver_report(1, [block]))
+            rig.timers.advance(0.5)
+            rig.peer.tick(rig.timers.now_s)
+        rig.outbox.take()
+        rig.push([100], keyframe=True)
+        rig.push([100], keyframe=False)
+        first, second = rig.media()
+        assert sequence(second) == sequence(first) + 1 & 0xFFFF
+        assert not second[0] & 0x10
+        return first
+
+    good = gop_of(0)
+    assert delay_asked_for(good) == (0, 100)
+    lossy = gop_of(0.02)
+    assert delay_asked_for(lossy) == (20, 100)
+    assert sequence(lossy) == sequence(good) + 2 & 0xFFFF
+    assert [delay_asked_for(gop_of(0)) for _ in range(20)] == [(20, 100)] * 15 + [(0, 100)] * 5
+    rig.nack(sequence(lossy))
+    assert rig.outbox.take() == []
