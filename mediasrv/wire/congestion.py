@@ -18,6 +18,7 @@ _WINDOW_PACKETS: Final = 60
 _MOST_WINDOW_S: Final = 4.0
 """Loss is of the last second, or of longer until it is of so many packets: of a few, 5 % may look like 20 %."""
 _REPORTS_KEPT: Final = 32
+_STEADY_S: Final = 6.0
 _BASE_RISES: Final = 0.02
 """The share of the difference by which the least round trip follows a line that has become longer, each sample."""
 _FEWEST_PACKETS: Final = 10
@@ -69,7 +70,10 @@ class Line:
         self.round_trips = 0
         self.answered_at_s = 0.0
         """When that was sent which the newest round trip was measured with."""
+        self.steady_loss = 0.0
+        """Of the last six seconds, whatever was sent: what only arrives late is no loss in the long run."""
         self._reports: deque[_Report] = deque(maxlen=_REPORTS_KEPT)
+        self._history: deque[_Report] = deque(maxlen=_REPORTS_KEPT)
         self._least_s: float | None = None
         self._sent: deque[tuple[int, float]] = deque(maxlen=_REPORTS_KEPT)
 
@@ -101,6 +105,7 @@ class Line:
     def on_block(self, block: ReportBlock, now_s: float) -> None:
         self._measure_round_trip(block, now_s)
         self._reports.append(_Report(now_s, block.highest_sequence, block.packets_lost))
+        self._measure_steady_loss(self._reports[-1])
         self._forget_old(now_s)
         first, last = self._reports[0], self._reports[-1]
         expected = (last.highest - first.highest) & 0xFFFFFFFF
@@ -117,6 +122,16 @@ class Line:
             if age_s < _WINDOW_S or (packets < _WINDOW_PACKETS and age_s < _MOST_WINDOW_S):
                 return
             reports.popleft()
+
+    def _measure_steady_loss(self, report: _Report) -> None:
+        history = self._history
+        history.append(report)
+        while len(history) > 2 and report.at_s - history[1].at_s >= _STEADY_S:
+            history.popleft()
+        first = history[0]
+        expected = (report.highest - first.highest) & 0xFFFFFFFF
+        if report.at_s - first.at_s >= _STEADY_S and _FEWEST_PACKETS <= expected < 1 << 31:
+            self.steady_loss = min(max(0, report.lost - first.lost), expected) / expected
 
     def on_estimate(self, bits_per_s: int) -> None:
         self.estimate_bps = bits_per_s

@@ -15,7 +15,7 @@ _QUEUED_RUNS: Final = 256
 _PACE_ABOVE: Final = 1.2
 _PACE_TIMES: Final = 4.0
 _LOSSY: Final = 0.03
-_LOSSY_TIMES: Final = 1.15
+_LOSSY_TIMES: Final = 1.35
 _LEAST_PACKETS_PER_S: Final = 200.0
 """2 Mbit/s, at which a keyframe of a small stream takes no time."""
 

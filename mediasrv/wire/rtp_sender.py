@@ -23,6 +23,8 @@ from mediasrv.wire.srtp import EXTENSION_BYTES
 SQUEEZED_STEP: Final = 90
 """Cached access units are at least 1 ms apart in RTP time."""
 _EPOCHS: Final = 64
+PATIENCE: Final = 3
+"""In so many steps, a keyframe each, a viewer is asked to hold pictures back: in one, its picture would stand still."""
 
 
 class RtpProtector(Protocol):
@@ -50,13 +52,13 @@ class Epoch:
 @dataclass(frozen=True, slots=True)
 class VideoSources:
     """By the encoding of a stream: the source of its packets and, where there is one, that of their repair (RTX).
-    Keyframes of a `media` that is patient ask the viewer to hold pictures back for longer.
+    `media` also takes how patient its keyframes ask the viewer to be, from 0 to PATIENCE.
 
     `extended` says that keyframes carry the header extension, `shorter_bytes` by how much datagrams are shorter than
     those of GCM.
     """
 
-    media: Callable[[str, bool], RtpProtector]
+    media: Callable[[str, int], RtpProtector]
     repair: Callable[[str], RtpProtector | None]
     extended: bool = False
     shorter_bytes: int = 0
@@ -94,7 +96,8 @@ class RtpVideoSender:
         self._next_repair = first_repair
         self._last_timestamp = -1 << 62
         self.patient = False
-        """Whether the viewer should hold pictures back, from the next epoch on: it loses packets."""
+        """Whether the viewer should hold pictures back, from the next epochs on: it loses packets."""
+        self._patience = 0
         self._extended = sources.extended
         self._shorter_bytes = sources.shorter_bytes
         self.packets = 0
@@ -135,10 +138,10 @@ class RtpVideoSender:
         self._ring = ring
 
     def renew(self, unit: PacketizedUnit) -> None:
-        """Goes on with this keyframe, under the next index, where `patient` has changed. All that was admitted before
-        must have been sent.
+        """Goes on with this keyframe, under the next index, where the viewer is not yet as patient as it should be. All
+        that was admitted before must have been sent.
         """
-        if self._extended and self._epoch.srtp is not self._sources.media(self._ring.encoding, self.patient):
+        if self._extended and self._patience != (PATIENCE if self.patient else 0):
             self._open(unit)
 
     def admit(self, unit: PacketizedUnit) -> None:
@@ -205,7 +208,8 @@ class RtpVideoSender:
 
     def _open(self, unit: PacketizedUnit) -> None:
         """A new epoch in which `unit` takes the first index that was never used."""
-        srtp = self._sources.media(self._ring.encoding, self.patient)
+        self._patience = min(PATIENCE, self._patience + 1) if self.patient else 0
+        srtp = self._sources.media(self._ring.encoding, self._patience)
         self._epoch = Epoch(self._next_index, self._next_index - unit.first, self._ring, srtp)
         self._epochs.append(self._epoch)
         self._forget()

@@ -6,7 +6,7 @@ import secrets
 from functools import cache
 from typing import Final
 
-from mediasrv.wire.rtp_sender import RtpProtector, VideoSources
+from mediasrv.wire.rtp_sender import PATIENCE, RtpProtector, VideoSources
 from mediasrv.wire.srtp import TAG_BYTES, SrtcpReceiver, SrtcpSender, SrtpKeys, SrtpSender, header_extension
 from mediasrv.wire.srtp_cm import CmSrtcpReceiver, CmSrtcpSender, CmSrtpSender, outbound_session
 from mediasrv.wire.whep_sdp import Offer
@@ -34,8 +34,8 @@ class PeerSources:
         protector = _Protectors(keys).make
 
         @cache
-        def video_source(encoding: str, patient: bool) -> RtpProtector:
-            delay = playout_delay(max(least_s, patient_delay_s) if patient else least_s, most_s)
+        def video_source(encoding: str, patience: int) -> RtpProtector:
+            delay = playout_delay(max(least_s, patient_delay_s * patience / PATIENCE), most_s)
             extension = header_extension(number, delay) if number else b""
             return protector(media, offer.video[encoding].payload_type, extension)
 

@@ -30,10 +30,10 @@ from mediasrv.wire.whep_sdp import Offer
 _REPLAY_INTERVAL_S: Final = 2.0
 _REPLAY_PACKETS: Final = 4000
 _PACKET_BITS: Final = 8 * 1200.0
-_LOSSY: Final = 0.005
+_LOSSY: Final = 0.01
 _LOSSY_S: Final = 30.0
-"""A viewer that has lost one packet in 200 is asked to hold pictures back for so long, as long as it takes to ask twice
-for what is missing: else each packet that is lost with its answer is a picture that stands still.
+"""A viewer that loses one packet in 100 is asked to hold pictures back, and so long after: as much as it takes to ask
+twice for what is missing. Else each packet that is lost with its answer is a picture that stands still.
 """
 _ASK_S: Final = 0.09
 """So often a line is asked while it is filled: what is too much is seen before it has queued for long."""
@@ -253,7 +253,7 @@ class WebRtcPeer:
         if not self._unreviewed_ticks:
             self._allowance.review(self.line, self._ring.bits_per_s, self.through_bps)
         self._pacer.adapt(self._ring, self.line, self._allowance.bits_per_s)
-        if self.line.loss > _LOSSY:
+        if line.steady_loss > _LOSSY:
             self._lossy_until_s = now_s + _LOSSY_S
         self.video.patient = now_s < self._lossy_until_s
 

@@ -110,7 +110,7 @@ async def shows(page: Page, height: int, timeout_s: float = 40.0) -> None:
         await asyncio.sleep(0.2)
 
 
-async def holds_back(page: Page, least_ms: float, timeout_s: float = 15.0) -> None:
+async def holds_back(page: Page, least_ms: float, timeout_s: float = 25.0) -> None:
     """Waits until pictures wait so long in the browser."""
     deadline = time.monotonic() + timeout_s
     while (held_ms := (await watch(page, 1.0)).buffered_ms) < least_ms:

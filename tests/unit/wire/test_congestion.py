@@ -216,3 +216,26 @@ def test_what_is_allowed_does_not_grow_while_anything_speaks_of_congestion() -> 
     line.restart()
     allowance.review(line, 2e6, 1e6)
     assert (allowance.bits_per_s or 0) > (allowed_bps or 0)
+
+
+def test_what_only_arrives_late_is_no_steady_loss() -> None:
+    late, radio = Line(), Line()
+    worst = 0.0
+    for number in range(40):
+        on_its_way = 4 * (number % 3 == 0)
+        late.on_block(block(50 * number, on_its_way), 0.5 * number)
+        radio.on_block(block(50 * number, number + on_its_way), 0.5 * number)
+        worst = max(worst, late.loss)
+        assert late.steady_loss < 0.01
+        radio.restart()
+    assert worst > 0.02
+    assert 0.012 < radio.steady_loss < 0.028
+
+
+def test_loss_is_not_steady_before_six_seconds_of_it() -> None:
+    line = Line()
+    for number in range(12):
+        line.on_block(block(50 * number, 5 * number), 0.5 * number)
+    assert line.steady_loss == 0.0
+    line.on_block(block(600, 60), 6.0)
+    assert line.steady_loss == 0.1

@@ -300,7 +300,7 @@ class ChangesWhatWasSent(RtpVideoSender):
     """Asks for another delay without a new epoch."""
 
     def renew(self, unit: Any) -> None:
-        self._epoch.srtp = self._sources.media(self._ring.encoding, self.patient)
+        self._epoch.srtp = self._sources.media(self._ring.encoding, 3 * self.patient)
 
 
 def test_the_model_notices_a_delay_that_changes_within_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
