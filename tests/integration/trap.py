@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import random
 import socket
 import sys
 from collections.abc import AsyncIterator, Collection, Iterator
@@ -63,11 +64,13 @@ async def trap_at(port: int = 0) -> AsyncIterator[Trap]:
 
 
 def _free_port() -> int:
-    """Free on all loopback addresses, for TCP and UDP alike."""
+    """Free on all loopback addresses, for TCP and UDP alike; none of those that another process's viewer may have just
+    left (32768 and up), to which its server still sends.
+    """
     while True:
         with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
             first = stack.enter_context(socket.socket())
-            first.bind(("127.0.0.1", 0))
+            first.bind(("127.0.0.1", random.randrange(10_000, 32_000)))
             port = int(first.getsockname()[1])
             for family, kind, host in (
                 (socket.AF_INET6, socket.SOCK_STREAM, "::1"),

@@ -190,6 +190,9 @@ def test_hvcc_agrees_with_ffmpeg_s() -> None:
         stream = container.add_stream("libx265", rate=25, options={"preset": "ultrafast", **CLOSED[Codec.H265]})
         stream.width, stream.height, stream.pix_fmt = 320, 192, "yuv420p"
         picture = av.VideoFrame(320, 192, "yuv420p")
+        picture.pts = 0
+        for plane in picture.planes:  # else it is what lay in memory
+            plane.update(bytes(plane.buffer_size))
         for packet in [*stream.encode(picture), *stream.encode(None)]:
             container.mux(packet)
     theirs = configuration(written.getvalue())
