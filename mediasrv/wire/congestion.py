@@ -19,6 +19,8 @@ _MOST_WINDOW_S: Final = 4.0
 """Loss is of the last second, or of longer until it is of so many packets: of a few, 5 % may look like 20 %."""
 _REPORTS_KEPT: Final = 32
 _STEADY_S: Final = 6.0
+_STEADY_STEP_S: Final = 0.5
+"""Reports closer together than this are not kept for it: some viewers send one with each packet they ask for."""
 _BASE_RISES: Final = 0.02
 """The share of the difference by which the least round trip follows a line that has become longer, each sample."""
 _FEWEST_PACKETS: Final = 10
@@ -54,6 +56,14 @@ class _Report:
     at_s: float
     highest: int
     lost: int
+
+
+def _between(first: _Report, last: _Report) -> tuple[int, int]:
+    """Packets that were sent between two reports and how many of them got lost; none where that is too few to tell."""
+    expected = (last.highest - first.highest) & 0xFFFFFFFF
+    if expected < _FEWEST_PACKETS or expected >= 1 << 31:
+        return 0, 0
+    return expected, min(max(0, last.lost - first.lost), expected)
 
 
 class Line:
@@ -108,10 +118,9 @@ class Line:
         self._measure_steady_loss(self._reports[-1])
         self._forget_old(now_s)
         first, last = self._reports[0], self._reports[-1]
-        expected = (last.highest - first.highest) & 0xFFFFFFFF
-        if expected < _FEWEST_PACKETS or expected >= 1 << 31:
+        expected, lost = _between(first, last)
+        if not expected:
             return
-        lost = min(max(0, last.lost - first.lost), expected)
         self.loss = lost / expected
         self.received_per_s = (expected - lost) / max(0.1, last.at_s - first.at_s)
 
@@ -125,13 +134,13 @@ class Line:
 
     def _measure_steady_loss(self, report: _Report) -> None:
         history = self._history
-        history.append(report)
+        if not history or report.at_s - history[-1].at_s >= _STEADY_STEP_S:
+            history.append(report)
         while len(history) > 2 and report.at_s - history[1].at_s >= _STEADY_S:
             history.popleft()
-        first = history[0]
-        expected = (report.highest - first.highest) & 0xFFFFFFFF
-        if report.at_s - first.at_s >= _STEADY_S and _FEWEST_PACKETS <= expected < 1 << 31:
-            self.steady_loss = min(max(0, report.lost - first.lost), expected) / expected
+        expected, lost = _between(history[0], report)
+        if report.at_s - history[0].at_s >= _STEADY_S and expected:
+            self.steady_loss = lost / expected
 
     def on_estimate(self, bits_per_s: int) -> None:
         self.estimate_bps = bits_per_s

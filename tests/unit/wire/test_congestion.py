@@ -232,6 +232,13 @@ def test_what_only_arrives_late_is_no_steady_loss() -> None:
     assert 0.012 < radio.steady_loss < 0.028
 
 
+def test_steady_loss_is_known_however_often_a_viewer_reports() -> None:
+    line = Line()
+    for number in range(400):  # as where each packet that is asked for again comes with a report
+        line.on_block(block(5 * number, number // 4), 0.025 * number)
+    assert 0.04 < line.steady_loss < 0.06
+
+
 def test_loss_is_not_steady_before_six_seconds_of_it() -> None:
     line = Line()
     for number in range(12):
