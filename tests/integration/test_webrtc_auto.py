@@ -92,6 +92,17 @@ async def test_a_viewer_goes_up_and_down_at_keyframes_under_one_source_without_a
         assert auto.viewer.client.received.repeated == 0
 
 
+async def test_what_a_viewer_answers_to_a_question_tells_the_round_trip() -> None:
+    async with running() as rig:
+        auto = Auto(rig)
+        await auto.join()
+        line, asked_s = auto.ours.peer.line, rig.service._clock.monotonic()
+        auto.ours.peer.ask(asked_s)
+        await until(lambda: line.answered_at_s >= asked_s and not auto.ours.peer.ice._questions)
+        assert line.round_trip_s < 1
+        assert rig.service.counters.malformed == 0
+
+
 async def test_the_stream_that_was_left_is_let_go() -> None:
     async with running() as rig:
         auto = Auto(rig)
