@@ -60,6 +60,11 @@ class Auto:
     def watched(self) -> StreamRef:
         return self.rig.service.viewers()[0].ref
 
+    async def set_out(self) -> None:
+        """It is to go to the main stream, and waits for a keyframe of that."""
+        self.told.main = True
+        await until(lambda: self.ours.bound_for is not None)
+
     async def go(self, main: bool) -> None:
         """Pictures of both streams come until the viewer is there."""
         self.told.main = main
@@ -119,8 +124,7 @@ async def test_until_the_keyframe_the_old_stream_goes_on() -> None:
     async with running() as rig:
         auto = Auto(rig)
         await auto.join()
-        auto.told.main = True
-        await until(lambda: auto.ours.bound_for is not None)
+        await auto.set_out()
         for _ in range(5):
             rig.camera.picture(8000, keyframe=False)
             auto.sub.picture(300, keyframe=False)
@@ -134,8 +138,7 @@ async def test_who_is_not_to_go_any_more_stays() -> None:
     async with running() as rig:
         auto = Auto(rig)
         await auto.join()
-        auto.told.main = True
-        await until(lambda: auto.ours.bound_for is not None)
+        await auto.set_out()
         auto.told.main = False
         await until(lambda: auto.ours.bound_for is None)
         rig.camera.picture(8000, keyframe=True)
@@ -147,8 +150,7 @@ async def test_who_is_on_the_way_to_a_stream_that_becomes_one_it_does_not_decode
     async with running() as rig:
         auto = Auto(rig)
         await auto.join()
-        auto.told.main = True
-        await until(lambda: auto.ours.bound_for is not None)
+        await auto.set_out()
         rig.camera.publish(H265, 3600, True, b"\0\0\0\3\x26\x01\xaa")
         assert auto.ours.bound_for is None
         await until(lambda: auto.ours.auto is None)  # nobody transcodes for a choice
