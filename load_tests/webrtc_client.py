@@ -303,6 +303,8 @@ class WebRtcClient:
         if data[1] & 0x7F != self._video_type:
             received.audio_packets += 1
             return
+        if int.from_bytes(data[8:12], "big") != self._video_ssrc:
+            return  # on its way to a viewer that had this port before
         sequence = data[2] << 8 | data[3]
         index = self._index
         if index is None:
@@ -340,8 +342,7 @@ class WebRtcClient:
 
     def _open(self, data: bytes, index: int) -> bytes:
         """Decrypts one packet and looks at the H.264 payload header (RFC 6184, 5.2); the payload, b"" where broken."""
-        ssrc = int.from_bytes(data[8:12], "big")
-        nonce = (self._salt ^ ssrc << 48 ^ index).to_bytes(12, "big")
+        nonce = (self._salt ^ self._video_ssrc << 48 ^ index).to_bytes(12, "big")
         try:
             payload = self._cipher.decrypt(nonce, data[12:], data[:12]) if self._cipher else b""
         except InvalidTag:
@@ -349,7 +350,7 @@ class WebRtcClient:
             return b""
         self.received.opened += 1
         self.first_payload = self.first_payload or payload
-        if ssrc != self._video_ssrc or not payload or payload[0] & 31 not in (1, 5, 6, 7, 8, 24, 28):
+        if not payload or payload[0] & 31 not in (1, 5, 6, 7, 8, 24, 28):
             self.received.faults.append(f"packet {index} is no H.264 of this stream")
         return payload
 

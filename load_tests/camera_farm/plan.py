@@ -127,6 +127,7 @@ def _camera_parser() -> argparse.ArgumentParser:
 def _add_media_options(parser: argparse.ArgumentParser) -> None:
     for name in ("width", "height", "rate", "bitrate"):
         parser.add_argument(f"--{name}", type=int, help=f"{name} of the main stream")
+    parser.add_argument("--sub-bitrate", type=int, help="bitrate of the substream")
     parser.add_argument("--gop", type=float, help="seconds from keyframe to keyframe, of both streams")
     parser.add_argument("--codec", type=VideoCodec, default=VideoCodec.H264, choices=list(VideoCodec))
     parser.add_argument("--sub-codec", type=VideoCodec, choices=list(VideoCodec), help="that of main where not given")
@@ -269,7 +270,10 @@ def _shapes(options: argparse.Namespace) -> tuple[VideoShape, VideoShape]:
         **common,
     )
     codec = options.sub_codec or options.codec
-    return main, dataclasses.replace(sub, rate=min(sub.rate, main.rate), codec=codec, **common)
+    bitrate_kbps = options.sub_bitrate or sub.bitrate_kbps
+    return main, dataclasses.replace(
+        sub, rate=min(sub.rate, main.rate), bitrate_kbps=bitrate_kbps, codec=codec, **common
+    )
 
 
 def _rtsp_style(options: argparse.Namespace) -> RtspStyle:

@@ -16,7 +16,8 @@ from tests.browser.conftest import ARGUMENTS
 from tests.lab.links import SERVER, SERVER_V6, Link, linked
 
 HERE = Path(__file__).parent
-FARM = {"cameras": 1, "mode": "load", "audio": "pcma", "width": 960, "height": 540, "bitrate": 900, "gop": 2}
+_PICTURES = {"width": 960, "height": 540, "bitrate": 900, "sub-bitrate": 300, "gop": 2}
+FARM = {"cameras": 1, "mode": "load", "audio": "pcma", **_PICTURES}
 OVERRIDES = {"server": {"host": "0.0.0.0"}, "webrtc": {"host": [SERVER, SERVER_V6]}}  # noqa: S104 - in a network of its own
 STEP_MS = 20_000
 

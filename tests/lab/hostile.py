@@ -7,7 +7,8 @@ import random
 import select
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from OpenSSL import SSL
@@ -70,14 +71,27 @@ class Hostile(WebRtcClient):
         return rtcp.build_picture_loss(self._ssrc, self._video_ssrc)
 
 
-def connected(url: str, count: int, timeout_s: float = 20.0) -> list[Hostile]:
-    """Viewers that have a picture."""
-    clients = [Hostile(url) for _ in range(count)]
-    deadline = time.monotonic() + timeout_s
-    while not all(client.first_picture_s for client in clients):
-        assert time.monotonic() < deadline, "a hostile viewer does not even get in"
-        serve(clients, 0.05)
-    return clients
+@contextmanager
+def connected(url: str, count: int, timeout_s: float = 20.0) -> Iterator[list[Hostile]]:
+    """Viewers that have a picture; they say goodbye at the end."""
+    with ExitStack() as ends:
+        clients = [ends.enter_context(hostile(url)) for _ in range(count)]
+        deadline = time.monotonic() + timeout_s
+        while not all(client.first_picture_s for client in clients):
+            assert time.monotonic() < deadline, "a hostile viewer does not even get in"
+            serve(clients, 0.05)
+        yield clients
+
+
+@contextmanager
+def hostile(url: str) -> Iterator[Hostile]:
+    """One that says goodbye at the end, if it has not left before."""
+    client = Hostile(url)
+    try:
+        yield client
+    finally:
+        if not client.closed:
+            client.leave()
 
 
 def serve(clients: Sequence[WebRtcClient], seconds: float, act: Callable[[], None] = lambda: None) -> None:

@@ -20,17 +20,20 @@ WATCHED_S = 12.0
 MAIN_LINES, SUB_LINES = 540, 360
 BOUND_MS = 1500
 """How far behind live a picture may ever be, on a link that carries the stream."""
+STANDSTILL_S = 2.5
+"""Nothing is still for longer than to the next keyframe, 2 s; it is looked four times a second."""
 
 
 async def test_a_good_link_shows_every_picture_at_once(page: Page, stack: Stack, link: Link) -> None:
     await join(page, stack)
     seen = await watch(page, WATCHED_S / 2)
-    assert seen.rate > 0.95 * RATE
-    assert (seen.freezes, seen.dropped, seen.asked_again) == (0, 0, 0)
+    assert (seen.freezes, seen.asked_again) == (0, 0)
+    assert seen.shown_rate > 0.9 * RATE, seen
     assert median(seen.behind_ms) < 300, seen
     assert (await stats(page))["audio"]["packetsLost"] == 0
 
 
+@pytest.mark.timeout(120)
 async def test_two_percent_loss_freezes_nothing_once_it_is_known(page: Page, stack: Stack, link: Link) -> None:
     """An answer may get lost as well, so what is missing comes a tenth of a second later than the picture was due."""
     await join(page, stack)
@@ -92,8 +95,8 @@ async def test_ipv6_alone_carries_it(page: Page, stack: Stack, link: Link) -> No
     await join(page, stack, only=f" {SERVER_V6} ")
     seen = await watch(page, WATCHED_S / 2)
     assert (await stats(page))["remote"] == SERVER_V6
-    assert (seen.freezes, seen.dropped, seen.asked_again) == (0, 0, 0)
-    assert seen.rate > 0.95 * RATE  # the cached pictures may be among them
+    assert (seen.freezes, seen.asked_again) == (0, 0)
+    assert seen.shown_rate > 0.9 * RATE, seen  # the cached pictures may be among them
 
 
 async def test_where_udp_is_blocked_tcp_carries_it(page: Page, stack: Stack, link: Link) -> None:
@@ -112,7 +115,7 @@ async def test_a_weak_link_keeps_a_moving_picture_on_auto(
     page: Page, stack: Stack, link: Link, queue_ms: int, share: float
 ) -> None:
     """500 kbit/s, 5 % loss, and a router that queues 40 packets, or 5, where what a keyframe has more is lost."""
-    # Without sound: 400 kbit/s of pictures, 5 % of them twice, and 90 of G.711 would be more than the link carries.
+    # Without sound: 300 kbit/s of pictures, 5 % of them twice, heads, and 90 of G.711 leave no room for keyframes.
     await join(page, stack, "stream=auto", audio=False)
     await shows(page, MAIN_LINES)
     link.lose(5)
@@ -121,7 +124,7 @@ async def test_a_weak_link_keeps_a_moving_picture_on_auto(
     weak = await watch(page, 2 * WATCHED_S)
     assert weak.heights == {SUB_LINES}, weak
     assert weak.rate > share * RATE, weak
-    assert weak.still_s < 2, weak
+    assert weak.still_s < STANDSTILL_S, weak
     assert weak.buffered_ms < BOUND_MS, weak
     link.mend()
     await shows(page, MAIN_LINES, 90)

@@ -23,7 +23,7 @@ from load_tests.fanout_others.running import Running
 from load_tests.measure import rss_bytes
 from load_tests.stack import wait_for
 from mediasrv.wire import rtcp
-from tests.lab.hostile import Hostile, a_stranger, connected, received_bytes, serve
+from tests.lab.hostile import Hostile, a_stranger, connected, hostile, received_bytes, serve
 
 GOOD = 8
 ATTACK_S = 3.0
@@ -87,31 +87,28 @@ def test_good_viewers_alone_have_every_picture_in_time(server: Running) -> None:
 
 
 def test_who_never_reads_and_never_reports_costs_nobody_a_picture(server: Running) -> None:
-    deaf = connected(server.url, 20)
-    for client in deaf:
-        client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
-    with Beside(server):
-        for _ in range(int(ATTACK_S / 0.5)):
-            time.sleep(0.5)
-            for client in deaf:
-                client.check()
-    for client in deaf:
-        client.leave()
+    with connected(server.url, 20) as deaf:
+        for client in deaf:
+            client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+        with Beside(server):
+            for _ in range(int(ATTACK_S / 0.5)):
+                time.sleep(0.5)
+                for client in deaf:
+                    client.check()
 
 
 def test_who_never_answers_dtls_is_let_go(server: Running) -> None:
     before = viewers(server)
-    silent = [Hostile(server.url) for _ in range(50)]
-    with Beside(server):
-        for _ in range(int(ATTACK_S / 0.1)):
-            time.sleep(0.1)
-            for client in silent:
-                client.check()
-    # The good ones have left without goodbye, and are kept until their consent runs out.
-    wait_for(lambda: viewers(server) <= before + GOOD, 20)
-    assert counters(server)["handshakes_failed"] >= len(silent)
-    for client in silent:
-        client.close()
+    with ExitStack() as open_ones:
+        silent = [open_ones.enter_context(hostile(server.url)) for _ in range(50)]
+        with Beside(server):
+            for _ in range(int(ATTACK_S / 0.1)):
+                time.sleep(0.1)
+                for client in silent:
+                    client.check()
+        # The good ones have left without goodbye, and are kept until their consent runs out.
+        wait_for(lambda: viewers(server) <= before + GOOD, 20)
+        assert counters(server)["handshakes_failed"] >= len(silent)
 
 
 LIES: dict[str, Callable[[Hostile, int], None]] = {
@@ -126,7 +123,6 @@ LIES: dict[str, Callable[[Hostile, int], None]] = {
 
 @pytest.mark.parametrize("lie", LIES)
 def test_who_lies_costs_nobody_a_picture(server: Running, lie: str) -> None:
-    liars = connected(server.url, 10)
     turn = 0
 
     def tell() -> None:
@@ -135,11 +131,12 @@ def test_who_lies_costs_nobody_a_picture(server: Running, lie: str) -> None:
         for client in liars:
             LIES[lie](client, turn)
 
-    before = counters(server)
-    with Beside(server):
-        serve(liars, ATTACK_S, tell)
+    with connected(server.url, 10) as liars:
+        before = counters(server)
+        with Beside(server):
+            serve(liars, ATTACK_S, tell)
+        after = counters(server)
     assert turn > 100, "the lie was not told often enough to prove anything"
-    after = counters(server)
     # 500 a tick of half a second each, and a tick more.
     assert after["packets_resent"] - before["packets_resent"] <= len(liars) * 500 * (ATTACK_S / 0.5 + 2)
     if lie == "a keyframe now":
@@ -148,23 +145,20 @@ def test_who_lies_costs_nobody_a_picture(server: Running, lie: str) -> None:
         assert after["replays"] - before["replays"] <= len(liars) * (ATTACK_S / 2 + 2)
     if lie == "everything once more":
         assert after["resends_refused"] - before["resends_refused"] > 10_000
-    for client in liars:
-        client.leave()
 
 
 def test_a_captured_check_from_another_address_brings_nothing_there(server: Running) -> None:
-    [client] = connected(server.url, 1)
-    request = client.build_check()
-    client.sock.send(request)
-    serve([client], 0.3)
-    with a_stranger(client.sock.getpeername()) as stranger, Beside(server):
-        end_s = time.monotonic() + ATTACK_S
-        while time.monotonic() < end_s:
-            stranger.send(request)
-            serve([client], 0.01)
-        assert received_bytes(stranger, 0.5) == 0
-    assert client.received.pictures > RATE * ATTACK_S * 0.9, "its own pictures went elsewhere"
-    client.leave()
+    with connected(server.url, 1) as [client]:
+        request = client.build_check()
+        client.sock.send(request)
+        serve([client], 0.3)
+        with a_stranger(client.sock.getpeername()) as stranger, Beside(server):
+            end_s = time.monotonic() + ATTACK_S
+            while time.monotonic() < end_s:
+                stranger.send(request)
+                serve([client], 0.01)
+            assert received_bytes(stranger, 0.5) == 0
+        assert client.received.pictures > RATE * ATTACK_S * 0.9, "its own pictures went elsewhere"
 
 
 def test_a_forged_address_is_sent_at_most_three_times_what_came_from_it(server: Running) -> None:
@@ -185,45 +179,43 @@ def test_a_forged_address_is_sent_at_most_three_times_what_came_from_it(server: 
 
 
 def test_a_flood_of_hellos_from_strangers_is_not_answered(server: Running) -> None:
-    client = Hostile(server.url)
-    hello = client.first_flight()
-    strangers = [a_stranger(client.sock.getpeername()) for _ in range(100)]
-    with Beside(server):
-        end_s = time.monotonic() + ATTACK_S
-        while time.monotonic() < end_s:
-            for stranger in strangers:
-                stranger.send(hello)
-            time.sleep(0.002)
-    for stranger in strangers:
-        assert received_bytes(stranger, 0.01) == 0
-        stranger.close()
-    client.close()
+    with ExitStack() as open_ones:
+        client = open_ones.enter_context(hostile(server.url))
+        hello = client.first_flight()
+        strangers = [open_ones.enter_context(a_stranger(client.sock.getpeername())) for _ in range(100)]
+        with Beside(server):
+            end_s = time.monotonic() + ATTACK_S
+            while time.monotonic() < end_s:
+                for stranger in strangers:
+                    stranger.send(hello)
+                time.sleep(0.002)
+        for stranger in strangers:
+            assert received_bytes(stranger, 0.01) == 0
 
 
 def test_nonsense_from_strangers_and_from_a_viewers_own_address(server: Running) -> None:
     chance = random.Random(SEED)
-    [client] = connected(server.url, 1)
-    samples = [forged(client.build_check()), hello_of(server), bytes((0x80, 200)) + chance.randbytes(50)]
     sent = 0
-    before = counters(server)
-    with a_stranger(client.sock.getpeername()) as stranger, Beside(server):
 
-        def spoil() -> None:
-            nonlocal sent
-            for _ in range(20):
-                data = spoiled(chance, chance.choice(samples))
-                (stranger if chance.random() < 0.5 else client.sock).send(data)
-                sent += 1
+    def spoil() -> None:
+        nonlocal sent
+        for _ in range(20):
+            data = spoiled(chance, chance.choice(samples))
+            (stranger if chance.random() < 0.5 else client.sock).send(data)
+            sent += 1
 
-        serve([client], ATTACK_S, spoil)
-        assert received_bytes(stranger, 0.3) == 0
-    after = counters(server)
+    with connected(server.url, 1) as [client]:
+        samples = [forged(client.build_check()), hello_of(server), bytes((0x80, 200)) + chance.randbytes(50)]
+        before = counters(server)
+        with a_stranger(client.sock.getpeername()) as stranger, Beside(server):
+            serve([client], ATTACK_S, spoil)
+            assert received_bytes(stranger, 0.3) == 0
+        after = counters(server)
     refused = sum(after[name] - before[name] for name in ("malformed", "strays"))
     assert sent > 3000
     assert refused > sent / 4
     assert after["viewer_failures"] == before["viewer_failures"] == 0
     assert client.received.pictures > RATE * ATTACK_S * 0.9, "the viewer under whose address it came was cut off"
-    client.leave()
 
 
 def forged(check: bytes) -> bytes:
@@ -235,11 +227,8 @@ def forged(check: bytes) -> bytes:
 
 
 def hello_of(server: Running) -> bytes:
-    client = Hostile(server.url)
-    try:
+    with hostile(server.url) as client:
         return client.first_flight()
-    finally:
-        client.close()
 
 
 def spoiled(chance: random.Random, sample: bytes) -> bytes:
@@ -255,22 +244,21 @@ def spoiled(chance: random.Random, sample: bytes) -> bytes:
 
 
 def test_a_viewer_of_thousands_of_addresses_is_bounded(server: Running) -> None:
-    [client] = connected(server.url, 1)
-    memory = rss_bytes(server.pid)
-    with Beside(server):
-        answered: set[int] = set()
-        for _ in range(30):
-            with ExitStack() as open_ones:
-                sockets = [open_ones.enter_context(a_stranger(client.sock.getpeername())) for _ in range(100)]
-                for sock in sockets:
-                    client.check_from(sock)
-                serve([client], ATTACK_S / 30)
-                # By port: the system gives some of them out again.
-                answered |= {sock.getsockname()[1] for sock in sockets if _has_answer(sock)}
+    answered: set[int] = set()
+    with connected(server.url, 1) as [client]:
+        memory = rss_bytes(server.pid)
+        with Beside(server):
+            for _ in range(30):
+                with ExitStack() as open_ones:
+                    sockets = [open_ones.enter_context(a_stranger(client.sock.getpeername())) for _ in range(100)]
+                    for sock in sockets:
+                        client.check_from(sock)
+                    serve([client], ATTACK_S / 30)
+                    # By port: the system gives some of them out again.
+                    answered |= {sock.getsockname()[1] for sock in sockets if _has_answer(sock)}
+        assert rss_bytes(server.pid) - memory < 4_000_000
     assert 0 < len(answered) < 16
-    assert rss_bytes(server.pid) - memory < 4_000_000
     assert client.received.pictures > RATE * ATTACK_S * 0.9
-    client.leave()
 
 
 def _has_answer(sock: socket.socket) -> bool:
@@ -283,8 +271,8 @@ def _has_answer(sock: socket.socket) -> bool:
 
 
 def test_who_vanishes_without_goodbye_costs_nobody_a_picture(server: Running) -> None:
-    gone = connected(server.url, 30)
-    for client in gone:
-        client.close()
-    with Beside(server):
-        time.sleep(ATTACK_S)
+    with connected(server.url, 30) as gone:
+        for client in gone:
+            client.close()
+        with Beside(server):
+            time.sleep(ATTACK_S)

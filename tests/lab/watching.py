@@ -73,6 +73,11 @@ class Seen:
         """Pictures decoded a second."""
         return self.decoded / self.seconds
 
+    @property
+    def shown_rate(self) -> float:
+        """Without those that the browser was too late to show, which is its own affair (and the machine's)."""
+        return (self.decoded - self.dropped) / self.seconds
+
 
 async def join(page: Page, stack: Stack, query: str = "stream=main", *, audio: bool = True, **more: Any) -> None:
     """Joins the camera's stream and waits for its first 25 pictures.
@@ -110,7 +115,7 @@ async def shows(page: Page, height: int, timeout_s: float = 40.0) -> None:
         await asyncio.sleep(0.2)
 
 
-async def holds_back(page: Page, least_ms: float, timeout_s: float = 25.0) -> None:
+async def holds_back(page: Page, least_ms: float, timeout_s: float = 60.0) -> None:
     """Waits until pictures wait so long in the browser."""
     deadline = time.monotonic() + timeout_s
     while (held_ms := (await watch(page, 1.0)).buffered_ms) < least_ms:
