@@ -44,6 +44,7 @@ from mediasrv.security.path_tokens import PathTokens
 from mediasrv.security.rtsp_access import RtspAccess
 from mediasrv.settings import Settings, load_cameras, read_secret
 from mediasrv.snapshots import Snapshots
+from mediasrv.storage.abilities import prepare as prepare_store
 from mediasrv.storage.footage import Footage, KeyRing
 from mediasrv.storage.keys import Identity, NodeKey
 from mediasrv.storage.object_store import ObjectStore
@@ -246,6 +247,7 @@ class Server:
         while True:
             try:
                 await self._store.ensure_buckets()
+                await prepare_store(self._store, self._settings.storage.tolerate)
             except StorageError as error:
                 log.warning("the buckets are not ready: %s", error.sentence)
                 await asyncio.sleep(backoff.next_s())

@@ -22,7 +22,7 @@ from mediasrv.clock import SECOND_US, Clock, to_us
 from mediasrv.errors import FootageError, FootageRefused, KeyUnavailable, StorageError
 from mediasrv.media.access_unit import TrackKind
 from mediasrv.security import access_log
-from mediasrv.security.head_witness import compare_copy, list_copies, read_copy, without_copies
+from mediasrv.security.head_witness import compare_copy, list_copies, read_copy, recordings_of
 from mediasrv.storage.footage import HEAD_BYTES, Footage, FootageIndex
 from mediasrv.storage.keys import KeyRecord, parse_key_record
 from mediasrv.storage.object_store import Listed, ObjectStore, crc32c_of
@@ -163,7 +163,7 @@ class Checker:
     async def _check_objects(self) -> None:
         """Walks bucket and catalogue side by side, in order of the object keys, a page at a time."""
         after = ""
-        async for page in _pages(without_copies(self._store.list())):
+        async for page in _pages(recordings_of(self._store.list())):
             self._report.objects += len(page)
             last = max(after, page[-1].key)
             await self._compare(page, await self._rows(after, last))

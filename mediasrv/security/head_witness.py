@@ -87,10 +87,10 @@ def compare_copy(connection: Connection, data: bytes) -> tuple[Head, Broken | No
     return head, compare(connection, head)
 
 
-async def without_copies(listing: AsyncIterator[Listed]) -> AsyncIterator[Listed]:
-    """What else lies in the bucket."""
+async def recordings_of(listing: AsyncIterator[Listed]) -> AsyncIterator[Listed]:
+    """Recording objects: what else lies in the bucket lies below a name that begins with `_`, as no cell does."""
     async for one in listing:
-        if not one.key.startswith(PREFIX):
+        if not one.key.startswith("_"):
             yield one
 
 

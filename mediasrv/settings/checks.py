@@ -13,6 +13,7 @@ from mediasrv.settings.slices import (
     RtspServeSettings,
     ServerSettings,
     Settings,
+    StorageSettings,
     SurveySettings,
     TranscodeSettings,
     WebRtcSettings,
@@ -44,19 +45,27 @@ def check(settings: Settings) -> None:
         raise SettingsError("hls.dvr_most_s must be at most hls.playback_most_s.")
     if settings.recording.object_s < 5:
         raise SettingsError("recording.object_s must be at least 5 seconds.")
-    if settings.storage.bucket == settings.storage.key_bucket:
-        raise SettingsError("storage.key_bucket must be another bucket than storage.bucket.")
-    for name in ("access_key", "secret_key"):
-        if getattr(settings.storage, name).partition(":")[0] not in ("env", "file"):
-            raise SettingsError(
-                f"storage.{name} must be a reference: env:NAME or file:PATH.", code="settings_secret_plain"
-            )
+    _check_storage(settings.storage)
     _check_pull(settings.pull)
     _check_onvif(settings.onvif)
     _check_survey(settings.survey)
     _check_rtsp_serve(settings.rtsp_serve)
     _check_webrtc(settings.webrtc)
     _check_transcode(settings.transcode)
+
+
+def _check_storage(storage: StorageSettings) -> None:
+    if storage.bucket == storage.key_bucket:
+        raise SettingsError("storage.key_bucket must be another bucket than storage.bucket.")
+    for name in ("access_key", "secret_key"):
+        if getattr(storage, name).partition(":")[0] not in ("env", "file"):
+            raise SettingsError(
+                f"storage.{name} must be a reference: env:NAME or file:PATH.", code="settings_secret_plain"
+            )
+    if storage.parallel_uploads < 1 or storage.upload_kbps < 0:
+        raise SettingsError("storage.parallel_uploads must be at least 1, storage.upload_kbps at least 0.")
+    if not set(storage.tolerate) <= {"checksums", "conditional_writes"}:
+        raise SettingsError("storage.tolerate may name checksums and conditional_writes.")
 
 
 def _check_pull(pull: PullSettings) -> None:

@@ -40,7 +40,11 @@ class CatalogueSettings:
 
 @dataclass(frozen=True, slots=True)
 class StorageSettings:
-    """The S3-compatible store. `key_bucket` holds wrapped keys and must have neither versioning nor Object Lock."""
+    """The S3-compatible store. `key_bucket` holds wrapped keys and must have neither versioning nor Object Lock.
+
+    Uploads together take at most `upload_kbps` (0: no bound). A request fails after `request_timeout_s` without a
+    step. `tolerate` are `checksums` and `conditional_writes` of a store that lacks them (docs/limits.md, Storage).
+    """
 
     endpoint: str = "http://127.0.0.1:8333"
     region: str = "us-east-1"
@@ -48,7 +52,9 @@ class StorageSettings:
     key_bucket: str = "mediasrv-keys"
     access_key: str = "env:MEDIASRV_S3_ACCESS_KEY"
     secret_key: str = "env:MEDIASRV_S3_SECRET_KEY"  # noqa: S105 - a reference, not a secret
+    tolerate: tuple[str, ...] = ()
     parallel_uploads: int = 4
+    upload_kbps: int = 0
     request_timeout_s: float = 30.0
     retry_first_s: float = 0.5
     retry_most_s: float = 30.0

@@ -2,7 +2,8 @@
 
 A PUT is signed over its headers, the body's crc32c and `If-None-Match: *` among them, and done only when the
 store has answered with that checksum. A PUT whose answer was lost is looked up, so nothing is stored twice.
-No method retries: that is for the caller, who knows what else waits.
+No method retries: that is for the caller, who knows what else waits. Time is bounded from one step to the next,
+not for a whole object: on a thin line a minute of footage takes minutes.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from yarl import URL
 from mediasrv.clock import Clock, SystemClock, from_us
 from mediasrv.errors import SettingsError, StorageConflict, StorageError
 from mediasrv.settings import StorageSettings, read_secret
+from mediasrv.storage.throttle import Throttle
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +87,12 @@ class ObjectStore:
         if endpoint.scheme not in ("http", "https") or not endpoint.netloc or endpoint.path not in ("", "/"):
             raise SettingsError("storage.endpoint must be http://HOST:PORT or https://HOST, without a path.")
         self._endpoint = endpoint
-        self._credentials = Credentials(read_secret(settings.access_key), read_secret(settings.secret_key))
+        self._credentials = self._read_credentials()
+        self._throttle = Throttle(settings.upload_kbps * 125.0)
+        self.reads_back = False
+        """Verifies what is stored by reading it: for a store that keeps no checksums, or only says them back."""
+        self.looks_first = False
+        """Looks whether an object is there before it stores one: for a store that would overwrite it."""
         self._session: aiohttp.ClientSession | None = None
         self._threads = ThreadPoolExecutor(2, "object-store")
         self._sdk = self._create_sdk()
@@ -115,13 +122,16 @@ class ObjectStore:
             "content-length": str(sum(map(len, body))),
             "content-type": "application/octet-stream",
             "if-none-match": "*",
+            "x-amz-sdk-checksum-algorithm": "CRC32C",  # without it some servers do not keep the checksum
             _CRC_HEADER: _encode_crc(crc32c),
         }
+        if self.looks_first and await self.head(key, bucket=bucket) is not None:
+            return await self._look_up(key, crc32c, bucket, None)
         try:
             async with self._request("PUT", key, headers, bucket, body=body) as answer:
                 if answer.status not in (409, 412):
-                    await _check(answer)
-                    if answer.headers.get(_CRC_HEADER) == headers[_CRC_HEADER]:
+                    await self._check(answer)
+                    if not self.reads_back and answer.headers.get(_CRC_HEADER) == headers[_CRC_HEADER]:
                         return Put(answer.headers.get("x-amz-version-id"))
         except StorageError as error:
             if error.code not in ("storage_unreachable", "storage_timeout"):
@@ -135,7 +145,7 @@ class ObjectStore:
         """`length` bytes from offset `first`; fewer only raises StorageError `object_truncated`."""
         headers = {"range": f"bytes={first}-{first + length - 1}"}
         async with self._request("GET", key, headers, bucket, version_id) as answer:
-            await _check(answer)
+            await self._check(answer)
             data = await answer.read()
         if len(data) != length:
             raise StorageError(f"Object {key} is shorter than its catalogue row says.", code="object_truncated")
@@ -144,7 +154,7 @@ class ObjectStore:
     async def get(self, key: str, *, bucket: str | None = None) -> bytes:
         """A whole small object."""
         async with self._request("GET", key, {}, bucket) as answer:
-            await _check(answer)
+            await self._check(answer)
             return await answer.read()
 
     async def head(self, key: str, *, version_id: str | None = None, bucket: str | None = None) -> Head | None:
@@ -153,7 +163,7 @@ class ObjectStore:
         async with self._request("HEAD", key, headers, bucket, version_id) as answer:
             if answer.status == 404:
                 return None
-            await _check(answer)
+            await self._check(answer)
             crc = answer.headers.get(_CRC_HEADER)
             size = int(answer.headers.get("content-length", "0"))
             return Head(size, None if crc is None else _decode_crc(crc), answer.headers.get("x-amz-version-id"))
@@ -162,7 +172,7 @@ class ObjectStore:
         """Deletes that version; one that is gone already is success. A locked one raises `storage_refused`."""
         async with self._request("DELETE", key, {}, bucket, version_id) as answer:
             if answer.status != 404:
-                await _check(answer)
+                await self._check(answer)
 
     async def list(self, prefix: str = "", *, bucket: str | None = None) -> AsyncIterator[Listed]:
         """All objects (all versions where the bucket has them) below a prefix, a page at a time in a thread."""
@@ -212,11 +222,20 @@ class ObjectStore:
         found = await self.head(key, bucket=bucket)
         if found is None:
             raise lost or StorageError(f"The store took object {key} but does not have it.", code="storage_failed")
-        if found.crc32c is None:
+        stored = await self._read_crc(key, found, bucket) if self.reads_back else found.crc32c
+        if stored is None:
             raise StorageError("The store keeps no crc32c checksums: nothing can be verified.", code="storage_failed")
-        if found.crc32c != crc32c:
+        if stored != crc32c:
             raise StorageConflict(f"Another object lies at {key}.")
         return Put(found.version_id)
+
+    async def _read_crc(self, key: str, found: Head, bucket: str | None) -> int:
+        crc = 0
+        async with self._request("GET", key, {}, bucket, found.version_id) as answer:
+            await self._check(answer)
+            async for data in answer.content.iter_any():
+                crc = google_crc32c.extend(crc, data)
+        return crc
 
     @asynccontextmanager
     async def _request(
@@ -232,17 +251,33 @@ class ObjectStore:
         query = f"versionId={quote(version_id, safe='')}" if version_id else ""
         url = self._endpoint._replace(path=path, query=query)
         signed = self._sign(method, url, headers)
-        data = None if body is None else _chunks(body)
-        timeout = aiohttp.ClientTimeout(total=self._settings.request_timeout_s, connect=5.0)
+        step_s = self._settings.request_timeout_s
+        timeout = aiohttp.ClientTimeout(total=None, connect=5.0, sock_read=None if body else step_s)
         try:
-            async with self._http().request(
-                method, URL(url.geturl(), encoded=True), headers=signed, data=data, timeout=timeout
-            ) as answer:
+            async with (
+                asyncio.timeout(step_s if body else None) as step,
+                self._http().request(
+                    method,
+                    URL(url.geturl(), encoded=True),
+                    headers=signed,
+                    data=self._upload(body, step) if body else None,
+                    timeout=timeout,
+                ) as answer,
+            ):
                 yield answer
         except TimeoutError as error:
             raise StorageError("The object store did not answer in time.", code="storage_timeout") from error
         except (aiohttp.ClientError, OSError) as error:
             raise StorageError("The object store is not reached.", code="storage_unreachable") from error
+
+    async def _upload(self, body: Sequence[bytes], step: asyncio.Timeout) -> AsyncIterator[bytes]:
+        """The body; the time that a step may take begins anew whenever the connection has taken a piece of it."""
+        now_s = asyncio.get_running_loop().time
+        async for piece in _chunks(body):
+            step.reschedule(None)
+            await self._throttle.take(len(piece))
+            step.reschedule(now_s() + self._settings.request_timeout_s)
+            yield piece
 
     def _sign(self, method: str, url: SplitResult, headers: dict[str, str]) -> dict[str, str]:
         now = from_us(self._clock.wall_us())
@@ -262,11 +297,41 @@ class ObjectStore:
         )
         return signed
 
+    async def _check(self, answer: aiohttp.ClientResponse) -> None:
+        if answer.status < 300:
+            return
+        text = (await answer.content.read(4096)).decode("utf-8", "replace")
+        name = text.partition("<Code>")[2].partition("</Code>")[0][:60] or str(answer.status)
+        raise self._answered(answer.status, name)
+
+    def _answered(self, status: int, name: str) -> StorageError:
+        code = _code_of(status, name)
+        if code == "storage_refused":
+            self._renew_credentials()
+        return StorageError(f"The object store answered {name}.", code=code)
+
     def _http(self) -> aiohttp.ClientSession:
         if self._session is None:
             connector = aiohttp.TCPConnector(limit=2 * self._settings.parallel_uploads + 16)
             self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False)
         return self._session
+
+    def _read_credentials(self) -> Credentials:
+        settings = self._settings
+        return Credentials(read_secret(settings.access_key), read_secret(settings.secret_key))
+
+    def _renew_credentials(self) -> None:
+        """The store has refused us: they may have been exchanged where they are read from."""
+        try:
+            fresh = self._read_credentials()
+        except SettingsError as error:
+            log.warning("the credentials of the object store cannot be read again: %s", error.sentence)
+            return
+        known = self._credentials
+        if (fresh.access_key, fresh.secret_key) != (known.access_key, known.secret_key):
+            log.info("the credentials of the object store were exchanged")
+            self._credentials = fresh
+            self._sdk = self._create_sdk()
 
     def _create_sdk(self) -> Minio:
         pool = urllib3.PoolManager(timeout=self._settings.request_timeout_s, retries=urllib3.Retry(0), maxsize=4)
@@ -284,19 +349,9 @@ class ObjectStore:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, call)
         except S3Error as error:
-            raise StorageError(
-                f"The object store answered {error.code}.", code=_code_of(0, error.code or "")
-            ) from error
+            raise self._answered(0, error.code or "") from error
         except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
             raise StorageError("The object store is not reached.", code="storage_unreachable") from error
-
-
-async def _check(answer: aiohttp.ClientResponse) -> None:
-    if answer.status < 300:
-        return
-    text = (await answer.content.read(4096)).decode("utf-8", "replace")
-    name = text.partition("<Code>")[2].partition("</Code>")[0][:60] or str(answer.status)
-    raise StorageError(f"The object store answered {name}.", code=_code_of(answer.status, name))
 
 
 def _code_of(status: int, name: str) -> str:

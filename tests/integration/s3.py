@@ -9,6 +9,7 @@ import itertools
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 from load_tests.seaweed import SeaweedServer
 from mediasrv.settings import StorageSettings
@@ -16,7 +17,18 @@ from mediasrv.settings import StorageSettings
 _numbers = itertools.count(1)
 
 
-def storage_settings(server: SeaweedServer, **changes: object) -> StorageSettings:
+class S3Server(Protocol):
+    """What settings need of one."""
+
+    @property
+    def endpoint(self) -> str: ...
+    @property
+    def access_key(self) -> str: ...
+    @property
+    def secret_key(self) -> str: ...
+
+
+def storage_settings(server: S3Server, **changes: object) -> StorageSettings:
     """Settings with two buckets of their own; the credentials go through the environment, as the product takes them."""
     number = next(_numbers)
     os.environ["MEDIASRV_TEST_S3_ACCESS_KEY"] = server.access_key

@@ -10,42 +10,12 @@ from minio.commonconfig import ENABLED
 from minio.versioningconfig import VersioningConfig
 
 from load_tests.seaweed import SeaweedServer
-from mediasrv.errors import SettingsError, StorageConflict, StorageError
+from mediasrv.errors import SettingsError, StorageError
 from mediasrv.settings import StorageSettings
 from mediasrv.storage.object_store import ObjectStore, crc32c_of
 
 BODY = [os.urandom(100_000), os.urandom(17), os.urandom(300_000)]
 WHOLE = b"".join(BODY)
-
-
-async def test_an_object_comes_back_whole_and_in_ranges(storage: StorageSettings) -> None:
-    async with ObjectStore(storage) as store:
-        await store.ensure_buckets()
-        assert (await store.put("cell-1/gate-1/main/a", BODY, crc32c_of(BODY))).version_id is None
-        assert await store.get("cell-1/gate-1/main/a") == WHOLE
-        assert await store.get_range("cell-1/gate-1/main/a", 99_990, 40) == WHOLE[99_990:100_030]
-        head = await store.head("cell-1/gate-1/main/a")
-        assert head is not None
-        assert (head.size_bytes, head.crc32c) == (len(WHOLE), crc32c_of(BODY))
-
-
-async def test_a_body_that_does_not_match_its_checksum_is_refused(storage: StorageSettings) -> None:
-    async with ObjectStore(storage) as store:
-        await store.ensure_buckets()
-        with pytest.raises(StorageError):
-            await store.put("a", BODY, crc32c_of([b"other"]))
-        assert await store.head("a") is None
-
-
-async def test_a_repeated_put_is_success_and_another_content_is_a_conflict(storage: StorageSettings) -> None:
-    async with ObjectStore(storage) as store:
-        await store.ensure_buckets()
-        await store.put("a", BODY, crc32c_of(BODY))
-        await store.put("a", BODY, crc32c_of(BODY))
-        with pytest.raises(StorageConflict) as conflict:
-            await store.put("a", [b"other"], crc32c_of([b"other"]))
-        assert conflict.value.code == "storage_conflict"
-        assert await store.get("a") == WHOLE
 
 
 async def test_versions_are_told_listed_and_deleted_one_by_one(storage: StorageSettings, s3: SeaweedServer) -> None:
@@ -97,13 +67,3 @@ async def test_wrong_credentials_are_named(storage: StorageSettings, monkeypatch
             await store.ensure_buckets()
         assert refused.value.code == "storage_refused"
     assert "0123456789abcdef" not in str(refused.value)
-
-
-async def test_what_is_missing_is_named(storage: StorageSettings) -> None:
-    async with ObjectStore(storage) as store:
-        await store.ensure_buckets()
-        assert await store.head("nothing") is None
-        await store.delete("nothing")
-        with pytest.raises(StorageError) as missing:
-            await store.get_range("nothing", 0, 10)
-        assert missing.value.code == "object_missing"
