@@ -10,10 +10,12 @@ import contextlib
 import gc
 import logging
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from aiohttp import web
 
 from mediasrv import onvif
 from mediasrv.backoff import Backoff
@@ -25,12 +27,12 @@ from mediasrv.catalogue.ownership import FileLockOwnership
 from mediasrv.catalogue.recordings import CatalogueKeys
 from mediasrv.check import Checker, Report, read_spool
 from mediasrv.clock import SystemClock
-from mediasrv.errors import SettingsError, StorageError
+from mediasrv.errors import StorageError
 from mediasrv.events import Events
 from mediasrv.hls import HlsService
 from mediasrv.hub import Hub, Mountpoint, Renditions
 from mediasrv.media.access_unit import Session, StreamRef
-from mediasrv.offline import Offline, identity_files, load_node_key, make_rtsp_logins, offline
+from mediasrv.offline import Offline, load_node_key, make_rtsp_logins, offline, open_identities, open_recipients
 from mediasrv.playback import Playback
 from mediasrv.pulling.gather import Gatherer
 from mediasrv.reasons import reason
@@ -46,7 +48,8 @@ from mediasrv.settings import Settings, load_cameras, read_secret
 from mediasrv.snapshots import Snapshots
 from mediasrv.storage.abilities import prepare as prepare_store
 from mediasrv.storage.footage import Footage, KeyRing
-from mediasrv.storage.keys import Identity, NodeKey
+from mediasrv.storage.identities import Identities
+from mediasrv.storage.keys import NodeKey
 from mediasrv.storage.object_store import ObjectStore
 from mediasrv.storage.spool import Spool
 from mediasrv.survey import SurveyDesk
@@ -61,6 +64,8 @@ from mediasrv.web.services import Services
 from mediasrv.webrtc import WebRtcService
 
 log = logging.getLogger(__name__)
+
+Run = Callable[[], Coroutine[None, None, None]]
 
 UI_DIR: Final = Path(__file__).resolve().parent.parent / "ui" / "dist"
 _VAULT: Final = b"mediasrv camera credentials"
@@ -89,23 +94,17 @@ class Node:
     """This process among its kind: keys, incarnation, ownership."""
 
     key: NodeKey
-    identities: Sequence[Identity]
-    recipients: Sequence[str]
+    identities: Identities
+    recipients: Iterable[str]
     incarnation: str
     ownership: FileLockOwnership
 
 
 async def join_node(settings: Settings, catalogue: Catalogue) -> Node:
     key = load_node_key(settings)
-    identities = []
-    if "unseal" in settings.server.roles:
-        # A new server can open what it records; one that may not is given recipients and no identity.
-        identities = [Identity.load_or_create(path) for path in identity_files(settings)]
-    recipients = settings.sealing.recipients or tuple(identity.recipient for identity in identities)
-    if not recipients:
-        raise SettingsError(
-            "sealing.recipients is empty, and there is no identity here: nobody could open the footage."
-        )
+    # A new server can open what it records; one that may not is given recipients and no identity.
+    recipients: Iterable[str] = open_recipients(settings) if "record" in settings.server.roles else ()
+    identities = open_identities(settings, SystemClock())
     data_dir = settings.data_path("", "")
     ownership = FileLockOwnership(data_dir, catalogue, settings.server.node_name, key.public, SystemClock())
     return Node(key, identities, recipients, await ownership.join(), ownership)
@@ -120,6 +119,7 @@ class Server:
         self._base = base
         self._node = node
         self._store = store
+        self._records = "record" in settings.server.roles
         self.hub = Hub(settings.recording.part_s)
         self.spool = Spool(settings.data_path(settings.spool.directory, "spool"), settings.spool, clock)
         context = NodeContext(
@@ -157,8 +157,11 @@ class Server:
         self.rtsp = RtspServe(
             self.hub, settings.rtsp_serve, clock, access, self.cameras.ensure, settings.data_path("", "")
         )
-        keyring = KeyRing(node.identities, CatalogueKeys(base.catalogue), clock, settings.sealing.key_cache_s)
-        self.footage = Footage(store, self.spool, keyring)
+        sealing = settings.sealing
+        self.keyring = KeyRing(
+            node.identities, CatalogueKeys(base.catalogue), clock, sealing.key_cache_s, sealing.key_cache_keys
+        )
+        self.footage = Footage(store, self.spool if self._records else None, self.keyring)
         self.playback = Playback(base.catalogue, self.footage, settings.hls, clock)
         self.hls = HlsService(self.hub, settings.hls, clock, self.cameras.ensure, self.playback, self.renditions)
         self.retention = RetentionTask(
@@ -209,19 +212,9 @@ class Server:
         """Starts in the order of dependence, waits for `stop`, and ends in the reverse order."""
         await self._prepare()
         app = build_app(self.services)
-        viewing = (
-            self.cameras.run,
-            self.webrtc.run,
-            self.hls.run,
-            self.rtsp.run,
-            app[VIEWERS].run,
-            app[STATES].run,
-            self.state.loop.run,
-        )
-        making = (self.transcoder.run, self.snapshots.run)
-        recording = (self.recorder.run, self.events.run)
-        async with _running(*recording, self._node.ownership.run, self._keep_buckets, self.witness.run):
-            async with _running(*viewing, *making, self.fleet.run, self.surveys.run, self.retention.run):
+        always = (self.state.loop.run, self._node.ownership.run, self.witness.run, self.keyring.run)
+        async with _running(*self._recording(), *always, self._keep_buckets):
+            async with _running(*self._viewing(app), *self._tending(), self.surveys.run):
                 runner = await listen(app, self._settings.server.host, self._settings.server.port, 1.0)
                 try:
                     await self._announce()
@@ -231,12 +224,30 @@ class Server:
                 finally:
                     await runner.cleanup()
             # The cameras have ended their sessions: what they sent last is in the recorder's hands.
-            await self.recorder.flush()
+            if self._records:
+                await self.recorder.flush()
             await self.witness.copy_last()
-        await self.spool.close()
+        if self._records:
+            await self.spool.close()
         self.footage.close()
 
+    def _recording(self) -> tuple[Run, ...]:
+        return (self.recorder.run, self.events.run) if self._records else ()
+
+    def _tending(self) -> tuple[Run, ...]:
+        if not self._records:
+            return (self.cameras.follow,)
+        return (self.cameras.run, self.fleet.run, self.retention.run)
+
+    def _viewing(self, app: web.Application) -> tuple[Run, ...]:
+        if "web" not in self._settings.server.roles:
+            return ()
+        serving = (self.webrtc.run, self.hls.run, self.rtsp.run, app[VIEWERS].run, app[STATES].run)
+        return (*serving, self.transcoder.run, self.snapshots.run)
+
     async def _prepare(self) -> None:
+        if not self._records:
+            return
         await self.recorder.open()
         if self._settings.server.cameras_file:
             await self.cameras.sync_file(load_cameras(Path(self._settings.server.cameras_file)), "")
@@ -258,6 +269,8 @@ class Server:
         server = self._settings.server
         url = server.public_url or f"http://{server.host}:{server.port}"
         log.info("mediasrv listens on %s", url)
+        if "web" not in server.roles:
+            return
         token = await self._base.accounts.first_invite()
         if token is not None:
             # On standard output, not in the log: whoever reads logs later must not find a way in.
@@ -301,9 +314,9 @@ class Server:
             incarnation=self._node.incarnation,
             cameras=self.cameras.list,
             viewers=lambda: len(self.webrtc.viewers()) + len(self.rtsp.readers()),
-            spool=lambda: self.spool.state,
-            upload=lambda: self.recorder.status.uploads,
-            retention=lambda: self.retention.state,
+            spool=(lambda: self.spool.state) if self._records else None,
+            upload=(lambda: self.recorder.status.uploads) if self._records else None,
+            retention=(lambda: self.retention.state) if self._records else None,
             witness=lambda: self.witness.state,
             events=lambda: self.events,
             workers=lambda: {**self.transcoder.counts, "jpeg": self.snapshots.counts},
@@ -388,7 +401,7 @@ def _calm_collector() -> None:
 
 
 @contextlib.asynccontextmanager
-async def _running(*parts: Callable[[], Coroutine[None, None, None]]) -> AsyncIterator[None]:
+async def _running(*parts: Run) -> AsyncIterator[None]:
     """Runs parts beside the block. One that ends with an error ends the block; the block's end ends them all."""
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(part()) for part in parts]

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence, Set
 from typing import Any, Final
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
 
 from mediasrv.cameras.camera import Camera
 from mediasrv.cameras.drivers import CameraDrivers, Login, Puller
@@ -42,6 +43,7 @@ log = logging.getLogger(__name__)
 
 ENSURE_S: Final = 12.0
 REMEMBER_S: Final = 60.0
+FOLLOW_S: Final = 5.0
 # A camera that answers so may have changed its addresses or profiles: read them again.
 _READ_AGAIN: Final = frozenset({"stream_not_found", "codec_unsupported", "rtsp_refused", "transport_refused"})
 # Only a change of these has a camera pulled anew.
@@ -75,6 +77,7 @@ class Cameras:
         self._cameras: dict[str, Camera] = {}
         self._changing = asyncio.Lock()
         self._group: asyncio.TaskGroup | None = None
+        self._follows = False
 
     async def run(self) -> None:
         """Supervises until cancelled. The cameras of the catalogue start one after the other, `stagger_s` apart."""
@@ -94,6 +97,19 @@ class Cameras:
                     for supervisor in camera.supervisors.values():
                         supervisor.stop_reason = "server_down"
 
+    async def follow(self) -> None:
+        """Instead of `run`, on a node that does not record: its list of cameras is that of the catalogue, and no camera
+        is pulled or changed from here.
+        """
+        self._follows = True
+        while True:
+            try:
+                rows_now = await self._catalogue.read(rows.list_cameras)
+                self._cameras = {row["camera_id"]: Camera(row) for row in rows_now}
+            except SQLAlchemyError:
+                log.exception("the cameras of the catalogue could not be read")
+            await asyncio.sleep(FOLLOW_S)
+
     def list(self) -> list[CameraView]:
         return [camera.view(self._drivers) for camera in self._cameras.values()]
 
@@ -103,6 +119,7 @@ class Cameras:
     async def ensure(self, ref: StreamRef) -> None:
         """Returns when the stream is live; starts an on-demand one. Raises Unavailable with the stream's reason."""
         supervisor = self._find(ref.camera_id).supervisors.get(ref.stream)
+        self._require_record()
         if supervisor is None:
             raise NotFound("This camera has no such stream, or is switched off.", code="stream_not_found")
         if supervisor.state == "retrying":
@@ -130,6 +147,7 @@ class Cameras:
 
         Every change here and its entry in the access log, which names `by`, are one transaction.
         """
+        self._require_record()
         camera_id = wish.camera_id or f"cam-{secrets.token_hex(4)}"
         if not is_camera_id(camera_id):
             raise InvalidRequest("A camera id is 1 to 64 of a-z, 0-9 and inner hyphens.", code="camera_id_invalid")
@@ -151,6 +169,7 @@ class Cameras:
 
         The camera is pulled anew only where that takes another connection; viewers stay attached in any case.
         """
+        self._require_record()
         async with self._changing:
             camera = self._find(camera_id)
             values = self._wishes.changed_values(camera, changes)
@@ -167,6 +186,7 @@ class Cameras:
         self, camera_id: str, max_age_days: int | None, max_size_bytes: int | None, by: Actor
     ) -> CameraView:
         """A policy of the camera's own; None means the default one."""
+        self._require_record()
         async with self._changing:
             camera = self._find(camera_id)
             values = {"max_age_days": max_age_days, "max_size_bytes": max_size_bytes}
@@ -178,6 +198,7 @@ class Cameras:
 
     async def remove(self, camera_id: str, by: Actor) -> None:
         """Takes a camera out of service. Its footage stays until retention takes it."""
+        self._require_record()
         async with self._changing:
             camera = self._find(camera_id)
             event = by.event("camera.removed", camera_id)
@@ -192,6 +213,10 @@ class Cameras:
         await self._access_log.transact(_sync_file, entries, self._cell, default_place, self._clock.wall_us())
 
     # --- inside ----------------------------------------------------------------------------------
+
+    def _require_record(self) -> None:
+        if self._follows:
+            raise Unavailable("This server does not pull cameras; one with the role record does.", code="role_missing")
 
     def _find(self, camera_id: str) -> Camera:
         camera = self._cameras.get(camera_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 from zlib import crc32
@@ -32,13 +32,16 @@ LARGEST_OBJECT_BYTES: Final = 256 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class NodeContext:
-    """Who records: ids, the signing key, and the public keys (64 hex digits) that footage is sealed to."""
+    """Who records: ids, the signing key, and the public keys (64 hex digits) that footage is sealed to.
+
+    `recipients` is iterated for each new data key, and may give others each time.
+    """
 
     node_id: str
     incarnation: str
     cell: str
     node_key: NodeKey
-    recipients: Sequence[str]
+    recipients: Iterable[str]
 
 
 @dataclass(slots=True, eq=False)

@@ -6,7 +6,7 @@ is needed; a plain secret in a configuration file is refused.
 """
 
 from mediasrv.settings.cameras import GRID_STREAMS, RECORD_STREAMS, CameraEntry, load_cameras, parse_fingerprint
-from mediasrv.settings.checks import TRANSPORTS, WEBRTC_TRANSPORTS
+from mediasrv.settings.checks import KEY_SCHEMES, TRANSPORTS, WEBRTC_TRANSPORTS
 from mediasrv.settings.reading import load_settings, parse_settings, read_secret
 from mediasrv.settings.slices import (
     CatalogueSettings,
@@ -30,6 +30,7 @@ from mediasrv.settings.slices import (
 
 __all__ = [
     "GRID_STREAMS",
+    "KEY_SCHEMES",
     "RECORD_STREAMS",
     "TRANSPORTS",
     "WEBRTC_TRANSPORTS",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import shlex
 from typing import Final
 
 from mediasrv.errors import SettingsError
@@ -11,6 +12,7 @@ from mediasrv.settings.slices import (
     OnvifSettings,
     PullSettings,
     RtspServeSettings,
+    SealingSettings,
     ServerSettings,
     Settings,
     StorageSettings,
@@ -24,6 +26,8 @@ _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
 _ICE_SERVER: Final = re.compile(r"[a-z]+:[A-Za-z0-9.:\[\]-]+(?:\?transport=(?:udp|tcp))?")
 """A STUN or TURN URI (RFC 7064, RFC 7065)."""
 _ORIGIN: Final = re.compile(r"https?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(?::\d{1,5})?", re.ASCII)
+KEY_SCHEMES: Final = ("file", "env", "systemd", "command")
+"""Where a private key may lie: `storage.identities`."""
 TRANSPORTS: Final = ("auto", "tcp", "udp")
 """How media may come from a camera."""
 WEBRTC_TRANSPORTS: Final = ("udp", "tcp")
@@ -46,6 +50,7 @@ def check(settings: Settings) -> None:
     if settings.recording.object_s < 5:
         raise SettingsError("recording.object_s must be at least 5 seconds.")
     _check_storage(settings.storage)
+    _check_sealing(settings.sealing)
     _check_pull(settings.pull)
     _check_onvif(settings.onvif)
     _check_survey(settings.survey)
@@ -68,6 +73,30 @@ def _check_storage(storage: StorageSettings) -> None:
         raise SettingsError("storage.tolerate may name checksums and conditional_writes.")
 
 
+def _check_sealing(sealing: SealingSettings) -> None:
+    named = [("node_key", sealing.node_key)] if sealing.node_key else []
+    for name, reference in [*named, *(("identities", one) for one in sealing.identities)]:
+        scheme, _, rest = reference.partition(":")
+        if scheme not in KEY_SCHEMES or not rest.strip():  # what stands there may be the key itself: it is not shown
+            raise SettingsError(
+                f"sealing.{name} takes references: file:PATH, env:NAME, systemd:NAME or command:WORDS.",
+                code="settings_secret_plain",
+            )
+        if scheme == "command":
+            _check_words(f"sealing.{name}", rest)
+    if not 0.1 <= sealing.identity_timeout_s <= 60:
+        raise SettingsError("sealing.identity_timeout_s must lie between 0.1 and 60 seconds.")
+    if sealing.key_cache_s > 3600 or sealing.key_cache_keys < 1:
+        raise SettingsError("sealing.key_cache_s must be at most 3600 seconds, sealing.key_cache_keys at least 1.")
+
+
+def _check_words(name: str, words: str) -> None:
+    try:
+        shlex.split(words)
+    except ValueError as error:
+        raise SettingsError(f"{name}: the words of a command: have a quote that does not end.") from error
+
+
 def _check_pull(pull: PullSettings) -> None:
     if pull.transport not in TRANSPORTS:
         raise SettingsError("pull.transport must be auto, tcp or udp.")
@@ -85,8 +114,10 @@ def _check_server(server: ServerSettings) -> None:
     unknown = set(server.roles) - {"record", "unseal", "web"}
     if unknown:
         raise SettingsError(f"server.roles knows record, unseal and web, not {', '.join(sorted(unknown))}.")
-    if not {"record", "web"} <= set(server.roles):
-        raise SettingsError("server.roles must hold record and web; only unseal may be left out.")
+    if not {"record", "web"} & set(server.roles):
+        raise SettingsError("server.roles must hold record, web or both.")
+    if "unseal" in server.roles and "web" not in server.roles:
+        raise SettingsError("server.roles: unseal needs web, for footage is opened for those who ask over it.")
     for origin in server.allowed_origins:
         if origin != "*" and (_ORIGIN.fullmatch(origin) is None or origin != origin.lower()):
             raise SettingsError(

@@ -8,7 +8,8 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """`roles`: `record` and `web` are always played; without `unseal` the server holds no key that opens footage.
+    """`roles`: `record` pulls cameras, records and keeps to retention; `web` answers people; `unseal` opens footage for
+    them. A server without `unseal` holds no key that opens footage, one without `record` pulls nothing.
     `allowed_origins` are those of other sites' pages that may join viewers, by Bearer token.
     `frame_ancestors` are the origins whose pages may show `/watch/{camera}` in a frame. `state_streams` bounds how
     many follow the states of cameras at once, `state_streams_per_account` how many of one account.
@@ -82,12 +83,21 @@ class RecordingSettings:
 
 @dataclass(frozen=True, slots=True)
 class SealingSettings:
-    """Key files. Empty paths mean files of that name in the data directory; identities may be absent on a recorder."""
+    """`node_key` and `identities` are references (`storage.identities`). Empty: `node.key`, and `identity.key` with
+    each `identity-*.key`, in the data directory. `recipients_file` empty means `recipients.json` there.
 
-    node_key_file: str = ""
+    At most `key_cache_keys` opened data keys stay in memory, for `key_cache_s`, and identities as long. `backup_days`
+    is how long the longest kept backup of the catalogue or the key bucket lives: receipts of destroyed keys say so.
+    """
+
+    node_key: str = ""
     recipients: tuple[str, ...] = ()
-    identity_files: tuple[str, ...] = ()
+    recipients_file: str = ""
+    identities: tuple[str, ...] = ()
+    identity_timeout_s: float = 10.0
     key_cache_s: float = 300.0
+    key_cache_keys: int = 4096
+    backup_days: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

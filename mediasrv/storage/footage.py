@@ -16,6 +16,7 @@ from typing import Final, Protocol
 from mediasrv.clock import Clock
 from mediasrv.errors import FootageRefused, KeyUnavailable, StorageError
 from mediasrv.media.access_unit import StreamRef
+from mediasrv.storage.identities import HeldIdentities, Identities
 from mediasrv.storage.keys import Identity, KeyRecord, parse_key_record
 from mediasrv.storage.object_store import ObjectStore
 from mediasrv.storage.sealing import (
@@ -36,6 +37,7 @@ from mediasrv.storage.spool_index import SpooledObject
 TAIL_BYTES: Final = 64 * 1024
 HEAD_BYTES: Final = 1024
 INDEX_CACHE: Final = 256
+EXPIRE_S: Final = 5.0
 THREAD_FROM_BYTES: Final = 256 * 1024
 """Unsealing less than this takes less time than handing it to a thread and back."""
 
@@ -82,15 +84,48 @@ class FootageIndex:
 
 
 class KeyRing:
-    """Opens data keys with the identities of this process, and keeps them for `cache_s`."""
+    """Opens data keys with the identities of this process; keeps at most `most` of them, each for `cache_s`.
 
-    def __init__(self, identities: Sequence[Identity], source: KeySource, clock: Clock, cache_s: float) -> None:
-        self._identities = identities
+    What is kept is forgotten in time only where `run` runs beside.
+    """
+
+    def __init__(
+        self,
+        identities: Identities | Sequence[Identity],
+        source: KeySource,
+        clock: Clock,
+        cache_s: float,
+        most: int = 4096,
+    ) -> None:
+        self._identities = identities if isinstance(identities, Identities) else HeldIdentities(identities, clock)
         self._source = source
         self._clock = clock
         self._cache_s = cache_s
-        self._opened: dict[str, tuple[float, bytes]] = {}
+        self._most = most
+        self._opened: OrderedDict[str, tuple[float, bytes]] = OrderedDict()
         self._node_keys: dict[str, bytes] = {}
+
+    async def run(self) -> None:
+        """Forgets what is due, until cancelled; then all."""
+        try:
+            while True:
+                await asyncio.sleep(min(max(self._cache_s / 10, 0.05), EXPIRE_S))
+                self.expire()
+        finally:
+            self._opened.clear()
+            self._identities.close()
+
+    def expire(self) -> None:
+        """Forgets opened keys and identities that were kept for long enough."""
+        now = self._clock.monotonic()
+        while self._opened and next(iter(self._opened.values()))[0] <= now:  # oldest first
+            self._opened.popitem(last=False)
+        self._identities.expire()
+
+    @property
+    def held(self) -> int:
+        """How many opened data keys lie in memory."""
+        return len(self._opened)
 
     async def node_keys(self, node_id: str) -> dict[str, bytes]:
         """The registered public key of this node, by its id; empty where there is none."""
@@ -101,13 +136,17 @@ class KeyRing:
         return {node_id: known}
 
     async def data_key(self, key_id: str, record: KeyRecord | None = None) -> bytes:
-        """Raises KeyUnavailable when it is destroyed or wrapped to others, FootageRefused when it is forged."""
-        now = self._clock.monotonic()
-        self._opened = {name: kept for name, kept in self._opened.items() if kept[0] > now}
+        """Raises KeyUnavailable when it is destroyed, wrapped to others or not to be opened now
+        (`identity_unavailable`), FootageRefused when it is forged.
+        """
+        self.expire()
         kept = self._opened.get(key_id)
         if kept is None:
-            record = record or await self._load(key_id)
-            kept = self._opened[key_id] = (now + self._cache_s, record.unwrap(self._identities))
+            secret = await self._identities.unwrap(record or await self._load(key_id))
+            kept = self._opened[key_id] = (self._clock.monotonic() + self._cache_s, secret)
+            self._opened.move_to_end(key_id)
+            while len(self._opened) > self._most:
+                self._opened.popitem(last=False)
         return kept[1]
 
     async def _load(self, key_id: str) -> KeyRecord:

@@ -10,12 +10,12 @@ import base64
 import json
 import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.exceptions import InvalidSignature, InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, hpke, serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
@@ -49,9 +49,14 @@ class NodeKey:
         """Raises SettingsError for a file that others may read or that holds no such key."""
         if not path.exists():
             write_private(path, private_pem(Ed25519PrivateKey.generate()))
-        key = _read_private(path)
+        return cls.from_pem(read_private(path), str(path))
+
+    @classmethod
+    def from_pem(cls, pem: bytes, source: str) -> NodeKey:
+        """`source` is what a SettingsError may name."""
+        key = _parse_pem(pem, source)
         if not isinstance(key, Ed25519PrivateKey):
-            raise SettingsError(f"{path} holds no Ed25519 key.", code="key_file_invalid")
+            raise SettingsError(f"{source} holds no Ed25519 key.", code="key_file_invalid")
         return cls(key)
 
     def sign(self, message: bytes) -> bytes:
@@ -77,9 +82,14 @@ class Identity:
     @classmethod
     def load(cls, path: Path) -> Identity:
         """Raises SettingsError for a file that is missing, that others may read, or that holds no such key."""
-        key = _read_private(path)
+        return cls.from_pem(read_private(path), str(path))
+
+    @classmethod
+    def from_pem(cls, pem: bytes, source: str) -> Identity:
+        """`source` is what a SettingsError may name."""
+        key = _parse_pem(pem, source)
         if not isinstance(key, X25519PrivateKey):
-            raise SettingsError(f"{path} holds no X25519 key.", code="key_file_invalid")
+            raise SettingsError(f"{source} holds no X25519 key.", code="key_file_invalid")
         return cls(key)
 
     @classmethod
@@ -87,6 +97,9 @@ class Identity:
         if not path.exists():
             write_private(path, private_pem(X25519PrivateKey.generate()))
         return cls.load(path)
+
+    def to_pem(self) -> bytes:
+        return private_pem(self._private)
 
     def unwrap(self, key_id: str, sealed: bytes) -> bytes:
         """A data key wrapped to this identity; raises FootageRefused when it does not open."""
@@ -96,7 +109,7 @@ class Identity:
             raise FootageRefused(f"Data key {key_id} does not open.", code="key_not_opened") from error
 
 
-def wrap_data_key(key_id: str, data_key: bytes, recipients: Sequence[str]) -> dict[str, bytes]:
+def wrap_data_key(key_id: str, data_key: bytes, recipients: Iterable[str]) -> dict[str, bytes]:
     """The data key sealed to each recipient (64 hex digits): HPKE base mode, enc and ciphertext."""
     info = _wrap_info(key_id)
     return {recipient: _SUITE.encrypt(data_key, parse_recipient(recipient), info) for recipient in recipients}
@@ -165,28 +178,33 @@ def create_data_key(
     period_s: int,
     node_id: str,
     node_key: NodeKey,
-    recipients: Sequence[str],
+    recipients: Iterable[str],
 ) -> DataKey:
     """A new random data key, wrapped to `recipients` and signed by the node."""
     key_id, secret = secrets.token_hex(16), secrets.token_bytes(DATA_KEY_BYTES)
-    wrapped = wrap_data_key(key_id, secret, recipients)
-    document = _json(
-        {
-            "format": 1,
-            "key_id": key_id,
-            "cell": cell,
-            "camera": camera,
-            "stream": stream,
-            "period_us": period_us,
-            "period_s": period_s,
-            "node_id": node_id,
-            "wrapped": [
-                {"recipient": recipient, "sealed": base64.b64encode(sealed).decode()}
-                for recipient, sealed in wrapped.items()
-            ],
-        }
-    )
-    return DataKey(key_id, secret, _parse_document(document, node_key.sign(_RECORD_CONTEXT + document)))
+    of: dict[str, object] = {
+        "cell": cell, "camera": camera, "stream": stream, "period_us": period_us, "period_s": period_s
+    }  # fmt: skip
+    return DataKey(key_id, secret, _wrapped_record(key_id, secret, of, node_id, node_key, recipients))
+
+
+def rewrap(record: KeyRecord, secret: bytes, node_id: str, node_key: NodeKey, recipients: Iterable[str]) -> KeyRecord:
+    """The record of the same data key, wrapped to these recipients and to no others; signed by this node."""
+    of: dict[str, object] = {
+        name: getattr(record, name) for name in ("cell", "camera", "stream", "period_us", "period_s")
+    }
+    return _wrapped_record(record.key_id, secret, of, node_id, node_key, recipients)
+
+
+def _wrapped_record(
+    key_id: str, secret: bytes, of: Mapping[str, object], node_id: str, node_key: NodeKey, recipients: Iterable[str]
+) -> KeyRecord:
+    wrapped = [
+        {"recipient": recipient, "sealed": base64.b64encode(sealed).decode()}
+        for recipient, sealed in wrap_data_key(key_id, secret, recipients).items()
+    ]
+    document = _json({"format": 1, "key_id": key_id, **of, "node_id": node_id, "wrapped": wrapped})
+    return _parse_document(document, node_key.sign(_RECORD_CONTEXT + document))
 
 
 def parse_key_record(data: bytes) -> KeyRecord:
@@ -253,14 +271,21 @@ def private_pem(key: PrivateKeyTypes) -> bytes:
     )
 
 
-def _read_private(path: Path) -> object:
+def read_private(path: Path) -> bytes:
+    """Raises SettingsError for a file that is missing, or that others may read."""
     try:
         if path.stat().st_mode & 0o077:
             raise SettingsError(f"{path} may be read by others; its mode must be 0600.", code="key_file_open")
-        return serialization.load_pem_private_key(path.read_bytes(), None)
+        return path.read_bytes()
     except OSError as error:
         raise SettingsError(
             f"The key file {path} cannot be read: {error.strerror}.", code="key_file_missing"
         ) from error
-    except (ValueError, TypeError) as error:
-        raise SettingsError(f"{path} holds no private key.", code="key_file_invalid") from error
+
+
+def _parse_pem(pem: bytes, source: str) -> object:
+    try:
+        return serialization.load_pem_private_key(pem, None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        # The cause stays out: a parser's message may quote what it was given.
+        raise SettingsError(f"{source} holds no private key.", code="key_file_invalid") from None

@@ -139,6 +139,18 @@ class ObjectStore:
             return await self._look_up(key, crc32c, bucket, error)
         return await self._look_up(key, crc32c, bucket, None)
 
+    async def replace(self, key: str, body: bytes, crc32c: int, *, bucket: str | None = None) -> None:
+        """Stores an object in place of whatever is there, for a bucket without versions. Raises StorageError."""
+        headers = {
+            "content-length": str(len(body)),
+            "content-type": "application/octet-stream",
+            _CRC_HEADER: _encode_crc(crc32c),
+        }
+        async with self._request("PUT", key, headers, bucket, body=[body]) as answer:
+            await _check(answer)
+            if answer.headers.get(_CRC_HEADER) != headers[_CRC_HEADER]:
+                raise StorageError(f"The store does not say what it took for {key}.", code="storage_failed")
+
     async def get_range(
         self, key: str, first: int, length: int, *, version_id: str | None = None, bucket: str | None = None
     ) -> bytes:

@@ -76,6 +76,9 @@ async def _end_streams(app: web.Application) -> None:
 
 
 def _routes(services: Services, viewers: Viewers, states: CameraStates, counts: RequestCounts) -> list[Route]:
+    system = routes_system.routes(services, viewers, counts)
+    if "web" not in services.settings.server.roles:
+        return system  # what watches the server, and nothing of the footage
     return [
         *routes_session.routes(services),
         *routes_cameras.routes(services, viewers),
@@ -89,7 +92,7 @@ def _routes(services: Services, viewers: Viewers, states: CameraStates, counts: 
         *routes_surveys.routes(services),
         *routes_admin.routes(services),
         *routes_rtsp_logins.routes(services),
-        *routes_system.routes(services, viewers, counts),
+        *system,
         *routes_ui.routes(services.ui_dir, services.settings.server.frame_ancestors),
     ]
 
