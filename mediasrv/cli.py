@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Final
 from mediasrv import __version__
 from mediasrv.clock import SystemClock
 from mediasrv.errors import MediasrvError, SettingsError
-from mediasrv.offline import create_keys, load_node_key, make_rtsp_logins, offline
+from mediasrv.key_commands import add_key_commands
+from mediasrv.offline import load_node_key, make_rtsp_logins, offline
 from mediasrv.security import access_log
 from mediasrv.security.policy import ROLES
 from mediasrv.security.redaction import RedactingFormatter
@@ -109,13 +110,8 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--camera", help="the only camera that it opens; default: all that the account may watch")
     made.add_argument("--days", type=int, default=0, help="valid for so many days; default: until revoked")
 
-    keys = add_group("keys", "Keys of this node")
-    add(
-        keys,
-        "create",
-        "Make the node key and an identity where there are none, and print their public halves",
-        _keys_create,
-    )
+    keys = add_group("keys", "Keys: who may open what is recorded")
+    add_key_commands(lambda name, help_text, command: add(keys, name, help_text, command))
 
     _add_survey(add(commands, "survey", "Find out which cameras can be linked, as what, and why not", _survey))
 
@@ -217,12 +213,6 @@ async def _rtsp_create(arguments: argparse.Namespace, settings: Settings) -> int
         logins = make_rtsp_logins(parts, load_node_key(settings), SystemClock())
         ttl_s = arguments.days * 86_400 or None
         print(*await logins.create_for(arguments.username, arguments.name, ttl_s, arguments.camera))
-    return 0
-
-
-async def _keys_create(arguments: argparse.Namespace, settings: Settings) -> int:
-    for name, public in create_keys(settings).items():
-        print(f"{name} {public}")
     return 0
 
 

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -94,13 +93,17 @@ def identity_references(settings: Settings) -> list[str]:
     return [f"file:{path}" for path in files if path.exists()]
 
 
-def open_identities(settings: Settings, clock: Clock) -> Identities:
-    """Those that this process may use: none without the role `unseal`.
+def open_identities(settings: Settings, clock: Clock, further: Sequence[str] = ()) -> Identities:
+    """Those that this process may use: none without the role `unseal`, but for `further` references.
 
     Raises SettingsError for a file that others may read. What is missing is no error: it may come back.
     """
     sealing = settings.sealing
-    references = partial(identity_references, settings) if "unseal" in settings.server.roles else list[str]
+
+    def references() -> list[str]:
+        own = identity_references(settings) if "unseal" in settings.server.roles else []
+        return [*own, *further]
+
     for reference in references():
         scheme, _, name = reference.partition(":")
         if scheme == "file" and Path(name).exists():

@@ -141,6 +141,7 @@ _SENTENCES: Final[dict[str, tuple[str, str]]] = {
         "Đoạn ghi bị bỏ vì vùng đệm cục bộ đã đầy.",
     ),
     "retention": ("Deleted under the retention policy.", "Đã xóa theo chính sách lưu trữ."),
+    "destroyed": ("Destroyed by order, with its key.", "Đã tiêu hủy theo lệnh, cùng với khóa."),
     "camera_removed": ("The camera was removed.", "Camera đã bị gỡ."),
     "camera_disabled": ("The camera is switched off here.", "Camera đang bị tắt trên hệ thống."),
     "storage_unreachable": ("The object store is not reached.", "Không kết nối được kho lưu trữ."),

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
 
-from mediasrv.catalogue import Catalogue, camera_events, footage_queries
+from mediasrv.catalogue import Catalogue, camera_events, data_keys, footage_queries
 from mediasrv.catalogue.footage_queries import StoredObject
 from mediasrv.catalogue.spans import Span
 from mediasrv.clock import SECOND_US, Clock, from_us
@@ -276,6 +276,24 @@ class RetentionTask:
             if await self._catalogue.write(camera_events.expire_events, before_us, now_us, limit) < limit:
                 return
 
+    async def delete_under(self, key_id: str, reason: str, cause: str, username: str) -> int:
+        """Deletes what of the objects under a data key nobody holds, now, by order of a person; how many went.
+
+        What an earlier call left is finished, too. The key stays. Raises StorageError.
+        """
+        doomed = [(object_id, reason) for object_id in await self._catalogue.read(data_keys.object_ids, key_id)]
+        now_us, batch, deleted = self._clock.wall_us(), self._settings.batch, 0
+        for first in range(0, len(doomed), batch):
+            await self._catalogue.write(footage_queries.mark_garbage, doomed[first : first + batch], now_us, cause)
+        while going := await self._catalogue.read(footage_queries.garbage_under, key_id, batch):
+            gone = await self._delete_objects(going)
+            for camera_id in sorted({one.ref.camera_id for one in gone}):
+                await self._forget(camera_id, [one for one in gone if one.ref.camera_id == camera_id], username)
+            deleted += len(gone)
+            if len(gone) < len(going):
+                break  # storage has locked some
+        return deleted
+
     async def sweep(self) -> None:
         """What earlier rounds left: objects that storage would not let go, unused keys. Raises StorageError."""
         last = _BEGINNING
@@ -318,7 +336,7 @@ class RetentionTask:
             log.warning("retention: %d of %d objects stay for now: %s", len(failures), len(objects), failures[-1])
         return [one for one, error in zip(objects, outcomes, strict=True) if error is None]
 
-    async def _forget(self, camera_id: str, gone: Sequence[StoredObject]) -> None:
+    async def _forget(self, camera_id: str, gone: Sequence[StoredObject], username: str = "mediasrv") -> None:
         """Drops the garbage rows of one camera's objects, in one transaction with the entry that says so."""
         size_bytes = sum(one.size_bytes for one in gone)
         detail = {
@@ -327,7 +345,7 @@ class RetentionTask:
             "start": from_us(min(one.started_us for one in gone)).isoformat(),
             "end": from_us(max(one.ended_us for one in gone)).isoformat(),
         }
-        event = Event("retention.deleted", camera_id, username="mediasrv", detail=detail)
+        event = Event("retention.deleted", camera_id, username=username, detail=detail)
         await self._access_log.write(event, footage_queries.drop_garbage, [one.object_id for one in gone])
         self.state.deleted_objects += len(gone)
         self.state.deleted_bytes += size_bytes

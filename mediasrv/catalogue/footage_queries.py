@@ -100,6 +100,20 @@ _OBJECT: Final = (
 )
 
 
+_GARBAGE: Final = (
+    garbage.c.object_id,
+    garbage.c.object_key,
+    garbage.c.version_id,
+    garbage.c.key_id,
+    garbage.c.camera_id,
+    garbage.c.stream,
+    _us(garbage.c.started_at).label("started_us"),
+    _us(garbage.c.ended_at).label("ended_us"),
+    garbage.c.size_bytes,
+    _us(garbage.c.marked_at).label("marked_us"),
+)
+
+
 def _stored(row: Row[Any]) -> StoredObject:
     return StoredObject(
         row.object_id,
@@ -227,7 +241,7 @@ def _oldest(
     for stream in _STREAMS:
         query = (
             select(*_OBJECT)
-            .where(_of(recording, StreamRef(camera_id, stream)), ~_is_held(now_us))
+            .where(_of(recording, StreamRef(camera_id, stream)), ~is_held(now_us))
             .order_by(recording.c.started_at)
             .limit(limit)
         )
@@ -252,7 +266,7 @@ def _newest(connection: Connection, camera_id: str) -> frozenset[str]:
     return frozenset(newest)
 
 
-def _is_held(now_us: int) -> ColumnElement[bool]:
+def is_held(now_us: int) -> ColumnElement[bool]:
     return exists().where(
         hold.c.camera_id == recording.c.camera_id,
         hold_is_active(now_us),
@@ -264,16 +278,18 @@ def _is_held(now_us: int) -> ColumnElement[bool]:
 # --- retention: the steps of a deletion ----------------------------------------------------------
 
 
-def mark_garbage(connection: Connection, doomed: Sequence[tuple[str, str]], now_us: int) -> list[StoredObject]:
+def mark_garbage(
+    connection: Connection, doomed: Sequence[tuple[str, str]], now_us: int, cause: str = "retention"
+) -> list[StoredObject]:
     """First step: (object id, reason) pairs of one camera become garbage, in one transaction with the end of
-    their recording rows, the gap rows that say so, and the outbox. Returns those that went.
+    their recording rows, the gap rows of that cause, and the outbox. Returns those that went.
 
     Holds are looked at once more here: what was held since the plan was made stays. Whoever places a hold
     takes the camera's row lock as this does, so that on PostgreSQL too one of the two comes first.
     """
     reasons = dict(doomed)
     _lock_cameras(connection, reasons)
-    query = select(*_OBJECT).where(recording.c.object_id.in_(reasons), ~_is_held(now_us))
+    query = select(*_OBJECT).where(recording.c.object_id.in_(reasons), ~is_held(now_us))
     going = [_stored(row) for row in connection.execute(query)]
     if not going:
         return []
@@ -281,7 +297,7 @@ def mark_garbage(connection: Connection, doomed: Sequence[tuple[str, str]], now_
     connection.execute(delete(recording).where(recording.c.object_id.in_([one.object_id for one in going])))
     for ref in sorted({one.ref for one in going}):
         spans = [one.span for one in going if one.ref == ref]
-        add_gap(connection, ref, spans, "retention")
+        add_gap(connection, ref, spans, cause)
         size_bytes = sum(one.size_bytes for one in going if one.ref == ref)
         _announce_deletion(connection, ref, spans, size_bytes, now_us)
     return going
@@ -291,21 +307,19 @@ def garbage_after(connection: Connection, last: tuple[int, str], limit: int) -> 
     """Garbage with the time it was marked, in that order, beyond `last` (marked_us, object id)."""
     marked_us, object_id = last
     at = from_us(marked_us)
-    columns = (garbage.c.object_id, garbage.c.object_key, garbage.c.version_id, garbage.c.key_id, garbage.c.camera_id)
     query = (
-        select(
-            *columns,
-            garbage.c.stream,
-            _us(garbage.c.started_at).label("started_us"),
-            _us(garbage.c.ended_at).label("ended_us"),
-            garbage.c.size_bytes,
-            _us(garbage.c.marked_at).label("marked_us"),
-        )
+        select(*_GARBAGE)
         .where(or_(garbage.c.marked_at > at, and_(garbage.c.marked_at == at, garbage.c.object_id > object_id)))
         .order_by(garbage.c.marked_at, garbage.c.object_id)
         .limit(limit)
     )
     return [(row.marked_us, _stored(row)) for row in connection.execute(query)]
+
+
+def garbage_under(connection: Connection, key_id: str, limit: int) -> list[StoredObject]:
+    """What is marked of the objects under a data key."""
+    query = select(*_GARBAGE).where(garbage.c.key_id == key_id).order_by(garbage.c.object_id).limit(limit)
+    return [_stored(row) for row in connection.execute(query)]
 
 
 def drop_garbage(connection: Connection, object_ids: Sequence[str]) -> int:

@@ -123,10 +123,10 @@ def _read_until(process: subprocess.Popen[bytes], deadline: float) -> bytes:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """With all that it started; they are its group."""
+    """With all that it started: its group, whose number is its own until it is waited for."""
     if process.stdout is not None:
         process.stdout.close()
-    if process.poll() is None:
+    if process.returncode is None:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 

@@ -92,12 +92,16 @@ class Recipients:
             raise SettingsError(f"The recipients file {self._path} cannot be read: {error.strerror}.") from error
 
     def add(self, recipient: Recipient) -> None:
+        """Raises as `check` does."""
+        self.check(recipient)
+        self._write([*self._known, recipient])
+
+    def check(self, recipient: Recipient) -> None:
         """Raises Conflict where it is there already, SettingsError for what is no public key."""
         self.read()
         parse_recipient(recipient.public_key)
         if recipient.public_key in {one.public_key for one in self._known}:
             raise Conflict(f"{recipient.public_key} is, or was, a recipient already.", code="recipient_exists")
-        self._write([*self._known, recipient])
 
     def retire(self, public_key: str, at: str) -> None:
         """New data keys are no longer wrapped to it. Raises NotFound; Conflict where it is the last."""
