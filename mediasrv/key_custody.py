@@ -307,7 +307,14 @@ class Custody:
             settings.server.node_name,
             self.node_key,
         )
-        event = Event("keys.destroyed", f"{record.camera}/{record.stream}", username=self.by, detail=receipt)
+        detail = {
+            "key_id": record.key_id,
+            "period": from_us(record.period_us).isoformat(),
+            "objects": deleted,
+            "reason": reason,
+            "receipt": receipt,
+        }
+        event = Event("keys.destroyed", f"{record.camera}/{record.stream}", username=self.by, detail=detail)
         try:
             await self.access_log.write(event, footage_queries.destroy_key, record.key_id, now_us)
         except Conflict:

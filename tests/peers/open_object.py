@@ -1,8 +1,9 @@
 """Opens a sealed recording object by docs/format.md alone: it imports nothing of mediasrv.
 
-    python open_object.py OBJECT KEY_RECORD IDENTITY_PEM NODE_PUBLIC_KEY_HEX [OUT_DIR]
+    python open_object.py OBJECT KEY_RECORD IDENTITY_PEM NODE_PUBLIC_KEY_HEX[,HEX] [OUT_DIR]
 
 prints what the object says of itself and writes the plain parts of each track to OUT_DIR/TRACK.mp4.
+A second HEX is that of the node which wrapped the key anew, where that is another one.
 Exit status 1 and one line say why an object is refused.
 """
 
@@ -92,11 +93,11 @@ def object_key(document: dict, data_key: bytes) -> bytes:
 
 
 def open_object(
-    data: bytes, key_record: bytes, identity: X25519PrivateKey, node_public: bytes
+    data: bytes, key_record: bytes, identity: X25519PrivateKey, node_public: bytes, wrapper_public: bytes | None = None
 ) -> tuple[dict, list[tuple[tuple, bytes]]]:
     """The header's document and all parts in order: descriptor and plain bytes. Raises Refused."""
     document, _, entries = read_index(data, node_public)
-    key_id, data_key = open_key(key_record, identity, node_public)
+    key_id, data_key = open_key(key_record, identity, wrapper_public or node_public)
     require(key_id == document["key_id"], "this is the key of other objects")
     cipher = AESGCM(object_key(document, data_key))
     context = b"mediasrv part v1" + bytes.fromhex(document["object_id"])
@@ -117,7 +118,7 @@ def main(argv: list[str]) -> int:
     identity = serialization.load_pem_private_key(pem, None)
     assert isinstance(identity, X25519PrivateKey)
     try:
-        document, parts = open_object(data, record, identity, bytes.fromhex(argv[3]))
+        document, parts = open_object(data, record, identity, *map(bytes.fromhex, argv[3].split(",")))
     except Refused as refused:
         print(f"refused: {refused}")
         return 1

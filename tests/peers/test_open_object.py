@@ -27,6 +27,7 @@ from tests.unit.storage.sealed import (
 from tests.unit.storage.test_sealing import TAMPERINGS
 
 VECTORS = json.loads((Path(__file__).parent / "format/v1.json").read_text())
+OBJECT = base64.b64decode(VECTORS["object"])
 KEY_RECORD = base64.b64decode(VECTORS["key_record"])
 
 
@@ -65,6 +66,34 @@ def test_a_key_record_that_another_node_signed_is_refused_whatever_it_holds() ->
 def test_who_is_no_recipient_opens_nothing() -> None:
     with pytest.raises(open_object.Refused, match="others"):
         open_object.open_object(seal_object().body, KEY_RECORD, X25519PrivateKey.generate(), NODE.public)
+
+
+@pytest.mark.parametrize("of", ["place", "authority", "escrow"])
+def test_each_recipient_of_a_key_opens_the_object(of: str) -> None:
+    record = base64.b64decode(VECTORS["key_record_of_three"])
+    parts = open_object.open_object(OBJECT, record, private(of), NODE.public)[1]
+    assert [plain for _, plain in parts] == plain_parts()
+
+
+def test_the_escrow_opens_what_another_node_wrapped_anew_and_the_lost_identity_no_longer() -> None:
+    record = base64.b64decode(VECTORS["key_record_wrapped_anew"])
+    parts = open_object.open_object(OBJECT, record, private("escrow"), NODE.public, OTHER_NODE.public)[1]
+    assert [plain for _, plain in parts] == plain_parts()
+    with pytest.raises(open_object.Refused, match="others"):
+        open_object.open_object(OBJECT, record, private("place"), NODE.public, OTHER_NODE.public)
+    with pytest.raises(open_object.Refused, match="signature"):
+        open_object.open_object(OBJECT, record, private("escrow"), NODE.public)
+
+
+def test_a_receipt_is_verified_by_the_format_alone() -> None:
+    document, signature = VECTORS["receipt"]["document"].encode(), bytes.fromhex(VECTORS["receipt"]["signature"])
+    open_object.verify(OTHER_NODE.public, signature, b"mediasrv key receipt v1" + document)
+    with pytest.raises(open_object.Refused):
+        open_object.verify(OTHER_NODE.public, signature, b"mediasrv key receipt v1" + document + b" ")
+
+
+def private(of: str) -> X25519PrivateKey:
+    return X25519PrivateKey.from_private_bytes(bytes.fromhex(VECTORS["seeds"][of]))
 
 
 def test_it_stands_alone() -> None:

@@ -306,6 +306,27 @@ async def test_cameras_of_a_file_follow_the_file(world: World) -> None:
         assert empty.list() == []
 
 
+async def test_a_server_without_the_role_record_knows_the_cameras_and_touches_none(world: World) -> None:
+    entry = CameraEntry("yard", "10.0.0.9", "Yard", username="u", password="env:YARD")
+    await world.cameras.sync_file([entry], "")
+    other = world.new_cameras()
+    following = asyncio.create_task(other.follow())
+    await until(lambda: [view.camera_id for view in other.list()] == ["yard"])
+    refused = [
+        other.add(NewCamera("10.0.0.5", camera_id="gate"), by=ADMIN),
+        other.change("yard", CameraChanges(name="Back yard"), by=ADMIN),
+        other.remove("yard", by=ADMIN),
+        other.set_retention("yard", 1, None, by=ADMIN),
+        other.ensure(StreamRef("yard", StreamName.MAIN)),
+    ]
+    for attempt in refused:
+        with pytest.raises(Unavailable) as error:
+            await attempt
+        assert error.value.code == "role_missing"
+    assert (world.pulls, world.attempts, world.logins) == ([], [], [])
+    following.cancel()
+
+
 async def test_a_removed_camera_is_gone_and_its_stream_with_it(world: World) -> None:
     await world.cameras.add(NewCamera("10.0.0.5", camera_id="gate"), by=ADMIN)
     await world.cameras.remove("gate", ADMIN)

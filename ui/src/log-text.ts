@@ -24,6 +24,7 @@ export function detailText(detail: unknown, texts: Texts): string {
   if (detail === null || detail === undefined) return ''
   if (typeof detail !== 'object') return String(detail)
   return Object.entries(detail)
+    .filter(([name]) => name !== 'receipt') // signed, to be read by `mediasrv keys verify-receipt`
     .filter(([name, value]) => value !== null || name.startsWith('max_'))
     .map(([name, value]) => `${fieldName(name, texts)} ${valueText(name, value, texts)}`)
     .join(', ')

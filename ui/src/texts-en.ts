@@ -487,6 +487,8 @@ export const en: Record<MessageKey, string> = {
   'error.not_acceptable': 'Browser and server have no video format in common.',
   'error.storage_failed': 'The storage fails or cannot be reached.',
   'error.key_unavailable': 'No key here opens this footage.',
+  'error.identity_unavailable': 'The key that opens this footage cannot be had at the moment. Try again in a while.',
+  'error.role_missing': 'This server does not pull cameras; another one does.',
   'error.footage_refused': 'This footage was altered or damaged, so it is refused.',
   'error.login_failed': 'The user name or the password is wrong.',
   'error.login_busy': 'Too many people log in at this moment. Try again shortly.',

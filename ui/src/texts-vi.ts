@@ -489,6 +489,8 @@ export const vi = {
   'error.not_acceptable': 'Trình duyệt và máy chủ không có chuẩn hình chung.',
   'error.storage_failed': 'Kho lưu trữ đang lỗi hoặc không kết nối được.',
   'error.key_unavailable': 'Không có khóa để mở đoạn ghi này.',
+  'error.identity_unavailable': 'Hiện chưa lấy được khóa để mở đoạn ghi này. Hãy thử lại sau.',
+  'error.role_missing': 'Máy chủ này không lấy hình từ camera; máy chủ khác làm việc đó.',
   'error.footage_refused': 'Đoạn ghi này đã bị sửa hoặc hỏng nên bị từ chối.',
   'error.login_failed': 'Sai tên đăng nhập hoặc mật khẩu.',
   'error.login_busy': 'Có quá nhiều người đang đăng nhập. Hãy thử lại sau giây lát.',

@@ -52,6 +52,7 @@ const KINDS: Readonly<Record<string, CauseKind>> = {
   other_stream_recorded: 'decision',
   settings_changed: 'decision',
   retention: 'decision',
+  destroyed: 'decision',
   camera_removed: 'decision',
   camera_disabled: 'decision',
   waiting_keyframe: 'starting',

@@ -21,6 +21,11 @@ test('what the server names is told in the language, what it does not is left al
   assert.equal(subjectText('gate-1', vi), 'gate-1')
 })
 
+test('a signed receipt is for machines: the entry says the rest', () => {
+  const detail = { key_id: 'ab12', objects: 3, reason: 'order 17', receipt: { document: '{}', signature: 'ff' } }
+  assert.equal(detailText(detail, en), 'key ab12, objects 3, reason order 17')
+})
+
 test('every action of the access log has words', () => {
   const [, table = ''] = readFileSync('../docs/api.md', 'utf8').split('\n## Access log\n')
   const rows = table.split('\n').filter((line) => line.startsWith('| `'))

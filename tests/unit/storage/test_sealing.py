@@ -9,11 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mediasrv.errors import FootageRefused
-from mediasrv.storage.keys import parse_key_record
+from mediasrv.storage.keys import Identity, NodeKey, parse_key_record
+from mediasrv.storage.receipts import verify_receipt
 from mediasrv.storage.sealing import (
     Descriptor,
     Ended,
@@ -67,6 +69,31 @@ def test_a_key_record_of_version_1_opens() -> None:
     record.verify(NODE.public)
     assert record.unwrap([IDENTITY]) == DATA_KEY
     assert record.bucket_key == "cell-1/gate-1/main/" + "1d" * 16
+
+
+@pytest.mark.parametrize(
+    ("name", "node", "openers"),
+    [
+        ("key_record_of_three", NODE, ("place", "authority", "escrow")),
+        ("key_record_wrapped_anew", OTHER_NODE, ("authority", "escrow")),
+    ],
+)
+def test_a_key_record_of_several_recipients_opens_for_each_of_them(
+    name: str, node: NodeKey, openers: tuple[str, ...]
+) -> None:
+    record = parse_key_record(base64.b64decode(VECTORS[name]))
+    record.verify(node.public)
+    identities = {of: Identity(_private(of)) for of in ("place", "authority", "escrow")}
+    assert set(record.wrapped) == {identities[of].recipient for of in openers}
+    assert [record.unwrap([identities[of]]) for of in openers] == [DATA_KEY] * len(openers)
+
+
+def test_a_receipt_of_version_1_is_verified() -> None:
+    assert verify_receipt(VECTORS["receipt"], OTHER_NODE.public)["key_id"] == HEADER.key_id
+
+
+def _private(of: str) -> X25519PrivateKey:
+    return X25519PrivateKey.from_private_bytes(bytes.fromhex(VECTORS["seeds"][of]))
 
 
 def test_the_index_says_what_was_sealed() -> None:
