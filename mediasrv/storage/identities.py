@@ -174,6 +174,11 @@ class Identities:
             ) from refusal
         raise refusal
 
+    @property
+    def held(self) -> int:
+        """How many lie in memory."""
+        return len(self._held)
+
     def expire(self) -> None:
         """Forgets what has been held for long enough."""
         if self._read_at is not None and self._clock.monotonic() - self._read_at >= self._keep_s:

@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 
 from mediasrv.catalogue import tables
+from mediasrv.catalogue.data_keys import replace_record
+from mediasrv.catalogue.recordings import key_record
 from mediasrv.clock import SECOND_US
 from mediasrv.errors import StorageConflict, StorageError
 from mediasrv.recorder import RecordingMode
 from mediasrv.settings import SpoolSettings, StorageSettings
+from mediasrv.storage.keys import Identity, NodeKey, rewrap
 from mediasrv.storage.object_store import ObjectStore, crc32c_of
 from tests.integration.fault_proxy import Fault, FaultProxy, fault_proxy
 from tests.integration.recording import REF, Recording, Running, new_session, now_us, tables_of
@@ -133,6 +136,36 @@ async def test_a_crash_between_row_and_release_catalogues_once(
         await running.all_stored()
         assert running.recorder.status.uploads.stored == 0
         assert len(await running.rows()) == 2
+
+
+async def test_a_key_that_was_wrapped_anew_holds_up_nothing_that_waits_in_the_spool(
+    tmp_path: Path, storage: StorageSettings
+) -> None:
+    """The spool has the record that was made with the key, both other places have another one by now."""
+    home, escrow = Recording(tmp_path, storage), Identity.generate()
+    session = new_session("a" * 16, now_us() - 100 * SECOND_US)
+    video = list(video_units(session, 8.0))
+    async with home.opened(flush=False) as running:
+        running.recorder.start(REF, 1)
+        await running.feed(session, video, end=None)
+        while len(await running.rows()) < 1:  # noqa: ASYNC110 - a row is no event
+            await asyncio.sleep(0.02)
+        await running.recorder._facts.drained()
+        await running.spool.flush()
+        (item,) = running.spool.objects()
+        record, node_key = item.key_record, NodeKey.load_or_create(tmp_path / "node.key")
+        recipients = [running.identity.recipient, escrow.recipient]
+        new = rewrap(record, record.unwrap([running.identity]), "node-1", node_key, recipients).to_bytes()
+        await running.store.replace(record.bucket_key, new, crc32c_of([new]), bucket=storage.key_bucket)
+        assert await running.catalogue.write(replace_record, record.key_id, record.to_bytes(), new)
+    async with home.opened() as running:
+        await running.all_stored()
+        assert len(await running.rows()) == 2
+        assert await running.catalogue.read(key_record, record.key_id) == new
+        assert await running.store.get(record.bucket_key, bucket=storage.key_bucket) == new
+        back = await running.read_back()
+        assert back == [unit.payload for unit in video][: len(back)]
+        assert len(back) > len(video) - 12  # but for the part that was not whole
 
 
 async def test_a_forger_who_was_there_first_costs_no_footage(tmp_path: Path, storage: StorageSettings) -> None:

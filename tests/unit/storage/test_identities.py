@@ -167,6 +167,21 @@ async def test_a_command_is_called_once_for_many_keys_and_again_when_its_time_is
     assert (source.count, ring.held) == (2, 1)
 
 
+async def test_what_runs_beside_forgets_in_time_and_all_at_the_end(tmp_path: Path) -> None:
+    clock, keys = SimulatedClock(0), [data_key(number) for number in range(2)]
+    ring = KeyRing([IDENTITY], Catalogue(*keys), clock, 0.5)
+    running = asyncio.create_task(ring.run())
+    await ring.data_key(keys[0].key_id)
+    clock.advance(0.5)
+    async with asyncio.timeout(5):
+        while ring.held:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0)
+    await ring.data_key(keys[1].key_id)
+    running.cancel()
+    await asyncio.wait([running])
+    assert ring.held == 0
+
+
 async def test_opened_keys_in_memory_are_bounded(tmp_path: Path) -> None:
     clock, keys = SimulatedClock(0), [data_key(number) for number in range(5)]
     ring = KeyRing([IDENTITY], Catalogue(*keys), clock, 300.0, most=2)
@@ -179,11 +194,15 @@ async def test_opened_keys_in_memory_are_bounded(tmp_path: Path) -> None:
 async def test_identities_are_forgotten_in_time(tmp_path: Path) -> None:
     path, clock, first, second = tmp_path / "a.key", SimulatedClock(0), data_key(1), data_key(2)
     write_private(path, PEM)
-    ring = KeyRing(Identities(lambda: [f"file:{path}"], clock, 60.0), Catalogue(first, second), clock, 60.0)
+    identities = Identities(lambda: [f"file:{path}"], clock, 60.0)
+    ring = KeyRing(identities, Catalogue(first, second), clock, 60.0)
     await ring.data_key(first.key_id)
+    assert identities.held == 1
     path.unlink()
     assert await ring.data_key(second.key_id) == second.secret
     clock.advance(60.0)
+    ring.expire()
+    assert identities.held == 0
     with pytest.raises(KeyUnavailable) as refused:
         await ring.data_key(first.key_id)
     assert refused.value.code == "identity_unavailable"
