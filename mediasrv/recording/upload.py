@@ -214,15 +214,15 @@ class Uploader:
         """The wrapped key is in the key bucket and in the catalogue before any row needs it."""
         if record.key_id in self._kept_keys:
             return
-        data = [record.to_bytes()]
+        data, other = [record.to_bytes()], None
         try:
             await self._object_store.put(record.bucket_key, data, crc32c_of(data), bucket=self._settings.key_bucket)
-        except StorageConflict:
-            # Another record of this key: wrapped anew since it was spooled. Only a key that is catalogued ever is.
-            if await self._catalogue.read(recordings.key_record, record.key_id) is None:
-                raise
-            log.info("data key %s was wrapped anew since it was spooled", record.key_id)
+        except StorageConflict as conflict:
+            other = conflict
         try:
+            # Another record of this key: wrapped anew since it was spooled. Only a key that is catalogued ever is.
+            if other is not None and await self._catalogue.read(recordings.key_record, record.key_id) is None:
+                raise other
             await self._catalogue.write(recordings.put_data_key, record, self._clock.wall_us())
         except SQLAlchemyError as error:
             raise StorageError("The catalogue does not take a data key now.", code="catalogue_failed") from error

@@ -144,12 +144,15 @@ class ObjectStore:
         headers = {
             "content-length": str(len(body)),
             "content-type": "application/octet-stream",
+            "x-amz-sdk-checksum-algorithm": "CRC32C",
             _CRC_HEADER: _encode_crc(crc32c),
         }
         async with self._request("PUT", key, headers, bucket, body=[body]) as answer:
-            await _check(answer)
-            if answer.headers.get(_CRC_HEADER) != headers[_CRC_HEADER]:
-                raise StorageError(f"The store does not say what it took for {key}.", code="storage_failed")
+            await self._check(answer)
+            if not self.reads_back and answer.headers.get(_CRC_HEADER) == headers[_CRC_HEADER]:
+                return
+        if await self.get(key, bucket=bucket) != body:
+            raise StorageError(f"The store has something else at {key} than it was given.", code="storage_failed")
 
     async def get_range(
         self, key: str, first: int, length: int, *, version_id: str | None = None, bucket: str | None = None
