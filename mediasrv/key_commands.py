@@ -216,7 +216,8 @@ def _print_receipt(document: dict[str, Any]) -> None:
     print(f"  recordings  {document['recordings_deleted']} deleted with it")
     print(f"  when, who   {document['destroyed_at']}  {document['destroyed_by']}: {document['reason']}")
     print(f"  opened, in memory of servers, until {document['in_memory_until']} at the latest")
-    print(f"  last backup that may hold it expires {document['backups_expire_at']}")
+    expire = document["backups_expire_at"] or "at a time not known: sealing.backup_days is not set"
+    print(f"  last backup that may hold it expires {expire}")
 
 
 def _write_receipts(path: Path, receipts: Sequence[dict[str, str]]) -> None:

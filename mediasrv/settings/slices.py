@@ -87,7 +87,8 @@ class SealingSettings:
     each `identity-*.key`, in the data directory. `recipients_file` empty means `recipients.json` there.
 
     At most `key_cache_keys` opened data keys stay in memory, for `key_cache_s`, and identities as long. `backup_days`
-    is how long the longest kept backup of the catalogue or the key bucket lives: receipts of destroyed keys say so.
+    is how long the longest kept backup of the catalogue or the key bucket lives: receipts of destroyed keys say so;
+    0 is not known.
     """
 
     node_key: str = ""

@@ -31,7 +31,10 @@ def build_receipt(
     node_id: str,
     node_key: NodeKey,
 ) -> dict[str, str]:
-    """`copies` names where the wrapped key lay and is gone from; `cache_s` bounds how long servers keep it opened."""
+    """`copies` names where the wrapped key lay and is gone from; `cache_s` bounds how long servers keep it opened.
+
+    `backup_days` 0: how long backups live is not known, and the receipt says no date.
+    """
     document = {
         "format": 1,
         "statement": STATEMENT,
@@ -48,7 +51,7 @@ def build_receipt(
         "destroyed_by": destroyed_by,
         "reason": reason,
         "in_memory_until": _iso(at_us + round(cache_s * SECOND_US)),
-        "backups_expire_at": _iso(at_us + round(backup_days * _DAY_US)),
+        "backups_expire_at": _iso(at_us + round(backup_days * _DAY_US)) if backup_days else None,
         "node_id": node_id,
     }
     text = json.dumps(document, separators=(",", ":"))

@@ -31,6 +31,24 @@ async def test_versions_are_told_listed_and_deleted_one_by_one(storage: StorageS
         await store.delete("a", first)
 
 
+@pytest.mark.parametrize("reads_back", [False, True])
+async def test_what_is_replaced_is_gone(storage: StorageSettings, reads_back: bool) -> None:
+    async with ObjectStore(storage) as store:
+        await store.ensure_buckets()
+        store.reads_back = reads_back
+        for body in (b"first", b"second"):
+            await store.replace("k", body, crc32c_of([body]), bucket=storage.key_bucket)
+            assert await store.get("k", bucket=storage.key_bucket) == body
+        assert [(item.key, item.version_id) async for item in store.list(bucket=storage.key_bucket)] == [("k", None)]
+
+
+async def test_a_replacement_that_was_not_taken_as_it_was_given_is_said(storage: StorageSettings) -> None:
+    async with ObjectStore(storage) as store:
+        await store.ensure_buckets()
+        with pytest.raises(StorageError):
+            await store.replace("k", b"first", crc32c_of([b"other"]), bucket=storage.key_bucket)
+
+
 async def test_listing_goes_beyond_one_page(storage: StorageSettings) -> None:
     async with ObjectStore(storage) as store:
         await store.ensure_buckets()
