@@ -114,7 +114,7 @@ class ServerFiles:
             timeout=60,
         )
         if done.returncode:
-            raise RuntimeError(f"mediasrv {' '.join(arguments)}: {done.stderr.strip() or done.stdout.strip()}")
+            raise RuntimeError(f"mediasrv {' '.join(arguments)}: {done.stdout}{done.stderr}".strip())
         return done.stdout.strip()
 
     def make_account(self, username: str, password: str, purpose: str, roles: Sequence[str] = ROLES) -> str:

@@ -31,6 +31,7 @@ from mediasrv.errors import StorageError
 from mediasrv.events import Events
 from mediasrv.hls import HlsService
 from mediasrv.hub import Hub, Mountpoint, Renditions
+from mediasrv.journal import Journal
 from mediasrv.media.access_unit import Session, StreamRef
 from mediasrv.offline import Offline, load_node_key, make_rtsp_logins, offline, open_identities, open_recipients
 from mediasrv.playback import Playback
@@ -182,6 +183,15 @@ class Server:
             settings.security.head_interval_s,
             settings.storage,
         )
+        self.journal = Journal(
+            base.catalogue,
+            store,
+            settings.server.node_name,
+            node.key,
+            node.recipients,
+            clock,
+            settings.journal,
+        )
         self.state = NodeState(self._node_parts(), clock)
         self.services = Services(
             settings=settings,
@@ -227,12 +237,14 @@ class Server:
             if self._records:
                 await self.recorder.flush()
             await self.witness.copy_last()
+            if self._records:
+                await self.journal.write_last()
         if self._records:
             await self.spool.close()
         self.footage.close()
 
     def _recording(self) -> tuple[Run, ...]:
-        return (self.recorder.run, self.events.run) if self._records else ()
+        return (self.recorder.run, self.events.run, self.journal.run) if self._records else ()
 
     def _tending(self) -> tuple[Run, ...]:
         if not self._records:

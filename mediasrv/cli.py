@@ -30,6 +30,7 @@ from mediasrv.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from mediasrv.onvif import Target
+    from mediasrv.rebuild import RebuildReport
     from mediasrv.survey import Survey
 
 CONFIG_VARIABLE: Final = "MEDIASRV_CONFIG"
@@ -84,6 +85,33 @@ def _parser() -> argparse.ArgumentParser:
     check = add(commands, "check", "Compare catalogue, bucket and spool", _check)
     check.add_argument("--repair", action="store_true", help="repair what is safe to repair")
     check.add_argument("--quick", action="store_true", help="compare sizes as listed, without asking for checksums")
+    check.add_argument("--rebuild", action="store_true", help="make a lost catalogue anew from the bucket alone")
+    check.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="NODE=KEY",
+        help="with --rebuild: believe what this node signed, too, by its public key of 64 hex digits",
+    )
+
+    backup = add(commands, "backup", "Write the catalogue and this node's signing key into a sealed file", _backup)
+    backup.add_argument("file", type=Path)
+    backup.add_argument(
+        "--recipient",
+        action="append",
+        default=[],
+        metavar="KEY",
+        help="who can open it, by public key; default: this node's identities",
+    )
+    restore = add(commands, "restore", "Fill an empty catalogue from a backup and the journal behind it", _restore)
+    restore.add_argument("file", type=Path)
+    restore.add_argument("--trust", default="", metavar="KEY", help="the key that signed it, as `backup` printed it")
+
+    retention = add_group("retention", "Deletion of old footage")
+    confirmed = add(
+        retention, "confirm", "After a rebuild or restore: the holds are right, deletion may go on", _confirm
+    )
+    confirmed.add_argument("--by", required=True, help="who has looked at the holds; goes into the access log")
 
     user = add_group("user", "Accounts and their grants")
     made = add(user, "add", "Make an account; asks for the password", _user_add)
@@ -166,6 +194,8 @@ async def _serve(arguments: argparse.Namespace, settings: Settings) -> int:
 async def _check(arguments: argparse.Namespace, settings: Settings) -> int:
     from mediasrv.app import check
 
+    if arguments.rebuild:
+        return await _rebuild(arguments, settings)
     report = await check(settings, repair=arguments.repair, checksums=not arguments.quick)
     for one in report.findings:
         print(f"{'repaired' if one.repaired else 'wrong':<8}  {one.code:<16}  {one.subject}  {one.sentence}")
@@ -174,6 +204,57 @@ async def _check(arguments: argparse.Namespace, settings: Settings) -> int:
         f"{len(report.findings)} findings, {sum(one.repaired for one in report.findings)} repaired"
     )
     return 0 if report.is_clean else 1
+
+
+async def _rebuild(arguments: argparse.Namespace, settings: Settings) -> int:
+    from mediasrv.recovery import rebuild
+
+    trust = dict(one.partition("=")[::2] for one in arguments.trust)
+    report, found = await rebuild(settings, trust, _say)
+    _print_recovery(report)
+    refused = [one for one in found.findings if not one.repaired]
+    for one in refused:
+        print(f"{one.code:<16}  {one.subject}  {one.sentence}")
+    print(
+        f"{found.objects} objects, {len(found.findings) - len(refused)} have their rows again, {len(refused)} have not"
+    )
+    print("Retention waits until somebody has looked at the holds: mediasrv retention confirm --by NAME")
+    return 1 if refused or report.refused or report.broken else 0
+
+
+async def _backup(arguments: argparse.Namespace, settings: Settings) -> int:
+    from mediasrv.recovery import backup
+
+    facts = await backup(settings, arguments.file, arguments.recipient)
+    print(f"{arguments.file}: {facts.rows} rows, {facts.size_bytes} bytes, signed by {facts.fingerprint}")
+    return 0
+
+
+async def _restore(arguments: argparse.Namespace, settings: Settings) -> int:
+    from mediasrv.recovery import restore
+
+    _, report = await restore(settings, arguments.file, arguments.trust, _say)
+    _print_recovery(report)
+    print("Retention waits until somebody has looked at the holds: mediasrv retention confirm --by NAME")
+    return 1 if report.refused or report.broken else 0
+
+
+async def _confirm(arguments: argparse.Namespace, settings: Settings) -> int:
+    from mediasrv.recovery import confirm_holds
+
+    await confirm_holds(settings, arguments.by)
+    return 0
+
+
+def _say(sentence: str) -> None:
+    print(sentence, file=sys.stderr)
+
+
+def _print_recovery(report: RebuildReport) -> None:
+    for sentence in (*report.refused, *report.broken):
+        print(f"wrong  {sentence}")
+    missing_s = report.missing_us / 1_000_000
+    print(f"{report.segments} segments of the journal, {report.rows} rows; {missing_s:.0f} s of footage are missing")
 
 
 async def _user_add(arguments: argparse.Namespace, settings: Settings) -> int:

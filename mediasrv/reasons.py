@@ -140,6 +140,10 @@ _SENTENCES: Final[dict[str, tuple[str, str]]] = {
         "Footage was given up because the local spool was full.",
         "Đoạn ghi bị bỏ vì vùng đệm cục bộ đã đầy.",
     ),
+    "footage_missing": (
+        "It was recorded, and storage does not have it any more.",
+        "Đã được ghi nhưng kho lưu trữ không còn giữ.",
+    ),
     "retention": ("Deleted under the retention policy.", "Đã xóa theo chính sách lưu trữ."),
     "destroyed": ("Destroyed by order, with its key.", "Đã tiêu hủy theo lệnh, cùng với khóa."),
     "camera_removed": ("The camera was removed.", "Camera đã bị gỡ."),

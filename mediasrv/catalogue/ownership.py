@@ -7,10 +7,12 @@ directory owns all cameras. Leases in a shared database will be another implemen
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import logging
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -95,6 +97,16 @@ class FileLockOwnership:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+@contextlib.contextmanager
+def locked(data_dir: Path) -> Iterator[None]:
+    """No server runs on this data directory meanwhile. Raises SettingsError `data_dir_in_use`."""
+    lock = _lock_file(data_dir / "lock")
+    try:
+        yield
+    finally:
+        os.close(lock)
 
 
 def _lock_file(path: Path) -> int:

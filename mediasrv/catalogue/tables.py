@@ -323,4 +323,39 @@ generation = Table(
     metadata,
     Column("generation", Integer, primary_key=True, comment="raised at every restore or move of the database"),
     Column("at", UtcTime, nullable=False),
+    Column("reason", String(16), nullable=False, server_default="first", comment="first, rebuild, restore"),
+    Column("confirmed_at", UtcTime, comment="null: after a rebuild or restore, retention waits"),
+    Column("confirmed_by", String(100)),
 )
+
+# --- the journal ---------------------------------------------------------------------------------
+
+row_change = Table(
+    "row_change",
+    metadata,
+    Column("change_id", _Serial, primary_key=True, autoincrement=True),
+    Column("of_table", String(40), nullable=False),
+    Column("row_key", String(64), nullable=False),
+)
+"""Written by triggers on the tables of `JOURNALLED` (migration 0013), in the transaction of the change itself. On
+SQLite a migration that makes such a table anew must make its triggers anew.
+"""
+
+journal = Table(
+    "journal",
+    metadata,
+    Column("node_id", String(64), primary_key=True),
+    Column("number", BigInteger, nullable=False, comment="of its last segment"),
+    Column("hash", LargeBinary, nullable=False, comment="SHA-256 of that segment"),
+    Column("at", UtcTime, nullable=False),
+)
+
+JOURNALLED: Final = {
+    "node": node.c.node_id,
+    "place": place.c.place_id,
+    "camera": camera.c.camera_id,
+    "session": session.c.session_id,
+    "gap": gap.c.gap_id,
+    "hold": hold.c.hold_id,
+}
+"""What cannot be read from recording objects: tables, parents before those that refer to them, and their keys."""

@@ -11,6 +11,7 @@ from mediasrv.settings.reading import load_settings, parse_settings, read_secret
 from mediasrv.settings.slices import (
     CatalogueSettings,
     HlsSettings,
+    JournalSettings,
     LogSettings,
     OnvifSettings,
     PullSettings,
@@ -37,6 +38,7 @@ __all__ = [
     "CameraEntry",
     "CatalogueSettings",
     "HlsSettings",
+    "JournalSettings",
     "LogSettings",
     "OnvifSettings",
     "PullSettings",

@@ -332,6 +332,13 @@ class RetentionSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class JournalSettings:
+    """`interval_s` bounds how old what the bucket's journal says may be."""
+
+    interval_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
 class LogSettings:
     level: str = "info"
 
@@ -355,6 +362,7 @@ class Settings:
     rtsp_serve: RtspServeSettings = field(default_factory=RtspServeSettings)
     security: SecuritySettings = field(default_factory=SecuritySettings)
     retention: RetentionSettings = field(default_factory=RetentionSettings)
+    journal: JournalSettings = field(default_factory=JournalSettings)
     log: LogSettings = field(default_factory=LogSettings)
 
     def data_path(self, configured: str, name: str) -> Path:

@@ -23,12 +23,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from mediasrv.clock import Clock
 from mediasrv.errors import KeyUnavailable, SettingsError
 from mediasrv.settings import KEY_SCHEMES
-from mediasrv.storage.keys import Identity, KeyRecord, read_private
+from mediasrv.storage.keys import Identity, read_private
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,14 @@ RETRY_S: Final = 5.0
 """Sources that failed, or that held no identity for a key, are asked again no sooner than this."""
 
 _OUTPUT_BYTES: Final = 64 * 1024
+
+
+class Wrapped(Protocol):
+    """A key record, or a sealed document's head."""
+
+    def unwrap(self, identities: Sequence[Identity]) -> bytes:
+        """Raises KeyUnavailable where it was wrapped to none of these."""
+        ...
 
 
 # --- one source ----------------------------------------------------------------------------------
@@ -157,7 +165,7 @@ class Identities:
     def close(self) -> None:
         self._thread.shutdown(wait=False)
 
-    async def unwrap(self, record: KeyRecord) -> bytes:
+    async def unwrap(self, record: Wrapped) -> bytes:
         """The data key. Raises KeyUnavailable: `identity_unavailable` where a source failed that might have opened
         it, else `key_unavailable`; FootageRefused where it does not open.
         """
@@ -215,5 +223,5 @@ class HeldIdentities(Identities):
         super().__init__(tuple, clock, 0.0)
         self._fixed = tuple(identities)
 
-    async def unwrap(self, record: KeyRecord) -> bytes:
+    async def unwrap(self, record: Wrapped) -> bytes:
         return record.unwrap(self._fixed)

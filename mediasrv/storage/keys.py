@@ -63,6 +63,10 @@ class NodeKey:
         """64 bytes, the same for the same message (RFC 8032, 5.1.6)."""
         return self._private.sign(message)
 
+    def to_pem(self) -> bytes:
+        """The private key, for a sealed backup."""
+        return private_pem(self._private)
+
     def derive(self, info: bytes) -> bytes:
         """A 32-byte secret of this node for the use that `info` names, such as sealing camera credentials."""
         return HKDF(hashes.SHA256(), 32, None, info).derive(self._private.private_bytes_raw())

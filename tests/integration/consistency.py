@@ -30,7 +30,7 @@ def check_all_stored(stack: Stack) -> None:
 def _listed(stack: Stack) -> set[str]:
     bucket = stack.server.files.overrides.get("storage", {}).get("bucket", StorageSettings().bucket)
     names = (item.object_name or "" for item in stack.s3.client().list_objects(bucket, recursive=True))
-    return {name for name in names if not name.startswith("_access_log/")}
+    return {name for name in names if not name.startswith("_")}
 
 
 def _catalogued(stack: Stack) -> set[str]:

@@ -42,6 +42,7 @@ const KINDS: Readonly<Record<string, CauseKind>> = {
   server_down: 'server',
   spool_full: 'server',
   footage_dropped: 'server',
+  footage_missing: 'server',
   clock_step: 'server',
   owner_change: 'server',
   node_lost: 'server',

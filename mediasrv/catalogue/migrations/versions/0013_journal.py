@@ -1,0 +1,84 @@
+"""The journal: which rows have changed since it was last written, and where each node's ends."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0013"
+down_revision = "0007"
+branch_labels = None
+depends_on = None
+
+KEYS = {
+    "node": "node_id",
+    "place": "place_id",
+    "camera": "camera_id",
+    "session": "session_id",
+    "gap": "gap_id",
+    "hold": "hold_id",
+}
+
+
+def upgrade() -> None:
+    op.create_table(
+        "row_change",
+        sa.Column(
+            "change_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
+        ),
+        sa.Column("of_table", sa.String(length=40), nullable=False),
+        sa.Column("row_key", sa.String(length=64), nullable=False),
+        sa.PrimaryKeyConstraint("change_id", name=op.f("pk_row_change")),
+    )
+    op.create_table(
+        "journal",
+        sa.Column("node_id", sa.String(length=64), nullable=False),
+        sa.Column("number", sa.BigInteger(), nullable=False, comment="of its last segment"),
+        sa.Column("hash", sa.LargeBinary(), nullable=False, comment="SHA-256 of that segment"),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("node_id", name=op.f("pk_journal")),
+    )
+    op.add_column("generation", sa.Column("reason", sa.String(length=16), server_default="first", nullable=False))
+    op.add_column("generation", sa.Column("confirmed_at", sa.BigInteger(), nullable=True))
+    op.add_column("generation", sa.Column("confirmed_by", sa.String(length=100), nullable=True))
+    for table, key in KEYS.items():
+        # What is there already is news to the journal.
+        op.execute(f"INSERT INTO row_change (of_table, row_key) SELECT '{table}', {key} FROM {table}")
+        watch(table, key)
+
+
+def downgrade() -> None:
+    for table in KEYS:
+        unwatch(table)
+    op.drop_table("journal")
+    op.drop_table("row_change")
+    for column in ("reason", "confirmed_at", "confirmed_by"):
+        op.drop_column("generation", column)
+
+
+def watch(table: str, key: str) -> None:
+    """Notes each change of a row, in the transaction that makes it."""
+    if op.get_bind().dialect.name == "sqlite":
+        for event, row in (("INSERT", "NEW"), ("UPDATE", "NEW"), ("DELETE", "OLD")):
+            op.execute(
+                f"CREATE TRIGGER watch_{table}_{event.lower()} AFTER {event} ON {table} BEGIN "
+                f"INSERT INTO row_change (of_table, row_key) VALUES ('{table}', {row}.{key}); END"
+            )
+        return
+    op.execute(
+        f"CREATE FUNCTION watch_{table}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        f"IF TG_OP = 'DELETE' THEN INSERT INTO row_change (of_table, row_key) VALUES ('{table}', OLD.{key}::text); "
+        f"ELSE INSERT INTO row_change (of_table, row_key) VALUES ('{table}', NEW.{key}::text); END IF; "
+        "RETURN NULL; END $$"
+    )
+    op.execute(
+        f"CREATE TRIGGER watch_{table} AFTER INSERT OR UPDATE OR DELETE ON {table} "
+        f"FOR EACH ROW EXECUTE FUNCTION watch_{table}()"
+    )
+
+
+def unwatch(table: str) -> None:
+    if op.get_bind().dialect.name == "sqlite":
+        for event in ("insert", "update", "delete"):
+            op.execute(f"DROP TRIGGER watch_{table}_{event}")
+        return
+    op.execute(f"DROP TRIGGER watch_{table} ON {table}")
+    op.execute(f"DROP FUNCTION watch_{table}()")
