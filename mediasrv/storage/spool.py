@@ -35,7 +35,7 @@ from mediasrv.storage.spool_log import (
     Position,
     Record,
     RecordType,
-    cut_torn_tail,
+    cut_file,
     file_name,
     list_files,
     part_body,
@@ -364,8 +364,12 @@ class Spool:
         if oldest is not None and oldest.first_file >= 0:
             keep_from = min(keep_from, oldest.first_file)
         done = [number for number in list(self._writer.sizes) if number < keep_from]
-        if done:
+        if not done:
+            return
+        try:
             await self._in_thread(self._writer.delete, done)
+        except OSError as error:
+            log.error("a file that nothing needs cannot be deleted from the spool: %s", error.strerror)
 
     async def _in_thread(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: call(*args, **kwargs))
@@ -379,5 +383,5 @@ def _scan_directory(directory: Path) -> tuple[list[FileScan], int]:
     if not scans or not scans[-1].damaged:
         return scans, 0
     torn_bytes = (directory / file_name(numbers[-1])).stat().st_size - scans[-1].good_bytes
-    cut_torn_tail(directory, scans[-1])
+    cut_file(directory / file_name(numbers[-1]), scans[-1].good_bytes)
     return scans, torn_bytes

@@ -55,6 +55,12 @@ class SpooledObject:
         """Start and end of what is durable: of its video, or of its audio where there is no video."""
         return self._spans_us.get(TrackKind.VIDEO) or self._spans_us.get(TrackKind.AUDIO)
 
+    def span_of(self, parts: int) -> tuple[int, int] | None:
+        """`span_us` of the first `parts` parts alone."""
+        shorter = SpooledObject(self.header, self.header_bytes, self.key_record)
+        shorter._rebuild(self.places()[:parts])
+        return shorter.span_us
+
     def places(self, first: int = 0, last: int | None = None) -> list[Place]:
         """Places of parts `first` to `last`, both included."""
         end = self.parts if last is None else last + 1
@@ -65,22 +71,32 @@ class SpooledObject:
         self._places += _PLACE.pack(*place)
         self.sealed_bytes += place.length
         descriptor = Descriptor.unpack(place.descriptor)
-        if not descriptor.is_init:
+        # Without a clock rate it is damaged: that is found, and said, when the part is read.
+        if not descriptor.is_init and descriptor.clock_rate:
             started_us, ended_us = self._spans_us.get(descriptor.track, (descriptor.started_us, 0))
             self._spans_us[descriptor.track] = (started_us, max(ended_us, descriptor.ended_us))
 
     def cut(self, parts: int) -> None:
         """Keeps only the first `parts` parts."""
-        kept = self.places()[:parts]
+        self._rebuild(self.places()[:parts])
+
+    def replace(self, index: int, place: Place) -> None:
+        """Part `index` was written once more."""
+        places = self.places()
+        places[index] = place
+        self._rebuild(places)
+
+    def _rebuild(self, places: Iterable[Place]) -> None:
         self._places, self._spans_us, self.sealed_bytes = bytearray(), {}, 0
-        for place in kept:
+        for place in places:
             self.add(place)
 
 
 def replay(records: Iterable[Scanned]) -> dict[str, SpooledObject]:
     """Objects that still wait, oldest first, from all records of the log in order.
 
-    A batch whose sync failed is written again, so records may come twice: the first one counts.
+    A batch whose sync failed is written again, so records may come twice. Of parts the last one counts: a power cut may
+    have spoilt what a failed sync left behind, and nobody looks into the parts of older files here.
     """
     index = _Replay()
     for record in records:
@@ -125,8 +141,13 @@ class _Replay:
     def _part(self, record: Scanned) -> None:
         object_id, index, descriptor = parse_part_head(record.body)
         item = self.objects.get(object_id.hex())
-        if item is not None and index == item.parts:
-            item.add(Place(*record.position, record.sealed_bytes, descriptor, record.tag))
+        if item is None or index > item.parts:
+            return
+        place = Place(*record.position, record.sealed_bytes, descriptor, record.tag)
+        if index == item.parts:
+            item.add(place)
+        else:
+            item.replace(index, place)
 
     def _end(self, body: bytes) -> None:
         item = self.objects.get(body[:32].hex())

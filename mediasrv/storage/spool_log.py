@@ -134,7 +134,7 @@ class LogWriter:
 
     def write(self, batch: Sequence[Record]) -> list[Position]:
         """Writes and syncs a batch; the position of each of its records. Raises OSError: then none counts."""
-        before, size_before = self.number, self._size
+        before, size_before = self.number, self.sizes.get(self.number, 0)
         try:
             positions = [self._put(record) for record in batch]
             self._sync()
@@ -144,9 +144,14 @@ class LogWriter:
         return positions
 
     def delete(self, numbers: Iterable[int]) -> None:
-        """Deletes files, oldest first, so that a crash in between leaves no hole."""
+        """Deletes files, oldest first, so that a crash in between leaves no hole.
+
+        Each is gone for good before the next one goes: a file system may keep deletions in another order, and what
+        says that an object was released would be lost before the object.
+        """
         for number in sorted(numbers):
             (self._directory / file_name(number)).unlink(missing_ok=True)
+            sync_directory(self._directory)
             del self.sizes[number]
 
     def close(self) -> None:
@@ -206,7 +211,7 @@ class LogWriter:
         try:
             self.delete([begun for begun in self.sizes if begun > number])
             if self.sizes.get(number):
-                os.truncate(self._directory / file_name(number), size)
+                cut_file(self._directory / file_name(number), size)
                 self.sizes[number] = size
         except OSError as error:
             log.warning("the spool's last batch cannot be taken back: %s", error.strerror)
@@ -246,10 +251,14 @@ def scan_file(directory: Path, number: int, newest: bool) -> FileScan:
     return FileScan(number, records, good, good != size)
 
 
-def cut_torn_tail(directory: Path, scan: FileScan) -> None:
-    with (directory / file_name(scan.number)).open("r+b") as file:
-        file.truncate(scan.good_bytes)
-        os.fsync(file.fileno())
+def cut_file(path: Path, size_bytes: int) -> None:
+    """Cuts a file, for good: what stood behind must not come back with the next loss of power."""
+    descriptor = os.open(path, os.O_WRONLY)
+    try:
+        os.ftruncate(descriptor, size_bytes)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def read_places(directory: Path, places: Iterable[Place]) -> list[bytes]:

@@ -382,3 +382,93 @@ async def test_streams_are_told_apart(tmp_path: Path) -> None:
         spool.begin(header(2, "gate-2"), KEY)
         waiting = spool.of_stream(StreamRef("gate-2", StreamName.MAIN))
         assert [item.object_id for item in waiting] == [header(2).object_id]
+
+
+async def test_a_disk_that_fails_twice_leaves_no_damage_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = Disk(monkeypatch)
+    async with opened(tmp_path) as spool:
+        object_id = await record(spool, 1, 3, end=False)
+        disk.error = errno.ENOSPC
+        for index in range(3, 6):
+            spool.append(object_id, index, descriptor(index), sealed(1, index))
+            await spool.flush()
+            assert spool.state.condition is SpoolCondition.FAILING
+        disk.error = None
+        await spool.flush()
+        item = spool.get(object_id)
+        assert item is not None
+        assert await spool.read(item) == [sealed(1, index) for index in range(6)]
+    again = Spool(tmp_path, SETTINGS, SimulatedClock(STARTED_US))
+    assert (await again.open()).damaged_files == ()
+    await again.close()
+
+
+async def test_what_a_failed_sync_left_behind_does_not_stand_in_for_what_was_written_after_it(tmp_path: Path) -> None:
+    """A power cut spoils the first copy of a part, which was never acknowledged; the second one was."""
+    async with opened(tmp_path) as spool:
+        object_id = await record(spool, 1, 2, end=False, size=9000)
+    first = only_file(tmp_path)
+    second = tmp_path / spool_log.file_name(int(first.stem) + 1)
+    second.write_bytes(first.read_bytes())
+    spoilt = bytearray(first.read_bytes())
+    # The last part's frame is there, all behind it is not: descriptor and sealed bytes are zero.
+    at = len(spoilt) - 9000 - 32
+    spoilt[at:] = bytes(len(spoilt) - at)
+    first.write_bytes(spoilt)
+    async with opened(tmp_path) as spool:
+        item = spool.get(object_id)
+        assert item is not None
+        assert await spool.read(item) == [sealed(1, index, 9000) for index in range(2)]
+        assert item.span_us == (STARTED_US, STARTED_US + 2 * 480_000)
+
+
+async def test_damage_in_the_middle_of_an_older_file_does_not_keep_the_spool_from_opening(tmp_path: Path) -> None:
+    async with opened(tmp_path) as spool:
+        object_id = await record(spool, 1, 2, end=False, size=9000)
+    path = only_file(tmp_path)
+    spoilt = bytearray(path.read_bytes())
+    at = len(spoilt) - 9000 - 32
+    spoilt[at:] = bytes(len(spoilt) - at)
+    path.write_bytes(spoilt)
+    (tmp_path / spool_log.file_name(int(path.stem) + 1)).touch()
+    async with opened(tmp_path) as spool:
+        item = spool.get(object_id)
+        assert item is not None
+        assert await spool.read(item, 0, 0) == [sealed(1, 0, 9000)]
+        with pytest.raises(FootageError) as damaged:
+            await spool.read(item)
+        assert damaged.value.code == "spool_damaged"
+
+
+async def test_each_deletion_is_for_good_before_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system may keep deletions in another order than they came in: what was released would be back."""
+    happened: list[str] = []
+    unlink, sync = Path.unlink, spool_log.sync_directory
+    monkeypatch.setattr(Path, "unlink", lambda path, missing_ok=False: happened.append(path.name) or unlink(path))
+    monkeypatch.setattr(spool_log, "sync_directory", lambda path: happened.append("sync") or sync(path))
+    async with opened(tmp_path, replace(SETTINGS, file_bytes=2000)) as spool:
+        spool.release(await record(spool, 1, 20))
+        await spool.flush()
+        happened.clear()
+        await spool.keep_house()
+    deleted = happened[::2]
+    assert len(deleted) > 2
+    assert deleted == sorted(deleted)
+    assert happened[1::2] == ["sync"] * len(deleted)
+
+
+async def test_a_file_that_cannot_be_deleted_does_not_end_the_spool(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Path, missing_ok: bool = False) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    async with opened(tmp_path, replace(SETTINGS, file_bytes=2000)) as spool:
+        spool.release(await record(spool, 1, 20))
+        await spool.flush()
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "unlink", refuse)
+            await spool.keep_house()
+        before = len(spool_log.list_files(tmp_path))
+        await spool.keep_house()
+        assert len(spool_log.list_files(tmp_path)) < before
