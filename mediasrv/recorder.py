@@ -20,7 +20,7 @@ from mediasrv.clock import Clock
 from mediasrv.errors import Unavailable
 from mediasrv.hub import Hub, Subscription
 from mediasrv.media.access_unit import StreamRef
-from mediasrv.media.gaps import GapLedger, gaps_after_restart
+from mediasrv.media.gaps import CLOCK_WENT_BACK_US, GapLedger, gaps_after_restart
 from mediasrv.recording.facts import Facts
 from mediasrv.recording.stream import NodeContext, StreamRecorder
 from mediasrv.recording.upload import Uploader, UploadState
@@ -173,8 +173,9 @@ class Recorder(SpoolListener):
 
     def state(self, ref: StreamRef) -> RecordingState:
         stream = self._streams.get(ref)
-        stored_us = self._uploader.stored_until_us.get(ref)
-        durable_us = max((us for us in (stored_us, stream and stream.durable_until_us) if us), default=None)
+        stored_us = self._in_the_past(self._uploader.stored_until_us.get(ref))
+        # What this process recorded is durable before it is stored; what it only stored is of an earlier one.
+        durable_us = self._in_the_past(stream.durable_until_us if stream is not None else None) or stored_us
         if stream is None or ref not in self._wanted:
             return RecordingState(RecordingMode.OFF, None, durable_us, stored_us)
         if stream.failure is not None:
@@ -183,6 +184,11 @@ class Recorder(SpoolListener):
             cause = stream.ledger.gap.cause if stream.ledger.gap is not None else None
             return RecordingState(RecordingMode.WAITING, cause, durable_us, stored_us)
         return RecordingState(RecordingMode.RECORDING, self._uploader.state.reason_code, durable_us, stored_us)
+
+    def _in_the_past(self, until_us: int | None) -> int | None:
+        """None for what lies in the future: it was said by a clock that was set back since, and means nothing now."""
+        is_past = until_us is not None and until_us <= self._clock.wall_us() + CLOCK_WENT_BACK_US
+        return until_us if is_past else None
 
     @property
     def status(self) -> RecorderStatus:

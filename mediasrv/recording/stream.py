@@ -15,7 +15,7 @@ from mediasrv.clock import SECOND_US, Clock
 from mediasrv.errors import SpoolFull
 from mediasrv.media.access_unit import Format, Part, Session, StreamRef, TrackKind
 from mediasrv.media.fmp4 import init_segment
-from mediasrv.media.gaps import STAYING_CAUSES, GapChange, GapLedger
+from mediasrv.media.gaps import CLOCK_WENT_BACK_US, STAYING_CAUSES, GapChange, GapLedger
 from mediasrv.recording.facts import Facts
 from mediasrv.settings import RecordingSettings
 from mediasrv.storage.keys import DataKey, NodeKey, create_data_key
@@ -209,6 +209,10 @@ class StreamRecorder:
         return part.format.kind is TrackKind.VIDEO and part.independent and part.started_us + slack_us >= covered_us
 
     def _begin_object(self, part: Part) -> _OpenObject:
+        if part.started_us < (self.ledger.covered_until_us or 0) - CLOCK_WENT_BACK_US:
+            # The clock was set back: what was said before speaks of times that are yet to come.
+            self._recent.clear()
+            self._durable_until_us = part.started_us
         key = self._key_for(part.started_us)
         header = ObjectHeader(
             object_id=secrets.token_hex(32),

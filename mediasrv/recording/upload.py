@@ -21,6 +21,7 @@ from mediasrv.catalogue.recordings import StoredRecording
 from mediasrv.clock import Clock
 from mediasrv.errors import FootageError, StorageConflict, StorageError
 from mediasrv.media.access_unit import StreamRef
+from mediasrv.media.gaps import CLOCK_WENT_BACK_US
 from mediasrv.recording.stream import NodeContext
 from mediasrv.settings import StorageSettings
 from mediasrv.storage.keys import KeyRecord
@@ -191,14 +192,20 @@ class Uploader:
                 parts += await self._spool.read(item, index, index)
         except FootageError as error:
             log.error("%s Only %d of %d parts are left.", error.sentence, len(parts), item.parts)
-        item.cut(len(parts))
+        kept_us = item.span_of(len(parts))
         if whole_us is not None:
-            kept_until_us = whole_us[0] if item.span_us is None else item.span_us[1]
-            now_us = self._clock.wall_us()
-            await self._catalogue.write(
-                recordings.note_dropped, item.header.ref, kept_until_us, whole_us[1], "spool_failed", now_us
-            )
+            kept_until_us = whole_us[0] if kept_us is None else kept_us[1]
+            await self._note_damage(item.header.ref, kept_until_us, whole_us[1])
+        # Not before the gap is a fact: what is cut off leaves no other trace.
+        item.cut(len(parts))
         return parts
+
+    async def _note_damage(self, ref: StreamRef, started_us: int, ended_us: int) -> None:
+        now_us = self._clock.wall_us()
+        try:
+            await self._catalogue.write(recordings.note_dropped, ref, started_us, ended_us, "spool_failed", now_us)
+        except SQLAlchemyError as error:
+            raise StorageError("The catalogue does not take a gap now.", code="catalogue_failed") from error
 
     async def _put(self, item: SpooledObject, assembled: _Assembled) -> tuple[str, Put]:
         object_key = item.header.object_key
@@ -259,4 +266,6 @@ class Uploader:
             self._spool.release(stored.header.object_id)
             self._count += 1
             self._bytes += stored.size_bytes
-            self.stored_until_us[stored.ref] = max(self.stored_until_us.get(stored.ref, 0), stored.ended_us)
+            known_us = self.stored_until_us.get(stored.ref, 0)
+            clock_went_back = known_us > self._clock.wall_us() + CLOCK_WENT_BACK_US
+            self.stored_until_us[stored.ref] = stored.ended_us if clock_went_back else max(known_us, stored.ended_us)
