@@ -125,10 +125,14 @@ class ServerFiles:
 
 
 class ServerProcess:
-    """`mediasrv serve` on a `ServerFiles`. `log_path` holds what it wrote, over all its lives."""
+    """`mediasrv serve` on a `ServerFiles`. `log_path` holds what it wrote, over all its lives.
 
-    def __init__(self, files: ServerFiles) -> None:
+    `program` is the module that is run, with arguments of its own before those of `mediasrv`.
+    """
+
+    def __init__(self, files: ServerFiles, program: Sequence[str] = ("mediasrv",)) -> None:
         self.files = files
+        self._program = program
         self.log_path = files.directory / "server.log"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -142,7 +146,7 @@ class ServerProcess:
         """Starts and waits for /healthz. Raises RuntimeError with the end of its log."""
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "mediasrv", "serve", "--config", str(self.files.config)],
+                [sys.executable, "-m", *self._program, "serve", "--config", str(self.files.config)],
                 env=os.environ | self.files.environment,
                 stdout=log,
                 stderr=log,

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,9 +155,11 @@ def running_stack(
     s3: SeaweedServer | None = None,
     *,
     cameras_in_file: bool = True,
+    program: Sequence[str] = ("mediasrv",),
 ) -> Iterator[Stack]:
     """Starts all three (or two, where there is an S3 server already), and ends them.
 
+    `program` is run instead of `mediasrv`.
     Without `cameras_in_file` the server knows no camera until one is added over the API, which may then change it.
     """
     with ExitStack() as stack:
@@ -170,7 +172,7 @@ def running_stack(
         files.write()
         password = new_password()
         token = files.make_account("demo", password, "test")
-        server = ServerProcess(files)
+        server = ServerProcess(files, program)
         server.start()
         stack.callback(server.stop)
         yield Stack(directory, s3, farm, server, ApiClient(files.url, token), "demo", password)

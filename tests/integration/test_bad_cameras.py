@@ -15,16 +15,16 @@ from urllib.parse import urlencode
 
 import pytest
 
+from load_tests.beside import Beside, loop_beside
 from load_tests.readback import Account, account_for, played_units
 from load_tests.seaweed import SeaweedServer
 from load_tests.server import ApiError
 from load_tests.stack import Stack, running_stack, wait_for
+from load_tests.timeline import TimeLine, time_line
 from mediasrv.media.access_unit import VideoFormat
 from mediasrv.media.fmp4 import read_format, read_samples
 from mediasrv.media.nal import NAL_SPS, iter_avcc, nal_type, parse_sps
 from tests.integration.bad_rtsp import CLIP, GOP, OTHER_CLIP, RATE, BadCamera, Fault
-from tests.integration.beside import Beside, loop_beside
-from tests.integration.timeline import TimeLine, time_line
 from tests.vod import read_playlist
 
 FARM = {"cameras": 1, "mode": "load", "audio": "none", "width": 640, "height": 360, "rate": 25, "gop": 1}

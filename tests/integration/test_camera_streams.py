@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
+from load_tests.consistency import check_all_stored
 from load_tests.readback import account_for, played_units
 from load_tests.seaweed import SeaweedServer
 from load_tests.server import ApiError, CameraAddress
 from load_tests.stack import Stack, running_stack, wait_for
-from tests.integration.consistency import check_all_stored
+from load_tests.timeline import TimeLine, time_line
 from tests.integration.s3 import delete_bucket, storage_settings
-from tests.integration.timeline import TimeLine, time_line
 
 GATE = "gate"
 ONE_GATE = "/api/v1/cameras/gate"

@@ -12,13 +12,13 @@ import pytest
 
 from load_tests.camera_farm.tracks.shapes import AudioKind
 from load_tests.camera_farm.tracks.sound import AudioSource
+from load_tests.consistency import check_all_stored
 from load_tests.readback import account_for, played_payloads, played_units
 from load_tests.server import ApiClient, ApiError
 from load_tests.stack import Stack, wait_for
+from load_tests.timeline import Gap, time_line
 from mediasrv.media.nal import NAL_IDR, NAL_PPS, NAL_SLICE, NAL_SPS, iter_avcc, nal_type
-from tests.integration.consistency import check_all_stored
 from tests.integration.s3 import find_plain
-from tests.integration.timeline import Gap, time_line
 
 WATCHED_S = 180.0
 OBJECT_MAGIC = b"MSRVOBJ1"

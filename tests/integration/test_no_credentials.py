@@ -23,11 +23,11 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
+from load_tests.beside import loop_beside
 from load_tests.seaweed import SeaweedServer
 from load_tests.server import CameraAddress, ServerFiles, ServerProcess
 from load_tests.stack import CameraFarm, running_farm, wait_for
 from mediasrv.web.application import ROUTES, build_app
-from tests.integration.beside import loop_beside
 from tests.integration.fake_camera import fake_camera, fault
 from tests.unit.web.fakes import make_world
 

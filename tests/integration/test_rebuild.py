@@ -15,8 +15,8 @@ import pytest
 from load_tests.seaweed import SeaweedServer
 from load_tests.server import ApiClient
 from load_tests.stack import Stack, running_stack, wait_for
+from load_tests.timeline import time_line
 from tests.integration.s3 import delete_bucket
-from tests.integration.timeline import time_line
 
 STORED = 2
 """Objects of each camera that a test waits for."""

@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
-from mediasrv.catalogue import tables
+from load_tests.faulting.storage_proxy import Fault, FaultProxy, fault_proxy
+from mediasrv.catalogue import recordings, tables
 from mediasrv.catalogue.data_keys import replace_record
 from mediasrv.catalogue.recordings import key_record
-from mediasrv.clock import SECOND_US
+from mediasrv.clock import SECOND_US, SystemClock
 from mediasrv.errors import StorageConflict, StorageError
 from mediasrv.recorder import RecordingMode
 from mediasrv.settings import SpoolSettings, StorageSettings
 from mediasrv.storage.keys import Identity, NodeKey, rewrap
 from mediasrv.storage.object_store import ObjectStore, crc32c_of
-from tests.integration.fault_proxy import Fault, FaultProxy, fault_proxy
+from mediasrv.storage.spool_log import file_name
 from tests.integration.recording import REF, Recording, Running, new_session, now_us, tables_of
 from tests.unit.media.streams import video_units
 
@@ -71,7 +74,7 @@ async def record_through(fault: Fault, running: Running, proxy: FaultProxy, coun
     return [unit.payload for unit in video]
 
 
-@pytest.mark.parametrize("fault", [one for one in Fault if one is not Fault.NONE])
+@pytest.mark.parametrize("fault", [one for one in Fault if one not in (Fault.NONE, Fault.CORRUPT_READ)])
 async def test_recording_outlives_the_fault_and_nothing_is_lost_or_doubled(
     tmp_path: Path, storage: StorageSettings, fault: Fault
 ) -> None:
@@ -259,3 +262,65 @@ async def test_an_orderly_end_makes_all_durable_and_leaves_a_gap_that_the_next_s
             sessions = await tables_of(running.catalogue, tables.session)
             assert [row["end_reason"] for row in sessions] == ["server_down", "camera_lost"]
             assert {row.status for row in await running.rows()} == {"late", "live"}
+
+
+async def test_damage_in_the_spool_is_a_gap_even_if_the_catalogue_does_not_take_it_at_once(
+    tmp_path: Path, storage: StorageSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = new_session("a" * 16, now_us() - 100 * SECOND_US)
+    video = list(video_units(session, 4.0, size_bytes=8000))
+    refusals, note_dropped = [1, 2], recordings.note_dropped
+
+    def refuse(*arguments: Any) -> None:
+        if refusals:
+            refusals.pop()
+            raise OperationalError("INSERT", {}, Exception("database is locked"))
+        note_dropped(*arguments)
+
+    monkeypatch.setattr(recordings, "note_dropped", refuse)
+    async with fault_proxy(storage.endpoint) as proxy:  # noqa: SIM117 - the second needs the first
+        async with Recording(tmp_path, through(storage, proxy)).opened() as running:
+            await proxy.set(Fault.REFUSE)
+            running.recorder.start(REF, 1)
+            await running.feed(session, video)
+            await running.spool.flush()
+            (item,) = running.spool.objects()
+            whole_us, place = item.span_us, item.places()[5]
+            with (tmp_path / "spool" / file_name(place.file)).open("r+b") as file:
+                file.seek(place.offset + 500)
+                file.write(b"spoilt")
+            await proxy.set(Fault.NONE)
+            await running.all_stored()
+            assert not refusals
+            kept = await running.read_back()
+            assert kept == [unit.payload for unit in video[: len(kept)]]
+            (gap,) = [gap for gap in await running.gaps() if gap[2] == "spool_failed"]
+            assert whole_us is not None
+            assert gap[1] == whole_us[1]
+            missing = video[len(kept) :]
+            assert gap[0] == missing[0].arrived_us
+
+
+async def test_what_is_said_to_be_durable_goes_back_with_the_clock(tmp_path: Path, storage: StorageSettings) -> None:
+    now = SystemClock().wall_us()
+    ahead, back = new_session("a" * 16, now - 5 * SECOND_US), new_session("b" * 16, now - 100 * SECOND_US, 2)
+    async with Recording(tmp_path, storage).opened() as running:
+        running.recorder.start(REF, 1)
+        await running.feed(ahead, video_units(ahead, 5.0))
+        await running.all_stored()
+        assert running.recorder.state(REF).stored_until_us == ahead.started_us + 5 * SECOND_US
+        await running.feed(back, video_units(back, 3.0), end=None)
+        await running.spool.flush()
+        said_us = running.recorder.state(REF).durable_until_us or 0
+        assert back.started_us + 2 * SECOND_US <= said_us <= back.started_us + 3 * SECOND_US
+
+
+async def test_what_is_said_to_be_durable_never_lies_in_the_future(tmp_path: Path, storage: StorageSettings) -> None:
+    """Until new footage comes, a clock that was set back is ahead of nothing but what it said before."""
+    session = new_session("a" * 16, SystemClock().wall_us() + 100 * SECOND_US)
+    async with Recording(tmp_path, storage).opened() as running:
+        running.recorder.start(REF, 1)
+        await running.feed(session, video_units(session, 5.0))
+        await running.all_stored()
+        state = running.recorder.state(REF)
+        assert (state.durable_until_us, state.stored_until_us) == (None, None)

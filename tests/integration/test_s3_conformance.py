@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from load_tests.faulting.storage_proxy import Fault, FaultProxy
 from load_tests.seaweed import SeaweedServer
 from mediasrv.errors import SettingsError, StorageConflict, StorageError
 from mediasrv.settings import StorageSettings
 from mediasrv.storage.abilities import PROBE_PREFIX, Ability, find_lacking, prepare
 from mediasrv.storage.object_store import ObjectStore, crc32c_of
-from tests.integration.fault_proxy import Fault, FaultProxy
 from tests.integration.other_s3 import OtherS3, moto, rclone
 from tests.integration.s3 import storage_settings
 

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
+from load_tests.beside import Beside, loop_beside
+from load_tests.consistency import check_all_stored
+from load_tests.faulting.storage_proxy import Fault, FaultProxy, fault_proxy
 from load_tests.readback import account_for, played_units
 from load_tests.seaweed import SeaweedServer, start_seaweed
 from load_tests.server import ApiError
 from load_tests.stack import Stack, running_stack, wait_for
-from tests.integration.beside import Beside, loop_beside
-from tests.integration.consistency import check_all_stored
-from tests.integration.fault_proxy import Fault, FaultProxy, fault_proxy
 
 RATE = 25
 FARM = {"cameras": 2, "mode": "load", "audio": "pcma", "width": 640, "height": 360, "rate": RATE, "gop": 0.5}

@@ -25,6 +25,7 @@ class Fault(StrEnum):
     FULL = "507"
     CUT_BODY = "cut body"  # the connection dies while the body is sent
     LOSE_ANSWER = "lose answer"  # the server does what it was asked, and nobody learns of it
+    CORRUPT_READ = "corrupt read"  # one bit of each answer to a GET is another one
 
 
 _ERRORS = {Fault.ERROR_500: (500, "InternalError"), Fault.DENY: (403, "AccessDenied"), Fault.FULL: (507, "Full")}
@@ -38,6 +39,7 @@ class FaultProxy:
         self.left = 1 << 30
         self.seen: Counter[tuple[str, Fault]] = Counter()
         self._target = URL(target)
+        self._changed = asyncio.Event()
         self._client: ClientSession | None = None
         self._runner: web.AppRunner | None = None
         self._port = 0
@@ -48,6 +50,8 @@ class FaultProxy:
 
     async def set(self, fault: Fault, left: int = 1 << 30) -> None:
         was, self.fault, self.left = self.fault, fault, left
+        self._changed.set()  # what hangs is let go of
+        self._changed = asyncio.Event()
         if fault is Fault.REFUSE:
             await self._stop_listening()
         elif was is Fault.REFUSE:
@@ -58,6 +62,7 @@ class FaultProxy:
         await self._listen()
 
     async def stop(self) -> None:
+        self._changed.set()
         await self._stop_listening()
         if self._client is not None:
             await self._client.close()
@@ -85,11 +90,14 @@ class FaultProxy:
             await request.read()
             return web.Response(status=status, text=f"<Error><Code>{code}</Code></Error>")
         if fault is Fault.HANG:
-            await asyncio.sleep(3600)
+            await self._changed.wait()
+            return self._cut(request)
         if fault is Fault.CUT_BODY:
             await request.content.read(1000)
             return self._cut(request)
         answer = await self._forward(request)
+        if fault is Fault.CORRUPT_READ and request.method == "GET":
+            self._corrupt(answer)
         return self._cut(request) if fault is Fault.LOSE_ANSWER else answer
 
     async def _forward(self, request: web.Request) -> web.Response:
@@ -107,6 +115,13 @@ class FaultProxy:
             if request.method == "HEAD":
                 kept["Content-Length"] = answer.headers.get("Content-Length", "0")
             return web.Response(status=answer.status, headers=kept, body=content or None)
+
+    @staticmethod
+    def _corrupt(answer: web.Response) -> None:
+        body = answer.body
+        if isinstance(body, bytes) and body:
+            at = len(body) // 2
+            answer.body = body[:at] + bytes((body[at] ^ 0x04,)) + body[at + 1 :]
 
     @staticmethod
     def _cut(request: web.Request) -> web.Response:

@@ -36,11 +36,17 @@ class TimeLine:
             assert abs(later_start - earlier_end) <= tolerance, (earlier_end, later_start)
 
 
-def time_line(client: ApiClient, camera_id: str, start: datetime | None = None, stream: str = "main") -> TimeLine:
-    """From `start` (ten minutes ago) to now. Each gap has a sentence in both languages."""
+def time_line(
+    client: ApiClient,
+    camera_id: str,
+    start: datetime | None = None,
+    stream: str = "main",
+    end: datetime | None = None,
+) -> TimeLine:
+    """From `start` (ten minutes ago) to `end` (now). Each gap has a sentence in both languages."""
     now = datetime.now(UTC)
     query = urlencode(
-        {"start": (start or now - timedelta(minutes=10)).isoformat(), "end": now.isoformat(), "stream": stream}
+        {"start": (start or now - timedelta(minutes=10)).isoformat(), "end": (end or now).isoformat(), "stream": stream}
     )
     found = client.get(f"/api/v1/cameras/{camera_id}/timeline?{query}")
     assert all(gap["sentence"] and gap["sentence_vi"] for gap in found["gaps"])
