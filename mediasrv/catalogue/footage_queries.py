@@ -436,6 +436,27 @@ def replace_gap(connection: Connection, row: GapRow, spans: Sequence[Span]) -> N
         connection.execute(insert(gap), values)
 
 
+def cut_gaps(connection: Connection, ref: StreamRef, within: Span) -> None:
+    """Closed gaps that touch `within` keep only what has no footage.
+
+    Where the server's clock was set, a gap and footage can be of the same time: the gap from before a step to behind
+    it, and what was recorded there before the step, or when the clock had been set back again.
+    """
+    rows = connection.execute(
+        select(gap.c.gap_id, _us(gap.c.started_at), _us(gap.c.ended_at), gap.c.cause).where(
+            _of(gap, ref),
+            gap.c.started_at > from_us(max(0, within.start_us - LONGEST_OBJECT_US)),
+            gap.c.started_at < from_us(within.end_us),
+            gap.c.ended_at > from_us(within.start_us),
+        )
+    )
+    for gap_id, start_us, end_us, cause in rows.all():
+        whole = Span(start_us, end_us)
+        covered = merge(coverage(connection, ref, whole), SEAM_US)
+        if sum(one.end_us - one.start_us for one in covered) > SEAM_US:
+            replace_gap(connection, GapRow(gap_id, ref, start_us, end_us, cause), subtract([whole], covered))
+
+
 # --- what `check` compares -----------------------------------------------------------------------
 
 

@@ -14,6 +14,8 @@ from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, s
 from sqlalchemy.sql.elements import ColumnElement
 
 from mediasrv.catalogue import Catalogue
+from mediasrv.catalogue.footage_queries import cut_gaps
+from mediasrv.catalogue.spans import Span
 from mediasrv.catalogue.tables import data_key, gap, garbage, incarnation, node, outbox, recording, session
 from mediasrv.clock import SECOND_US, from_us, to_us
 from mediasrv.media.access_unit import Session, StreamName, StreamRef
@@ -63,6 +65,7 @@ def commit_recordings(
         connection.execute(_INSERT_RECORDING, _recording_values(one, status, now_us))
         if one.may_be_dropped or status != "live":
             _forget_drop(connection, one)
+        cut_gaps(connection, one.ref, Span(one.started_us, one.ended_us))
         _announce(connection, "recording.committed", str(one.ref), _recording_body(one), now_us)
 
 
@@ -331,6 +334,7 @@ def _end_outage(connection: Connection, ref: StreamRef, ended: OutageEnded, now_
     values = _bind_ref(ref) | {"since": from_us(ended.since_us), "at": from_us(ended.at_us)}
     connection.execute(_DELETE_LATER_GAPS, values)
     connection.execute(_END_GAPS, values)
+    cut_gaps(connection, ref, Span(ended.since_us, ended.at_us))
     _announce(connection, "gap.ended", str(ref), {"since_us": ended.since_us, "end_us": ended.at_us}, now_us)
 
 
