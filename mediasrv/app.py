@@ -49,7 +49,7 @@ from mediasrv.settings import Settings, load_cameras, read_secret
 from mediasrv.snapshots import Snapshots
 from mediasrv.storage.abilities import prepare as prepare_store
 from mediasrv.storage.footage import Footage, KeyRing
-from mediasrv.storage.identities import Identities
+from mediasrv.storage.identities import HeldIdentities, Identities
 from mediasrv.storage.keys import NodeKey
 from mediasrv.storage.object_store import ObjectStore
 from mediasrv.storage.spool import Spool
@@ -424,18 +424,20 @@ async def _running(*parts: Run) -> AsyncIterator[None]:
                 task.cancel()
 
 
-async def check(settings: Settings, *, repair: bool, checksums: bool = True) -> Report:
-    """`mediasrv check`; may run beside the server."""
+async def check(settings: Settings, *, repair: bool, checksums: bool = True, whole: bool = False) -> Report:
+    """`mediasrv check`; may run beside the server. `whole` reads all footage, and opens it where its keys are here."""
     clock, key_bucket = SystemClock(), settings.storage.key_bucket
     spool = await asyncio.to_thread(read_spool, settings.data_path(settings.spool.directory, "spool"))
     async with offline(settings) as base, ObjectStore(settings.storage) as store:
-        keyring = KeyRing([], CatalogueKeys(base.catalogue), clock, settings.sealing.key_cache_s)
+        identities = open_identities(settings, clock) if whole else HeldIdentities((), clock)
+        keyring = KeyRing(identities, CatalogueKeys(base.catalogue), clock, settings.sealing.key_cache_s)
         footage = Footage(store, None, keyring)
         retention = RetentionTask(
             base.catalogue, store, key_bucket, lambda: spool.key_ids, base.access_log, clock, settings.retention
         )
         checker = Checker(base.catalogue, store, footage, key_bucket, spool, clock, retention.sweep)
         try:
-            return await checker.run(repair=repair, checksums=checksums)
+            return await checker.run(repair=repair, checksums=checksums, whole=whole)
         finally:
             footage.close()
+            identities.close()

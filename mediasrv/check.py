@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
 
+import google_crc32c
+
 from mediasrv.catalogue import Catalogue, footage_queries, recordings
 from mediasrv.catalogue.footage_queries import SEAM_US, GapRow, StoredObject
 from mediasrv.catalogue.recordings import StoredRecording
@@ -23,7 +25,7 @@ from mediasrv.errors import FootageError, FootageRefused, KeyUnavailable, Storag
 from mediasrv.media.access_unit import TrackKind
 from mediasrv.security import access_log
 from mediasrv.security.head_witness import compare_copy, list_copies, read_copy, recordings_of
-from mediasrv.storage.footage import HEAD_BYTES, Footage, FootageIndex
+from mediasrv.storage.footage import HEAD_BYTES, READ_BYTES, Footage, FootageIndex
 from mediasrv.storage.keys import KeyRecord, parse_key_record
 from mediasrv.storage.object_store import Listed, ObjectStore, crc32c_of
 from mediasrv.storage.sealing import ObjectHeader, header_length, parse_header
@@ -104,15 +106,17 @@ class Checker:
         self._repair = False
         self._checksums = True
         self._window_us = COMMIT_WINDOW_S * SECOND_US
+        self._whole = False
         self._report = Report()
         self._orphan_keys: set[str] = set()
 
-    async def run(self, *, repair: bool = False, checksums: bool = True) -> Report:
+    async def run(self, *, repair: bool = False, checksums: bool = True, whole: bool = False) -> Report:
         """Call once. Raises StorageError when storage is not to be reached: then nothing is known.
 
         `checksums` asks storage for each object's checksum; without, sizes are compared as listed, much faster.
+        `whole` reads every object, and opens its parts where this node has their keys.
         """
-        self._repair, self._checksums = repair, checksums
+        self._repair, self._checksums, self._whole = repair, checksums or whole, whole
         self._report.spooled = len(self._spool.object_ids)
         for name in self._spool.damaged:
             self._found("spool_damaged", name, "The spool file is damaged; what follows the damage is lost.")
@@ -207,6 +211,9 @@ class Checker:
         row, crc32c = pair
         head = await self._store.head(row.object_key, version_id=row.version_id)
         if head is not None and head.size_bytes == row.size_bytes and head.crc32c in (None, crc32c):
+            # Without a checksum it was put there by somebody else: our own PUTs have one.
+            if self._whole or head.crc32c is None:
+                await self._read_whole(row, crc32c)
             return
         if await self._catalogue.read(footage_queries.find_object, row.object_id) is None:
             return
@@ -217,6 +224,30 @@ class Checker:
             self._found("object_altered", row.object_key, sentence)
         else:
             self._found("object_altered", row.object_key, "Its checksum is not the one in the catalogue.")
+
+    async def _read_whole(self, row: StoredObject, crc32c: int) -> None:
+        """Every byte of an object: as a reader does where its key is to be had, by its checksum where it is not."""
+        try:
+            index = await self._footage.index(row)
+            try:
+                await self._footage.check_parts(index)
+            except KeyUnavailable:
+                if await self._checksum(row) != crc32c:
+                    self._found("object_altered", row.object_key, "Its bytes are not those that were stored.")
+        except FootageError as error:
+            if await self._catalogue.read(footage_queries.find_object, row.object_id) is None:
+                return  # retention was faster
+            if isinstance(error, StorageError) and error.code != "object_truncated":
+                raise
+            self._found("object_altered", row.object_key, f"It is refused ({error.code}): {error.sentence}")
+
+    async def _checksum(self, row: StoredObject) -> int:
+        crc = 0
+        for first in range(0, row.size_bytes, READ_BYTES):
+            length = min(READ_BYTES, row.size_bytes - first)
+            data = await self._store.get_range(row.object_key, first, length, version_id=row.version_id)
+            crc = google_crc32c.extend(crc, data)
+        return crc
 
     async def _check_stranger(self, one: Listed) -> None:
         """An object that no row of its page names."""

@@ -84,7 +84,9 @@ def _parser() -> argparse.ArgumentParser:
 
     check = add(commands, "check", "Compare catalogue, bucket and spool", _check)
     check.add_argument("--repair", action="store_true", help="repair what is safe to repair")
-    check.add_argument("--quick", action="store_true", help="compare sizes as listed, without asking for checksums")
+    effort = check.add_mutually_exclusive_group()
+    effort.add_argument("--quick", action="store_true", help="compare sizes as listed, without asking for checksums")
+    effort.add_argument("--footage", action="store_true", help="read all footage, and open it where its keys are here")
     check.add_argument("--rebuild", action="store_true", help="make a lost catalogue anew from the bucket alone")
     check.add_argument(
         "--trust",
@@ -196,7 +198,7 @@ async def _check(arguments: argparse.Namespace, settings: Settings) -> int:
 
     if arguments.rebuild:
         return await _rebuild(arguments, settings)
-    report = await check(settings, repair=arguments.repair, checksums=not arguments.quick)
+    report = await check(settings, repair=arguments.repair, checksums=not arguments.quick, whole=arguments.footage)
     for one in report.findings:
         print(f"{'repaired' if one.repaired else 'wrong':<8}  {one.code:<16}  {one.subject}  {one.sentence}")
     print(

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import random
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, delete, insert, select, update
 
+from load_tests.faulting.tampering import HARMS, bit_flips
+from load_tests.seaweed import SeaweedServer
 from mediasrv.catalogue import footage_queries
 from mediasrv.catalogue.recordings import CatalogueKeys
 from mediasrv.catalogue.tables import data_key, gap, garbage, recording
@@ -39,19 +43,22 @@ class Site:
     store: ObjectStore
     made: list[Sealed]
 
-    async def check(self, *, repair: bool = False, spool: SpoolContents = NO_SPOOL) -> Report:
+    async def check(
+        self, *, repair: bool = False, spool: SpoolContents = NO_SPOOL, whole: bool = False, opening: bool = True
+    ) -> Report:
         archive = self.archive
         log = AccessLog(archive.catalogue, archive.clock)
         retention = RetentionTask(
             archive.catalogue, self.store, archive.key_bucket, lambda: spool.key_ids, log, archive.clock,
             RetentionSettings(),
         )  # fmt: skip
-        footage = Footage(self.store, None, KeyRing([], CatalogueKeys(archive.catalogue), archive.clock, 0.0))
+        identities = [archive.identity] if whole and opening else []
+        footage = Footage(self.store, None, KeyRing(identities, CatalogueKeys(archive.catalogue), archive.clock, 0.0))
         checker = Checker(
             archive.catalogue, self.store, footage, archive.key_bucket, spool, archive.clock, retention.sweep
         )
         try:
-            return await checker.run(repair=repair)
+            return await checker.run(repair=repair, whole=whole)
         finally:
             footage.close()
 
@@ -310,3 +317,65 @@ async def test_a_spool_is_read_beside_its_owner(tmp_path: Path, site: Site) -> N
     assert contents == SpoolContents(frozenset({header.object_id}), frozenset({header.key_id}), ())
     await spool.close()
     assert read_spool(tmp_path / "none") == NO_SPOOL
+
+
+# --- what only reading finds ---------------------------------------------------------------------
+
+
+def overwrite(s3: SeaweedServer, storage: StorageSettings, key: str, body: bytes) -> None:
+    """As somebody does who has write access and a tool of their own: without a checksum."""
+    s3.client().put_object(storage.bucket, key, io.BytesIO(body), len(body))
+
+
+async def test_one_bit_that_changed_is_found_wherever_it_is(
+    site: Site, s3: SeaweedServer, storage: StorageSettings
+) -> None:
+    one = site.made[1]
+    for region, body in bit_flips(one.body, random.Random(1)).items():
+        overwrite(s3, storage, one.header.object_key, body)
+        for report in (await site.check(), await site.check(whole=True), await site.check(whole=True, opening=False)):
+            found = [(found.code, found.subject) for found in report.findings]
+            assert found == [("object_altered", one.header.object_key)], region
+
+
+async def test_what_a_forger_puts_in_an_objects_place_is_found(
+    site: Site, s3: SeaweedServer, storage: StorageSettings
+) -> None:
+    one = site.made[2]
+    for name, harm in HARMS.items():
+        overwrite(s3, storage, one.header.object_key, harm(one.body, random.Random(name)))
+        found = [(found.code, found.subject) for found in (await site.check(whole=True)).findings]
+        assert found == [("object_altered", one.header.object_key)], name
+
+
+async def test_other_footage_with_the_same_checksum_is_found_by_opening_it_alone(
+    site: Site, s3: SeaweedServer, storage: StorageSettings
+) -> None:
+    one = site.made[0]
+    body = HARMS["same checksum"](one.body, random.Random(1))
+    assert body != one.body
+    assert crc32c_of([body]) == one.row.crc32c
+    overwrite(s3, storage, one.header.object_key, body)
+    assert (await site.check()).findings == []
+    assert (await site.check(whole=True, opening=False)).findings == []
+    (found,) = (await site.check(whole=True)).findings
+    assert (found.code, found.subject) == ("object_altered", one.header.object_key)
+    assert "part_not_opened" in found.sentence
+
+
+async def test_objects_that_lie_in_each_others_place_are_found(
+    site: Site, s3: SeaweedServer, storage: StorageSettings
+) -> None:
+    one, other = site.made[0], site.made[1]
+    overwrite(s3, storage, one.header.object_key, other.body)
+    overwrite(s3, storage, other.header.object_key, one.body)
+    found = [(found.code, found.subject) for found in (await site.check()).findings]
+    assert sorted(found) == [("object_altered", one.header.object_key), ("object_altered", other.header.object_key)]
+
+
+async def test_an_object_that_is_replayed_under_another_key_gets_no_row(
+    site: Site, s3: SeaweedServer, storage: StorageSettings
+) -> None:
+    one = site.made[0]
+    overwrite(s3, storage, replace(one.header, seq=99).object_key, one.body)
+    assert await site.is_only_reported("object_orphaned")
