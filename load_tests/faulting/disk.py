@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from load_tests.faulting.rig import FaultFound, Rig, pause
+from load_tests.faulting.reckoning import LOST_MOST_S
+from load_tests.faulting.rig import FaultFound, Rig, Strike, pause
 from load_tests.stack import wait_for
 
 DISK_BYTES: Final = 24 << 20
@@ -43,11 +44,17 @@ def fill(path: Path, leave_bytes: int) -> None:
         os.posix_fallocate(file.fileno(), 0, max(size, _PIECE))
 
 
-def disk_full(rig: Rig, disk: Path) -> None:
+def _filler(rig: Rig) -> Path:
+    """Beside the spool, on its disk."""
+    spool = rig.stack.server.files.overrides["spool"]["directory"]
+    return Path(spool).with_name("somebody-elses")
+
+
+def disk_full(rig: Rig) -> None:
     """The disk fills, with so little left that any write of the spool may be the one that finds it full; it is full for
     longer than the queue lasts, or not; then there is room again.
     """
-    filler = disk / "somebody-elses"
+    filler = _filler(rig)
     leave, for_s = rig.dice.randrange(200_000), rig.dice.uniform(1.0, 8.0)
     fill(filler, leave)
     try:
@@ -66,9 +73,9 @@ def disk_full(rig: Rig, disk: Path) -> None:
     wait_for(lambda: rig.status["spool"]["condition"] == "ok", SEEN_S, lambda: str(rig.status))
 
 
-def disk_full_and_killed(rig: Rig, disk: Path) -> None:
+def disk_full_and_killed(rig: Rig) -> None:
     """The server dies while its disk is full: what was acknowledged is still there."""
-    filler = disk / "somebody-elses"
+    filler = _filler(rig)
     fill(filler, rig.dice.randrange(200_000))
     try:
         wait_for(lambda: rig.status["spool"]["condition"] == "failing", SEEN_S, lambda: str(rig.status))
@@ -79,3 +86,10 @@ def disk_full_and_killed(rig: Rig, disk: Path) -> None:
         filler.unlink()
     rig.note(fault="disk_full, killed")
     rig.stack.server.start()
+
+
+# What the spool holds in memory while its disk is full is lost with the process: how much that is, is said.
+DISK_FAULTS: Final[dict[str, tuple[Strike, float | None]]] = {
+    "disk_full": (disk_full, LOST_MOST_S),
+    "disk_full_killed": (disk_full_and_killed, None),
+}

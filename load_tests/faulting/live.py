@@ -6,22 +6,19 @@ import contextlib
 import os
 import signal
 import sqlite3
-from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from load_tests.faulting.reckoning import LOST_MOST_S
-from load_tests.faulting.rig import Rig, pause
+from load_tests.faulting.rig import Rig, Strike, pause
 from load_tests.faulting.storage_proxy import Fault
 from load_tests.stack import wait_for
 
 SEEN_S: Final = 30.0
 STOP_S: Final = (1.0, 30.0)
 LOCKED_S: Final = 20.0
-AWAY_S: Final = 10.0
 STEP_MOST_S: Final = 120.0
-Strike = Callable[[Rig], None]
 
 
 def kill(rig: Rig) -> None:
@@ -46,7 +43,7 @@ def stop(rig: Rig, longest_s: float = STOP_S[1]) -> None:
     rig.note(fault="stop", for_s=round(for_s, 3))
 
 
-def storage_fault(fault: Fault, code: str, away_s: float = AWAY_S) -> Strike:
+def storage_fault(fault: Fault, code: str) -> Strike:
     """The store fails in one way, is named in the API while it does, and is caught up with afterwards."""
 
     def strike(rig: Rig) -> None:
@@ -57,12 +54,13 @@ def storage_fault(fault: Fault, code: str, away_s: float = AWAY_S) -> Strike:
             wait_for(lambda: rig.status["storage"]["condition"] == "failing", SEEN_S, lambda: str(rig.status))
             rig.record_on()
             wait_for(lambda: _reasons(rig) == {code}, SEEN_S, lambda: f"{fault}: the API says {_reasons(rig)}")
-            pause(rig.dice.uniform(0.0, away_s))
+            pause(rig.dice.uniform(rig.away_s / 2, rig.away_s))
             rig.promise()
         finally:
             rig.fail_storage(Fault.NONE)
         rig.note(fault=str(fault), said=code)
-        wait_for(lambda: _stored_again(rig, stored + len(rig.stack.cameras)), SEEN_S, lambda: str(rig.status))
+        enough = stored + len(rig.stack.cameras)
+        wait_for(lambda: _stored_again(rig, enough), SEEN_S + rig.away_s, lambda: str(rig.status))
 
     return strike
 
@@ -108,8 +106,14 @@ def catalogue_locked(rig: Rig, for_s: float = LOCKED_S) -> None:
 
 
 def clock_step(rig: Rig) -> None:
-    """Somebody sets the server's clock, forward and back again, by more than a second and less than what S3 bears."""
-    by = timedelta(seconds=rig.dice.uniform(2.0, STEP_MOST_S) * rig.dice.choice((1, -1)))
+    """Somebody sets the server's clock, forward or back, by more than a second and less than what S3 bears, and back
+    again. Never to before the grants were made by which this asks.
+    """
+    back = (datetime.now(UTC) - rig.began - timedelta(seconds=5)).total_seconds()
+    by_s = rig.dice.choice(
+        (rig.dice.uniform(2.0, STEP_MOST_S), -rig.dice.uniform(2.0, max(3.0, min(back, STEP_MOST_S))))
+    )
+    by = timedelta(seconds=by_s)
     rig.promise()
     for ahead in (by, timedelta()):
         rig.set_clock(ahead)

@@ -56,6 +56,8 @@ class Rig:
     clock_file: Path | None = None
     """Sets the server's clock, where it can be set: `stepped_server`."""
     steps: list[tuple[datetime, timedelta]] = field(default_factory=list)
+    away_s: float = 10.0
+    """The store is away for so long at most, once that was noticed."""
     promises: list[Promise] = field(default_factory=list)
     history: list[dict[str, Any]] = field(default_factory=list)
 
@@ -166,6 +168,10 @@ class Rig:
 
     def log_since(self, size_bytes: int) -> str:
         return self.stack.server.log_path.read_bytes()[size_bytes:].decode("utf-8", "replace")
+
+
+Strike = Callable[[Rig], None]
+"""Does its harm, and returns once that is over."""
 
 
 @contextmanager
