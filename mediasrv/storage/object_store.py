@@ -372,6 +372,8 @@ class ObjectStore:
 def _code_of(status: int, name: str) -> str:
     if name in ("NoSuchKey", "NoSuchVersion"):
         return "object_missing"
+    if status == 416 or name == "InvalidRange":
+        return "object_truncated"
     if status == 507 or name in ("InsufficientStorage", "XMinioStorageFull", "QuotaExceeded", "EntityTooLarge"):
         return "storage_full"
     if status in (401, 403) or name in ("AccessDenied", "SignatureDoesNotMatch", "InvalidAccessKeyId", "NoSuchBucket"):

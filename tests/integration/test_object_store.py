@@ -85,3 +85,15 @@ async def test_wrong_credentials_are_named(storage: StorageSettings, monkeypatch
             await store.ensure_buckets()
         assert refused.value.code == "storage_refused"
     assert "0123456789abcdef" not in str(refused.value)
+
+
+async def test_an_object_that_ends_before_what_is_asked_for_is_cut_and_no_failing_store(
+    storage: StorageSettings,
+) -> None:
+    async with ObjectStore(storage) as store:
+        await store.ensure_buckets()
+        await store.put("a", [b"short"], crc32c_of([b"short"]))
+        for first in (0, 3, 5, 5000):
+            with pytest.raises(StorageError) as cut:
+                await store.get_range("a", first, 10)
+            assert cut.value.code == "object_truncated"
