@@ -158,9 +158,8 @@ def _reckon_session(
     lost = 0
     for number in (number for number in expected if number not in there):
         at = _when(number, kept, log, rate)
-        cause = _cause(at + ahead(at), line.gaps, slack)
-        if cause is None and ahead(at + slack) < ahead(at - STEPPED_BACK):
-            cause = "clock_step"
+        stepped_back = ahead(at + slack) < ahead(at - STEPPED_BACK)
+        cause = "clock_step" if stepped_back else _cause(at + ahead(at), line.gaps, slack)
         result.causes[cause or "none"] += 1
         lost += cause not in REFUSED
         what = f"{camera_id} {number} of {at:%H:%M:%S.%f}"
