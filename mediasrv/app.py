@@ -429,6 +429,7 @@ async def check(settings: Settings, *, repair: bool, checksums: bool = True, who
     clock, key_bucket = SystemClock(), settings.storage.key_bucket
     spool = await asyncio.to_thread(read_spool, settings.data_path(settings.spool.directory, "spool"))
     async with offline(settings) as base, ObjectStore(settings.storage) as store:
+        store.reads_back = "checksums" in settings.storage.tolerate
         identities = open_identities(settings, clock) if whole else HeldIdentities((), clock)
         keyring = KeyRing(identities, CatalogueKeys(base.catalogue), clock, settings.sealing.key_cache_s)
         footage = Footage(store, None, keyring)

@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
 
-import google_crc32c
-
 from mediasrv.catalogue import Catalogue, footage_queries, recordings
 from mediasrv.catalogue.footage_queries import SEAM_US, GapRow, StoredObject
 from mediasrv.catalogue.recordings import StoredRecording
@@ -25,7 +23,7 @@ from mediasrv.errors import FootageError, FootageRefused, KeyUnavailable, Storag
 from mediasrv.media.access_unit import TrackKind
 from mediasrv.security import access_log
 from mediasrv.security.head_witness import compare_copy, list_copies, read_copy, recordings_of
-from mediasrv.storage.footage import HEAD_BYTES, READ_BYTES, Footage, FootageIndex
+from mediasrv.storage.footage import HEAD_BYTES, Footage, FootageIndex
 from mediasrv.storage.keys import KeyRecord, parse_key_record
 from mediasrv.storage.object_store import Listed, ObjectStore, crc32c_of
 from mediasrv.storage.sealing import ObjectHeader, header_length, parse_header
@@ -211,8 +209,8 @@ class Checker:
         row, crc32c = pair
         head = await self._store.head(row.object_key, version_id=row.version_id)
         if head is not None and head.size_bytes == row.size_bytes and head.crc32c in (None, crc32c):
-            # Without a checksum it was put there by somebody else: our own PUTs have one.
-            if self._whole or head.crc32c is None:
+            # Without a checksum it was put there by somebody else, where the store keeps those of our own PUTs.
+            if self._whole or (head.crc32c is None and not self._store.reads_back):
                 await self._read_whole(row, crc32c)
             return
         if await self._catalogue.read(footage_queries.find_object, row.object_id) is None:
@@ -232,7 +230,7 @@ class Checker:
             try:
                 await self._footage.check_parts(index)
             except KeyUnavailable:
-                if await self._checksum(row) != crc32c:
+                if await self._store.read_crc(row.object_key, version_id=row.version_id) != crc32c:
                     self._found("object_altered", row.object_key, "Its bytes are not those that were stored.")
         except FootageError as error:
             if await self._catalogue.read(footage_queries.find_object, row.object_id) is None:
@@ -240,14 +238,6 @@ class Checker:
             if isinstance(error, StorageError) and error.code != "object_truncated":
                 raise
             self._found("object_altered", row.object_key, f"It is refused ({error.code}): {error.sentence}")
-
-    async def _checksum(self, row: StoredObject) -> int:
-        crc = 0
-        for first in range(0, row.size_bytes, READ_BYTES):
-            length = min(READ_BYTES, row.size_bytes - first)
-            data = await self._store.get_range(row.object_key, first, length, version_id=row.version_id)
-            crc = google_crc32c.extend(crc, data)
-        return crc
 
     async def _check_stranger(self, one: Listed) -> None:
         """An object that no row of its page names."""

@@ -27,10 +27,10 @@ from mediasrv.catalogue.recordings import CatalogueKeys
 from mediasrv.check import Checker, Finding, read_spool
 from mediasrv.clock import SECOND_US, SystemClock, from_us
 from mediasrv.errors import FootageError
-from mediasrv.offline import Offline, identity_files, offline
+from mediasrv.offline import Offline, offline, open_identities
 from mediasrv.settings import Settings, load_settings
 from mediasrv.storage.footage import Footage, KeyRing
-from mediasrv.storage.keys import Identity, NodeKey
+from mediasrv.storage.keys import NodeKey
 from mediasrv.storage.object_store import ObjectStore, crc32c_of
 from mediasrv.storage.sealing import header_length, parse_header
 
@@ -66,7 +66,7 @@ class Archive:
 
     async def refusal(self, row: StoredObject) -> str:
         """Why a reader that has never seen this object refuses it; empty where it does not."""
-        identities = [Identity.load(path) for path in identity_files(self.settings)]
+        identities = open_identities(self.settings, SystemClock())
         keyring = KeyRing(identities, CatalogueKeys(self.base.catalogue), SystemClock(), 0.0)
         footage = Footage(self.store, None, keyring)
         try:
@@ -75,6 +75,7 @@ class Archive:
             return error.code
         finally:
             footage.close()
+            identities.close()
         return ""
 
     async def overwrite(self, key: str, body: bytes) -> None:

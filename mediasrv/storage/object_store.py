@@ -237,16 +237,19 @@ class ObjectStore:
         found = await self.head(key, bucket=bucket)
         if found is None:
             raise lost or StorageError(f"The store took object {key} but does not have it.", code="storage_failed")
-        stored = await self._read_crc(key, found, bucket) if self.reads_back else found.crc32c
+        stored = (
+            await self.read_crc(key, version_id=found.version_id, bucket=bucket) if self.reads_back else found.crc32c
+        )
         if stored is None:
             raise StorageError("The store keeps no crc32c checksums: nothing can be verified.", code="storage_failed")
         if stored != crc32c:
             raise StorageConflict(f"Another object lies at {key}.")
         return Put(found.version_id)
 
-    async def _read_crc(self, key: str, found: Head, bucket: str | None) -> int:
+    async def read_crc(self, key: str, *, version_id: str | None = None, bucket: str | None = None) -> int:
+        """The crc32c of an object's bytes as they are read now, whatever the store says of them."""
         crc = 0
-        async with self._request("GET", key, {}, bucket, found.version_id) as answer:
+        async with self._request("GET", key, {}, bucket, version_id) as answer:
             await self._check(answer)
             async for data in answer.content.iter_any():
                 crc = google_crc32c.extend(crc, data)
