@@ -39,11 +39,13 @@ from mediasrv.pulling.gather import Gatherer
 from mediasrv.reasons import reason
 from mediasrv.recorder import NodeContext, Recorder
 from mediasrv.retention import RetentionTask
+from mediasrv.retention.policies import Defaults
 from mediasrv.rtsp_pull import RtspPull, RtspSource
 from mediasrv.rtsp_serve import RtspServe
 from mediasrv.security.credentials import CredentialVault
 from mediasrv.security.head_witness import HeadWitness
 from mediasrv.security.path_tokens import PathTokens
+from mediasrv.security.receipts import Receipts
 from mediasrv.security.rtsp_access import RtspAccess
 from mediasrv.settings import Settings, load_cameras, read_secret
 from mediasrv.snapshots import Snapshots
@@ -173,6 +175,17 @@ class Server:
             base.access_log,
             clock,
             settings.retention,
+            Defaults.of(settings.retention, settings.storage),
+            Receipts(
+                base.catalogue,
+                base.access_log,
+                settings.server.node_name,
+                node.key.sign,
+                clock,
+                settings.retention.receipt_interval_s,
+                settings.retention.backup_days,
+                settings.storage.key_bucket,
+            ),
         )
         self.witness = HeadWitness(
             base.catalogue,
@@ -434,7 +447,14 @@ async def check(settings: Settings, *, repair: bool, checksums: bool = True, who
         keyring = KeyRing(identities, CatalogueKeys(base.catalogue), clock, settings.sealing.key_cache_s)
         footage = Footage(store, None, keyring)
         retention = RetentionTask(
-            base.catalogue, store, key_bucket, lambda: spool.key_ids, base.access_log, clock, settings.retention
+            base.catalogue,
+            store,
+            key_bucket,
+            lambda: spool.key_ids,
+            base.access_log,
+            clock,
+            settings.retention,
+            Defaults.of(settings.retention, settings.storage),
         )
         checker = Checker(base.catalogue, store, footage, key_bucket, spool, clock, retention.sweep)
         try:

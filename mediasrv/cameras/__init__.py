@@ -182,20 +182,6 @@ class Cameras:
             await self._follow_row(camera, values.keys())
         return camera.view(self._drivers)
 
-    async def set_retention(
-        self, camera_id: str, max_age_days: int | None, max_size_bytes: int | None, by: Actor
-    ) -> CameraView:
-        """A policy of the camera's own; None means the default one."""
-        self._require_record()
-        async with self._changing:
-            camera = self._find(camera_id)
-            values = {"max_age_days": max_age_days, "max_size_bytes": max_size_bytes}
-            before = {name: camera.row[name] for name in values}
-            event = by.event("retention.changed", camera_id, before=before, after=values)
-            await self._access_log.write(event, rows.update_camera, camera_id, values)
-            camera.row |= values
-        return camera.view(self._drivers)
-
     async def remove(self, camera_id: str, by: Actor) -> None:
         """Takes a camera out of service. Its footage stays until retention takes it."""
         self._require_record()

@@ -71,8 +71,6 @@ class Camera:
             origin=row["origin"],
             enabled=row["enabled"],
             record=row["record"],
-            max_age_days=row["max_age_days"],
-            max_size_bytes=row["max_size_bytes"],
             streams={stream: self._stream_view(stream, drivers) for stream in StreamName},
             profile=self.profile,
             transport=row["transport"],

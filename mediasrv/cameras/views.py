@@ -141,8 +141,6 @@ class CameraView:
     origin: str
     enabled: bool
     record: bool
-    max_age_days: int | None
-    max_size_bytes: int | None
     streams: Mapping[StreamName, StreamView]
     profile: Profile | None
     transport: str | None = None

@@ -35,8 +35,6 @@ class Wishes:
             "origin": "api",
             "enabled": True,
             "record": wish.record,
-            "max_age_days": None,
-            "max_size_bytes": None,
             "profile": dataclasses.asdict(profile),
             "transport": wish.transport or None,
             "tls_fingerprint": wish.tls_fingerprint or None,

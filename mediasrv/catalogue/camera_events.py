@@ -6,12 +6,16 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import BigInteger, Connection, delete, insert, select, type_coerce
 
 from mediasrv.catalogue.footage_queries import hold_is_active
+from mediasrv.catalogue.spans import Span
 from mediasrv.catalogue.tables import camera_event, hold, outbox
-from mediasrv.clock import from_us, to_us
+from mediasrv.clock import SECOND_US, from_us, to_us
 from mediasrv.media.camera_event import EventKind
+
+LONGEST_STATE_US: Final = 3600 * SECOND_US
+"""Ends of states get lost, with a camera's power for one: what is kept for their sake must not grow without end."""
 
 _TOLD_UPWARDS: Final = frozenset({EventKind.TAMPER, EventKind.STORAGE})
 """What a centre wants to hear of by itself: the camera is in trouble. Motion and inputs it reads by event id."""
@@ -87,6 +91,34 @@ def last_events(connection: Connection, camera_id: str, limit: int) -> list[Even
         .limit(limit)
     )
     return [_row(found) for found in connection.execute(query)][::-1]
+
+
+def event_spans(connection: Connection, camera_id: str, kinds: Collection[str], since_us: int) -> dict[str, list[Span]]:
+    """When states of these kinds went on, by kind: from a begin to the next change of that kind, or for
+    LONGEST_STATE_US; an end is an instant. Sources are not told apart: they lie sealed.
+    """
+    arrived = type_coerce(camera_event.c.arrived_at, BigInteger)
+    query = (
+        select(camera_event.c.kind, camera_event.c.active, arrived)
+        .where(
+            camera_event.c.camera_id == camera_id,
+            camera_event.c.arrived_at >= from_us(since_us),
+            camera_event.c.kind.in_(list(kinds)),
+        )
+        .order_by(camera_event.c.arrived_at, camera_event.c.event_id)
+    )
+    spans: dict[str, list[Span]] = {kind: [] for kind in kinds}
+    begun: dict[str, int] = {}
+    for kind, active, at_us in connection.execute(query):
+        spans[kind].append(Span(at_us, at_us))
+        if kind in begun:
+            spans[kind].append(Span(begun[kind], min(at_us, begun[kind] + LONGEST_STATE_US)))
+            del begun[kind]
+        if active:
+            begun[kind] = at_us
+    for kind, at_us in begun.items():
+        spans[kind].append(Span(at_us, at_us + LONGEST_STATE_US))
+    return spans
 
 
 def expire_events(connection: Connection, before_us: Mapping[str, int], now_us: int, limit: int) -> int:

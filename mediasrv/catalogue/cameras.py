@@ -98,7 +98,7 @@ def _sync_entry(
 ) -> FileChange | None:
     values = _file_values(connection, entry, default_place)
     if present is None:
-        fresh = {"max_age_days": None, "max_size_bytes": None, "profile": None, "credentials": None}
+        fresh = {"profile": None, "credentials": None}
         row = values | fresh | {"camera_id": entry.id, "cell": cell, "origin": "file", "created_us": now_us}
         insert_camera(connection, row)
         return FileChange("camera.added", entry.id, {"address": entry.address, "place": values["place_id"]})

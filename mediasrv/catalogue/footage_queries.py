@@ -6,9 +6,10 @@ in microseconds. Lists that can be long are bounded by `limit`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import heapq
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
@@ -27,7 +28,7 @@ from sqlalchemy import (
 )
 
 from mediasrv.catalogue.spans import Span, clip, merge, subtract
-from mediasrv.catalogue.tables import camera, data_key, gap, garbage, hold, outbox, recording
+from mediasrv.catalogue.tables import camera, data_key, gap, garbage, hold, legal_hold, outbox, recording
 from mediasrv.clock import SECOND_US, from_us
 from mediasrv.errors import Conflict
 from mediasrv.media.access_unit import StreamName, StreamRef
@@ -41,6 +42,9 @@ today from looking at each object since the camera was installed: the start is i
 """
 
 _STREAMS: Final = tuple(StreamName)
+_FIRST_PAGE: Final = 200
+"""Most questions of retention end within this: nothing, or a minute's objects, is due."""
+_PAGE: Final = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +76,13 @@ class GapRow:
     cause: str
 
 
-@dataclass(frozen=True, slots=True)
-class Candidates:
-    """What retention plans on for one camera: `objects` oldest first, none of them held."""
+class PlannedRow(NamedTuple):
+    """An object as the plan of retention sees it. Of two, that which sorts first is the older one."""
 
-    objects: list[StoredObject]
-    stored_bytes: int
-    newest: frozenset[str]
-    holds: list[Span]
+    started_us: int
+    object_id: str
+    ended_us: int
+    size_bytes: int
 
 
 def _us(column: Any) -> ColumnElement[int]:
@@ -157,6 +160,11 @@ def find_object(connection: Connection, object_id: str) -> StoredObject | None:
     return None if row is None else _stored(row)
 
 
+def find_objects(connection: Connection, limit: int, *conditions: ColumnElement[bool]) -> list[StoredObject]:
+    """The first `limit` objects for which all conditions on `recording` hold."""
+    return [_stored(row) for row in connection.execute(select(*_OBJECT).where(*conditions).limit(limit))]
+
+
 def gaps(connection: Connection, ref: StreamRef, within: Span) -> list[GapRow]:
     """Gap rows that touch `within`, in order of their start."""
     query = (
@@ -206,54 +214,42 @@ def cameras_with_footage(connection: Connection) -> list[str]:
         last = following
 
 
-def policies(connection: Connection) -> dict[str, tuple[int | None, int | None]]:
-    """`max_age_days` and `max_size_bytes` of each camera ever added; None means the default policy."""
-    query = select(camera.c.camera_id, camera.c.max_age_days, camera.c.max_size_bytes)
-    return {row.camera_id: (row.max_age_days, row.max_size_bytes) for row in connection.execute(query)}
-
-
-def candidates(
-    connection: Connection, camera_id: str, expired_before_us: int | None, max_size_bytes: int, now_us: int, limit: int
-) -> Candidates:
-    """The oldest unheld objects of a camera, `limit` a stream: of all where it is over `max_size_bytes`
-    (0: no bound, and then sizes are not summed), else of those that ended by `expired_before_us`.
-    """
-    stored_bytes = _stored_bytes(connection, camera_id) if max_size_bytes else 0
-    objects: list[StoredObject] = []
-    if stored_bytes > max_size_bytes:
-        objects = _oldest(connection, camera_id, None, now_us, limit)
-    elif expired_before_us is not None:
-        objects = _oldest(connection, camera_id, expired_before_us, now_us, limit)
-    return Candidates(
-        objects, stored_bytes, _newest(connection, camera_id), active_holds(connection, camera_id, now_us)
-    )
-
-
-def _stored_bytes(connection: Connection, camera_id: str) -> int:
+def stored_bytes(connection: Connection, camera_id: str) -> int:
+    """Of a camera's objects, both streams together."""
     query = select(func.coalesce(func.sum(recording.c.size_bytes), 0)).where(recording.c.camera_id == camera_id)
     return int(connection.execute(query).scalar_one())
 
 
-def _oldest(
-    connection: Connection, camera_id: str, ended_by_us: int | None, now_us: int, limit: int
-) -> list[StoredObject]:
-    found: list[StoredObject] = []
-    for stream in _STREAMS:
-        query = (
-            select(*_OBJECT)
-            .where(_of(recording, StreamRef(camera_id, stream)), ~is_held(now_us))
-            .order_by(recording.c.started_at)
-            .limit(limit)
-        )
-        if ended_by_us is not None:
-            # The bound on the start too: it is the indexed one, without it every row would be looked at.
-            at = from_us(ended_by_us)
-            query = query.where(recording.c.started_at <= at, recording.c.ended_at <= at)
-        found += map(_stored, connection.execute(query))
-    return sorted(found, key=lambda one: (one.started_us, one.object_id))
+def planned_rows(connection: Connection, camera_id: str, started_by_us: int | None = None) -> Iterator[PlannedRow]:
+    """All objects of a camera, or those that began by then, oldest first, both streams together; a page at a time."""
+    return heapq.merge(*(_rows_of(connection, StreamRef(camera_id, stream), started_by_us) for stream in _STREAMS))
 
 
-def _newest(connection: Connection, camera_id: str) -> frozenset[str]:
+def _rows_of(connection: Connection, ref: StreamRef, started_by_us: int | None) -> Iterator[PlannedRow]:
+    started = _us(recording.c.started_at)
+    query = (
+        select(started, recording.c.object_id, _us(recording.c.ended_at), recording.c.size_bytes)
+        .where(_of(recording, ref))
+        .order_by(recording.c.started_at, recording.c.object_id)
+    )
+    if started_by_us is not None:
+        query = query.where(recording.c.started_at <= from_us(started_by_us))
+    page, rows = query.limit(_FIRST_PAGE), []
+    while True:
+        rows = [PlannedRow._make(row) for row in connection.execute(page)]
+        yield from rows
+        if not rows:
+            return
+        # The bound on the start first: it is the indexed one.
+        at = from_us(rows[-1].started_us)
+        page = query.where(
+            recording.c.started_at >= at,
+            or_(recording.c.started_at > at, recording.c.object_id > rows[-1].object_id),
+        ).limit(_PAGE)
+
+
+def newest_objects(connection: Connection, camera_id: str) -> frozenset[str]:
+    """The last object of each stream."""
     newest: set[str] = set()
     for stream in _STREAMS:
         query = (
@@ -267,6 +263,7 @@ def _newest(connection: Connection, camera_id: str) -> frozenset[str]:
 
 
 def is_held(now_us: int) -> ColumnElement[bool]:
+    """Of rows of `recording`."""
     return exists().where(
         hold.c.camera_id == recording.c.camera_id,
         hold_is_active(now_us),
@@ -276,6 +273,11 @@ def is_held(now_us: int) -> ColumnElement[bool]:
 
 
 # --- retention: the steps of a deletion ----------------------------------------------------------
+
+
+def has_legal_hold() -> ColumnElement[bool]:
+    """Of rows of `recording`: storage keeps their version for a hold."""
+    return exists().where(legal_hold.c.object_id == recording.c.object_id)
 
 
 def mark_garbage(
@@ -289,7 +291,8 @@ def mark_garbage(
     """
     reasons = dict(doomed)
     _lock_cameras(connection, reasons)
-    query = select(*_OBJECT).where(recording.c.object_id.in_(reasons), ~is_held(now_us))
+    # A version that still has its legal hold could not be deleted: it goes when retention has taken that away.
+    query = select(*_OBJECT).where(recording.c.object_id.in_(reasons), ~is_held(now_us), ~has_legal_hold())
     going = [_stored(row) for row in connection.execute(query)]
     if not going:
         return []
@@ -364,6 +367,11 @@ def _key_is_needed() -> ColumnElement[bool]:
     return or_(
         exists().where(recording.c.key_id == data_key.c.key_id), exists().where(garbage.c.key_id == data_key.c.key_id)
     )
+
+
+def lock_camera(connection: Connection, camera_id: str) -> None:
+    """No footage of the camera is marked for deletion until this transaction ends, and none was begun before."""
+    connection.execute(select(camera.c.camera_id).where(camera.c.camera_id == camera_id).with_for_update()).all()
 
 
 def _lock_cameras(connection: Connection, object_ids: Iterable[str]) -> None:

@@ -90,6 +90,14 @@ def place_of_camera(connection: Connection, camera_id: str) -> CameraPlace | Non
     return CameraPlace(row.place_id, row.path, None if row.removed_at is None else to_us(row.removed_at))
 
 
+def paths_of_cameras(connection: Connection, camera_id: str | None = None) -> dict[str, str]:
+    """The place path of each camera ever added, those out of service too; or of one."""
+    query = select(camera.c.camera_id, place.c.path).join(place, place.c.place_id == camera.c.place_id)
+    if camera_id is not None:
+        query = query.where(camera.c.camera_id == camera_id)
+    return {row.camera_id: row.path for row in connection.execute(query)}
+
+
 def _insert(connection: Connection, added: Place) -> None:
     connection.execute(
         insert(place).values(

@@ -113,8 +113,6 @@ camera = Table(
     Column("origin", String(8), nullable=False, comment="api or file: who may change it"),
     Column("enabled", Boolean, nullable=False),
     Column("record", Boolean, nullable=False),
-    Column("max_age_days", Integer, comment="null: the default policy"),
-    Column("max_size_bytes", BigInteger, comment="null: the default policy; 0: no bound"),
     Column("profile", JSON, comment="what the server read and picked, and why"),
     Column("created_at", UtcTime, nullable=False),
     Column("removed_at", UtcTime),
@@ -214,7 +212,43 @@ hold = Table(
     Column("placed_at", UtcTime, nullable=False),
     Column("until_at", UtcTime, comment="null: until released"),
     Column("released_at", UtcTime),
+    Column("released_by", String(100)),
+    Column("release_reason", Text),
     Index(None, "camera_id", "started_at"),
+)
+
+# Objects whose version in storage has a legal hold.
+legal_hold = Table(
+    "legal_hold",
+    metadata,
+    Column("object_id", String(64), primary_key=True),
+    Column("set_at", UtcTime, nullable=False),
+)
+
+retention_policy = Table(
+    "retention_policy",
+    metadata,
+    Column("subject_kind", String(8), primary_key=True, comment="place or camera"),
+    Column("subject_id", String(64), primary_key=True),
+    Column("max_age_days", Integer, comment="null: inherited; 0: no bound"),
+    Column("max_size_bytes", BigInteger, comment="null: inherited; 0: no bound"),
+    Column("keep_events", JSON, nullable=False, comment="days by kind of event"),
+    Column("event_before_s", Integer, comment="null: inherited"),
+    Column("event_after_s", Integer, comment="null: inherited"),
+    Column("set_by", String(100), nullable=False),
+    Column("set_at", UtcTime, nullable=False),
+)
+
+receipt = Table(
+    "receipt",
+    metadata,
+    Column("receipt_id", _Serial, primary_key=True, autoincrement=True),
+    Column("kind", String(16), nullable=False),
+    Column("made_at", UtcTime, nullable=False),
+    Column("node_id", String(64), nullable=False),
+    Column("last_entry", BigInteger, nullable=False, comment="of the access log, that it covers"),
+    Column("document", Text, nullable=False, comment="JSON, exactly as signed"),
+    Column("signature", LargeBinary, nullable=False),
 )
 
 garbage = Table(

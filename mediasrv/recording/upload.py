@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from mediasrv.catalogue import Catalogue, recordings
 from mediasrv.catalogue.recordings import StoredRecording
-from mediasrv.clock import Clock
+from mediasrv.clock import SECOND_US, Clock
 from mediasrv.errors import FootageError, StorageConflict, StorageError
 from mediasrv.media.access_unit import StreamRef
 from mediasrv.media.gaps import CLOCK_WENT_BACK_US
@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 
 COMMIT_BATCH: Final = 100
 KNOWN_KEYS: Final = 10_000
+DAY_US: Final = 86_400 * SECOND_US
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,14 +209,21 @@ class Uploader:
             raise StorageError("The catalogue does not take a gap now.", code="catalogue_failed") from error
 
     async def _put(self, item: SpooledObject, assembled: _Assembled) -> tuple[str, Put]:
-        object_key = item.header.object_key
+        object_key, until_us = item.header.object_key, self._locked_until_us(item)
+        put = self._object_store.put
         try:
-            return object_key, await self._object_store.put(object_key, assembled.body, assembled.crc32c)
+            return object_key, await put(object_key, assembled.body, assembled.crc32c, locked_until_us=until_us)
         except StorageConflict:
             # Somebody else wrote there: a second owner, or a forger. Ours is kept under a name of its own.
             log.error("another object lies at %s; this one is stored beside it", object_key)
             object_key = f"{object_key}-{item.object_id[:16]}"
-            return object_key, await self._object_store.put(object_key, assembled.body, assembled.crc32c)
+            return object_key, await put(object_key, assembled.body, assembled.crc32c, locked_until_us=until_us)
+
+    def _locked_until_us(self, item: SpooledObject) -> int | None:
+        """By the object's end, not by the time it is stored: so its row says when it may go."""
+        if self._settings.object_lock == "off" or item.span_us is None:
+            return None
+        return item.span_us[1] + self._settings.lock_days * DAY_US
 
     async def _keep_key(self, record: KeyRecord) -> None:
         """The wrapped key is in the key bucket and in the catalogue before any row needs it."""

@@ -12,7 +12,7 @@ import asyncio
 import hashlib
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
@@ -138,6 +138,12 @@ def read_entries(connection: Connection, limit: int, before: int | None = None) 
     if before is not None:
         query = query.where(access_log.c.entry < before)
     return [_entry(row) for row in connection.execute(query)]
+
+
+def entries_after(connection: Connection, after: int, actions: Collection[str], limit: int) -> list[Entry]:
+    """The first `limit` entries of these actions beyond number `after`, oldest first."""
+    query = select(access_log).where(access_log.c.entry > after, access_log.c.action.in_(list(actions)))
+    return [_entry(row) for row in connection.execute(query.order_by(access_log.c.entry).limit(limit))]
 
 
 def verify(connection: Connection, after: Head = EMPTY) -> Broken | None:

@@ -28,6 +28,7 @@ class Permission(StrEnum):
     GRANT_MANAGE = "grant.manage"
     SYSTEM_READ = "system.read"
     ACCESS_LOG_READ = "access_log.read"
+    HOLD_MANAGE = "hold.manage"
 
 
 ROLES: Final[Mapping[str, frozenset[Permission]]] = MappingProxyType(
@@ -39,6 +40,7 @@ ROLES: Final[Mapping[str, frozenset[Permission]]] = MappingProxyType(
                 Permission.GRANT_MANAGE,
                 Permission.SYSTEM_READ,
                 Permission.ACCESS_LOG_READ,
+                Permission.HOLD_MANAGE,
             }
         ),
         "viewer": frozenset({Permission.CAMERA_VIEW, Permission.LIVE_VIEW}),
@@ -52,7 +54,13 @@ ROLES: Final[Mapping[str, frozenset[Permission]]] = MappingProxyType(
             }
         ),
         "auditor": frozenset(
-            {Permission.CAMERA_VIEW, Permission.FOOTAGE_VIEW, Permission.EVENT_VIEW, Permission.ACCESS_LOG_READ}
+            {
+                Permission.CAMERA_VIEW,
+                Permission.FOOTAGE_VIEW,
+                Permission.EVENT_VIEW,
+                Permission.ACCESS_LOG_READ,
+                Permission.HOLD_MANAGE,
+            }
         ),
     }
 )

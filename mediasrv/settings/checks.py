@@ -11,6 +11,7 @@ from mediasrv.errors import SettingsError
 from mediasrv.settings.slices import (
     OnvifSettings,
     PullSettings,
+    RetentionSettings,
     RtspServeSettings,
     SealingSettings,
     ServerSettings,
@@ -51,6 +52,8 @@ def check(settings: Settings) -> None:
         raise SettingsError("recording.object_s must be at least 5 seconds.")
     _check_storage(settings.storage)
     _check_sealing(settings.sealing)
+    _check_storage_lock(settings.storage, settings.retention)
+    _check_retention(settings.retention)
     _check_pull(settings.pull)
     _check_onvif(settings.onvif)
     _check_survey(settings.survey)
@@ -95,6 +98,27 @@ def _check_words(name: str, words: str) -> None:
         shlex.split(words)
     except ValueError as error:
         raise SettingsError(f"{name}: the words of a command: have a quote that does not end.") from error
+
+
+def _check_storage_lock(storage: StorageSettings, retention: RetentionSettings) -> None:
+    if storage.object_lock not in ("off", "governance", "compliance"):
+        raise SettingsError("storage.object_lock must be off, governance or compliance.")
+    if (storage.object_lock == "off") != (storage.lock_days == 0):
+        raise SettingsError("storage.lock_days belongs to storage.object_lock: at least 1 with it, 0 where it is off.")
+    if storage.object_lock == "compliance" and retention.max_size_bytes:
+        raise SettingsError(
+            "retention.max_size_bytes must be 0 where storage.object_lock is compliance: age alone counts."
+        )
+
+
+def _check_retention(retention: RetentionSettings) -> None:
+    if not 1 <= retention.batch <= 5000 or retention.batch_pause_s > 60 or retention.preview_objects < 1:
+        raise SettingsError(
+            "retention.batch must lie between 1 and 5000, retention.batch_pause_s be at most 60 seconds, and"
+            " retention.preview_objects at least 1."
+        )
+    if max(retention.event_before_s, retention.event_after_s) > 3600:
+        raise SettingsError("retention.event_before_s and retention.event_after_s must be at most 3600 seconds.")
 
 
 def _check_pull(pull: PullSettings) -> None:

@@ -45,6 +45,8 @@ class StorageSettings:
 
     Uploads together take at most `upload_kbps` (0: no bound). A request fails after `request_timeout_s` without a
     step. `tolerate` are `checksums` and `conditional_writes` of a store that lacks them (docs/limits.md, Storage).
+    `object_lock` is `off`, `governance` or `compliance`: each recording object is locked until `lock_days` after its
+    last picture.
     """
 
     endpoint: str = "http://127.0.0.1:8333"
@@ -59,6 +61,8 @@ class StorageSettings:
     request_timeout_s: float = 30.0
     retry_first_s: float = 0.5
     retry_most_s: float = 30.0
+    object_lock: str = "off"
+    lock_days: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,12 +326,24 @@ class SecuritySettings:
 
 @dataclass(frozen=True, slots=True)
 class RetentionSettings:
-    """Defaults of a camera without a policy of its own. `max_size_bytes` 0 means no bound by size."""
+    """Bounds where no policy of the camera or a place above it says one. `max_size_bytes` 0 means no bound by size.
+
+    Where a policy keeps footage around events, `event_before_s` and `event_after_s` say how far around. `batch` objects
+    are deleted at once, with `batch_pause_s` behind them. A preview looks at `preview_objects` of a camera at most.
+    Receipts are `receipt_interval_s` apart at least; `backup_days` is how long backups of catalogue and key bucket are
+    kept, 0 where there are none.
+    """
 
     max_age_days: float = 30.0
     max_size_bytes: int = 0
+    event_before_s: int = 60
+    event_after_s: int = 60
     interval_s: float = 60.0
     batch: int = 500
+    batch_pause_s: float = 0.05
+    preview_objects: int = 1_000_000
+    receipt_interval_s: float = 3600.0
+    backup_days: int = 0
     clock_jump_s: float = 300.0
 
 

@@ -25,6 +25,7 @@ import google_crc32c
 import urllib3
 from minio import Minio
 from minio.credentials.credentials import Credentials
+from minio.deleteobjects import DeleteObject
 from minio.error import MinioException, S3Error
 from minio.signer import sign_v4_s3
 from yarl import URL
@@ -41,6 +42,9 @@ T = TypeVar("T")
 _LARGE_BYTES: Final = 32 * 1024
 _CRC_HEADER: Final = "x-amz-checksum-crc32c"
 _LIST_LIMIT: Final = 1000
+DELETE_LIMIT: Final = 500
+"""Objects in one request to delete; S3 takes 1000."""
+_GONE_CODES: Final = {"NoSuchKey", "NoSuchVersion"}
 _NO_LOCK_CODES: Final = {"ObjectLockConfigurationNotFoundError", "NoSuchObjectLockConfiguration", "NotImplemented"}
 
 
@@ -112,10 +116,19 @@ class ObjectStore:
 
     # --- objects ---------------------------------------------------------------------------------
 
-    async def put(self, key: str, body: Sequence[bytes], crc32c: int, *, bucket: str | None = None) -> Put:
+    async def put(
+        self,
+        key: str,
+        body: Sequence[bytes],
+        crc32c: int,
+        *,
+        bucket: str | None = None,
+        locked_until_us: int | None = None,
+    ) -> Put:
         """Stores and verifies an object that must not exist yet; `body` is sent buffer by buffer.
 
         An object of this key with the same checksum is success: an earlier PUT whose answer was lost.
+        Its version is locked until `locked_until_us` where that is still to come, in the mode of the settings.
         Raises StorageConflict when one with another checksum is there, StorageError for all else.
         """
         headers = {
@@ -124,7 +137,7 @@ class ObjectStore:
             "if-none-match": "*",
             "x-amz-sdk-checksum-algorithm": "CRC32C",  # without it some servers do not keep the checksum
             _CRC_HEADER: _encode_crc(crc32c),
-        }
+        } | self._lock_headers(locked_until_us)
         if self.looks_first and await self.head(key, bucket=bucket) is not None:
             return await self._look_up(key, crc32c, bucket, None)
         try:
@@ -189,6 +202,36 @@ class ObjectStore:
             if answer.status != 404:
                 await self._check(answer)
 
+    async def delete_many(self, objects: Sequence[tuple[str, str | None]]) -> list[StorageError | None]:
+        """Deletes (key, version) pairs of the bucket of recordings, DELETE_LIMIT in a request, the requests in
+        parallel: for each pair what went wrong. What is gone already is success.
+        """
+        requests = [objects[first : first + DELETE_LIMIT] for first in range(0, len(objects), DELETE_LIMIT)]
+        answers = await asyncio.gather(*(self._delete_some(some) for some in requests))
+        return [outcome for answer in answers for outcome in answer]
+
+    async def _delete_some(self, objects: Sequence[tuple[str, str | None]]) -> list[StorageError | None]:
+        doomed = [DeleteObject(key, version_id) for key, version_id in objects]
+        try:
+            refused = await self._call(lambda: list(self._sdk.remove_objects(self._settings.bucket, doomed)))
+        except StorageError as error:
+            return [error] * len(objects)
+        errors = {
+            one.name: StorageError(f"The object store answered {one.code}.", code=_code_of(0, one.code or ""))
+            for one in refused
+            if one.code not in _GONE_CODES
+        }
+        return [errors.get(key) for key, _ in objects]
+
+    async def set_legal_hold(self, key: str, version_id: str | None, on: bool) -> None:
+        """Of a version in the bucket of recordings, which must lock objects. One that is gone is no error."""
+        change = self._sdk.enable_object_legal_hold if on else self._sdk.disable_object_legal_hold
+        try:
+            await self._call(lambda: change(self._settings.bucket, key, version_id))
+        except StorageError as error:
+            if error.code != "object_missing":
+                raise
+
     async def list(self, prefix: str = "", *, bucket: str | None = None) -> AsyncIterator[Listed]:
         """All objects (all versions where the bucket has them) below a prefix, a page at a time in a thread."""
         name = bucket or self._settings.bucket
@@ -205,13 +248,14 @@ class ObjectStore:
 
         Raises SettingsError when the key bucket keeps versions or locks objects: a destroyed key must be gone.
         """
-        await self._call(lambda: self._ensure(self._settings.bucket))
-        await self._call(lambda: self._ensure(self._settings.key_bucket))
+        locks = self._settings.object_lock != "off"
+        await self._call(lambda: self._ensure(self._settings.bucket, locks))
+        await self._call(lambda: self._ensure(self._settings.key_bucket, False))
         await self._call(self._refuse_lasting_keys)
 
-    def _ensure(self, bucket: str) -> None:
+    def _ensure(self, bucket: str, locks: bool) -> None:
         if not self._sdk.bucket_exists(bucket):
-            self._sdk.make_bucket(bucket, self._settings.region)
+            self._sdk.make_bucket(bucket, self._settings.region, object_lock=locks)
 
     def _refuse_lasting_keys(self) -> None:
         bucket = self._settings.key_bucket
@@ -231,6 +275,14 @@ class ObjectStore:
         return True
 
     # --- inside ----------------------------------------------------------------------------------
+
+    def _lock_headers(self, until_us: int | None) -> dict[str, str]:
+        if until_us is None or self._settings.object_lock == "off" or until_us <= self._clock.wall_us():
+            return {}
+        return {
+            "x-amz-object-lock-mode": self._settings.object_lock.upper(),
+            "x-amz-object-lock-retain-until-date": from_us(until_us).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        }
 
     async def _look_up(self, key: str, crc32c: int, bucket: str | None, lost: StorageError | None) -> Put:
         """Whether a PUT without a usable answer has stored the object after all."""

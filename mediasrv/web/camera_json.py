@@ -12,7 +12,6 @@ from mediasrv.media.profile import MediaProfile
 from mediasrv.reasons import Reason, reason
 from mediasrv.security.policy import Permission
 from mediasrv.security.redaction import redact
-from mediasrv.settings import RetentionSettings
 from mediasrv.web.fields import format_time
 
 _SHOWN: Final = (
@@ -21,6 +20,7 @@ _SHOWN: Final = (
     Permission.CAMERA_MANAGE,
     Permission.EVENT_VIEW,
     Permission.PTZ_CONTROL,
+    Permission.HOLD_MANAGE,
 )
 """What the page asks of a camera; seeing it at all is not worth saying."""
 
@@ -29,7 +29,6 @@ def camera_json(
     view: CameraView,
     permissions: frozenset[Permission],
     viewers: Mapping[StreamRef, int],
-    defaults: RetentionSettings,
 ) -> dict[str, Any]:
     warned = Permission.CAMERA_MANAGE in permissions
     return {
@@ -52,26 +51,12 @@ def camera_json(
         },
         "profile": None if view.profile is None else profile_json(view.profile, warned=warned),
         "device": None if view.device is None else _device_json(view.device),
-        "retention": retention_json(view, defaults),
     }
 
 
 def shown_permissions(permissions: frozenset[Permission]) -> list[Permission]:
     """Those that the page asks about, in one order."""
     return [permission for permission in _SHOWN if permission in permissions]
-
-
-def retention_json(view: CameraView, defaults: RetentionSettings) -> dict[str, Any]:
-    """The camera's own policy, and the one that applies."""
-    age, size = view.max_age_days, view.max_size_bytes
-    return {
-        "max_age_days": age,
-        "max_size_bytes": size,
-        "effective": {
-            "max_age_days": defaults.max_age_days if age is None else age,
-            "max_size_bytes": defaults.max_size_bytes if size is None else size,
-        },
-    }
 
 
 def profile_json(profile: Profile, *, warned: bool) -> dict[str, Any]:

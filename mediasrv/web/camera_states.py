@@ -126,7 +126,7 @@ class CameraStates:
                 await asyncio.sleep(0)
             shown = self.cameras.setdefault(view.camera_id, _Shown(view.place_id))
             shown.place_id = view.place_id
-            document = camera_json(view, frozenset(), viewers, services.settings.retention)
+            document = camera_json(view, frozenset(), viewers)
             del document["permissions"]
             warned = {"profile": None if view.profile is None else profile_json(view.profile, warned=True)}
             changed = [_keep(shown.members, document, revision, slow), _keep(shown.managed, warned, revision, slow)]

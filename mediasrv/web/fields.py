@@ -99,6 +99,13 @@ class Fields:
             raise InvalidRequest(f"{name} must be a number from {least:g} to {most:g}.")
         return float(value)
 
+    def optional_object(self, name: str, known: frozenset[str]) -> Fields:
+        """A JSON object within this one; empty where there is none."""
+        value = self._document.get(name, {})
+        if value is not None and (not isinstance(value, dict) or value.keys() - known):
+            raise InvalidRequest(f"{name} must be a JSON object; known in it are {', '.join(sorted(known))}.")
+        return Fields(value or {})
+
     def optional_time(self, name: str) -> int | None:
         value = self.optional_text(name)
         return None if value is None else parse_time(value, name)

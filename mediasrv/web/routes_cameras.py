@@ -1,4 +1,4 @@
-"""/api/v1/cameras: what there is, adding, changing and removing, retention and the timeline."""
+"""/api/v1/cameras: what there is, adding, changing and removing, and the timeline."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mediasrv.onvif import parse_targets, split_login
 from mediasrv.reasons import reason
 from mediasrv.security.policy import Permission, permissions_at
 from mediasrv.settings import GRID_STREAMS, RECORD_STREAMS, TRANSPORTS, parse_fingerprint
-from mediasrv.web.camera_json import camera_json, profile_json, retention_json
+from mediasrv.web.camera_json import camera_json, profile_json
 from mediasrv.web.fields import Fields, format_time, query_span, query_stream, read_fields
 from mediasrv.web.routing import ANY_ACCOUNT, Access, Route, Scope
 from mediasrv.web.services import Services, TimelineView
@@ -24,9 +24,6 @@ from mediasrv.web.viewers import Viewers
 _ADVANCED: Final = frozenset({"transport", "tls_fingerprint", "record_stream", "grid_stream"})
 _NEW: Final = _ADVANCED | {"id", "name", "address", "sub_address", "username", "password", "place", "record"}
 _CHANGES: Final = _ADVANCED | {"name", "enabled", "record", "username", "password"}
-_RETENTION: Final = frozenset({"max_age_days", "max_size_bytes"})
-_MOST_DAYS: Final = 36_500
-_MOST_BYTES: Final = 10**18
 
 
 def routes(services: Services, viewers: Viewers) -> list[Route]:
@@ -41,8 +38,6 @@ def routes(services: Services, viewers: Viewers) -> list[Route]:
         Route("GET", one, view, cameras.show, Scope.CAMERA),
         Route("PATCH", one, manage, cameras.change, Scope.CAMERA),
         Route("DELETE", one, manage, cameras.remove, Scope.CAMERA),
-        Route("GET", f"{one}/retention", view, cameras.show_retention, Scope.CAMERA),
-        Route("PUT", f"{one}/retention", manage, cameras.set_retention, Scope.CAMERA),
         Route("GET", f"{one}/timeline", footage, cameras.timeline, Scope.FOOTAGE),
     ]
 
@@ -60,7 +55,7 @@ class _Handlers:
         for view in self._cameras.list():
             permissions = permissions_at(access.principal.grants, paths.get(view.place_id, ""), access.now_us)
             if Permission.CAMERA_VIEW in permissions:
-                shown.append(camera_json(view, permissions, viewers, self._services.settings.retention))
+                shown.append(camera_json(view, permissions, viewers))
         return web.json_response({"cameras": shown})
 
     async def show(self, request: web.Request, access: Access) -> web.StreamResponse:
@@ -96,17 +91,6 @@ class _Handlers:
         await self._cameras.remove(access.camera_id, access.actor)
         self._services.places.forget(access.camera_id)
         return web.Response(status=204)
-
-    async def show_retention(self, request: web.Request, access: Access) -> web.StreamResponse:
-        view = self._cameras.get(access.camera_id)
-        return web.json_response(retention_json(view, self._services.settings.retention))
-
-    async def set_retention(self, request: web.Request, access: Access) -> web.StreamResponse:
-        fields = await read_fields(request, _RETENTION)
-        age = fields.optional_int("max_age_days", 1, _MOST_DAYS)
-        size = fields.optional_int("max_size_bytes", 0, _MOST_BYTES)
-        view = await self._cameras.set_retention(access.camera_id, age, size, access.actor)
-        return web.json_response(retention_json(view, self._services.settings.retention))
 
     async def timeline(self, request: web.Request, access: Access) -> web.StreamResponse:
         start_us, end_us = query_span(request)
@@ -144,7 +128,7 @@ class _Handlers:
 
     def _answer(self, view: CameraView, access: Access, status: int = 200) -> web.Response:
         permissions = permissions_at(access.principal.grants, access.place_path, access.now_us)
-        document = camera_json(view, permissions, self._viewers.counts(), self._services.settings.retention)
+        document = camera_json(view, permissions, self._viewers.counts())
         return web.json_response(document, status=status)
 
 

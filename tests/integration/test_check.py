@@ -21,6 +21,7 @@ from mediasrv.check import Checker, Report, SpoolContents, read_spool
 from mediasrv.clock import SECOND_US, SystemClock, from_us, to_us
 from mediasrv.media.access_unit import Session
 from mediasrv.retention import RetentionTask
+from mediasrv.retention.policies import Defaults
 from mediasrv.security.access_log import AccessLog, Event
 from mediasrv.security.head_witness import HeadWitness, list_copies
 from mediasrv.settings import RetentionSettings, SpoolSettings, StorageSettings
@@ -50,7 +51,7 @@ class Site:
         log = AccessLog(archive.catalogue, archive.clock)
         retention = RetentionTask(
             archive.catalogue, self.store, archive.key_bucket, lambda: spool.key_ids, log, archive.clock,
-            RetentionSettings(),
+            RetentionSettings(), Defaults.of(RetentionSettings(), StorageSettings()),
         )  # fmt: skip
         identities = [archive.identity] if whole and opening else []
         footage = Footage(self.store, None, KeyRing(identities, CatalogueKeys(archive.catalogue), archive.clock, 0.0))

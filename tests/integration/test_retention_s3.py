@@ -20,10 +20,12 @@ from mediasrv.catalogue.tables import garbage, recording
 from mediasrv.clock import SECOND_US
 from mediasrv.media.access_unit import Session
 from mediasrv.retention import RetentionTask
+from mediasrv.retention.policies import Defaults
 from mediasrv.security.access_log import AccessLog
+from mediasrv.security.receipts import Receipts
 from mediasrv.settings import RetentionSettings, StorageSettings, read_secret
 from mediasrv.storage.object_store import ObjectStore
-from tests.archive import INCARNATION, Archive
+from tests.archive import INCARNATION, NODE_ID, Archive
 from tests.clocks import SimulatedClock
 from tests.unit.media.streams import REF, STARTED_US, video_units
 
@@ -60,10 +62,14 @@ async def record(archive: Archive, store: ObjectStore) -> None:
         await archive.catalogue.write(commit_recordings, [row], INCARNATION, archive.clock.wall_us())
 
 
-def retention(archive: Archive, store: ObjectStore) -> RetentionTask:
+def retention(archive: Archive, store: ObjectStore, storage: StorageSettings | None = None) -> RetentionTask:
     log = AccessLog(archive.catalogue, archive.clock)
     settings = RetentionSettings(max_age_days=1.0)
-    return RetentionTask(archive.catalogue, store, archive.key_bucket, lambda: (), log, archive.clock, settings)
+    defaults = Defaults.of(settings, storage or StorageSettings())
+    receipts = Receipts(archive.catalogue, log, NODE_ID, archive.node_key.sign, archive.clock, 0.0, 30, "keys")
+    return RetentionTask(
+        archive.catalogue, store, archive.key_bucket, lambda: (), log, archive.clock, settings, defaults, receipts
+    )
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Connection, event, insert, select, update
 
 from mediasrv.catalogue.camera_events import EventRow, insert_events
+from mediasrv.catalogue.policies import Bounds, Subject, set_policy
 from mediasrv.catalogue.tables import (
     access_log,
     camera,
@@ -28,9 +29,11 @@ from mediasrv.errors import StorageError
 from mediasrv.media.access_unit import Session, StreamName, StreamRef
 from mediasrv.media.camera_event import EventKind
 from mediasrv.retention import Condition, RetentionTask
+from mediasrv.retention.policies import Defaults
 from mediasrv.security.access_log import AccessLog, verify
-from mediasrv.settings import RetentionSettings
-from tests.archive import Archive
+from mediasrv.security.receipts import Receipts
+from mediasrv.settings import RetentionSettings, StorageSettings
+from tests.archive import NODE_ID, Archive
 from tests.clocks import SimulatedClock
 from tests.unit.media.streams import REF, STARTED_US, video_units
 
@@ -53,6 +56,17 @@ class MemoryStore:
 
     async def put(self, key: str, body: Sequence[bytes], crc32c: int, *, bucket: str | None = None) -> None:
         self.objects[bucket, key] = b"".join(body)
+
+    async def delete_many(self, objects: Sequence[tuple[str, str | None]]) -> list[StorageError | None]:
+        outcomes: list[StorageError | None] = []
+        for key, version_id in objects:
+            try:
+                await self.delete(key, version_id)
+            except StorageError as error:
+                outcomes.append(error)
+            else:
+                outcomes.append(None)
+        return outcomes
 
     async def delete(self, key: str, version_id: str | None = None, *, bucket: str | None = None) -> None:
         if self.away:
@@ -91,7 +105,20 @@ async def archive(tmp_path: Path) -> AsyncIterator[Archive]:
 def task(archive: Archive, spooled_keys: Sequence[str] = (), **settings: Any) -> RetentionTask:
     log = AccessLog(archive.catalogue, archive.clock)
     chosen = RetentionSettings(**({"max_age_days": 1.0} | settings))
-    return RetentionTask(archive.catalogue, archive.store, KEYS, lambda: spooled_keys, log, archive.clock, chosen)
+    receipts = Receipts(
+        archive.catalogue, log, NODE_ID, archive.node_key.sign, archive.clock, 0.0, chosen.backup_days, KEYS
+    )
+    return RetentionTask(
+        archive.catalogue,
+        archive.store,
+        KEYS,
+        lambda: spooled_keys,
+        log,
+        archive.clock,
+        chosen,
+        Defaults.of(chosen, StorageSettings()),
+        receipts,
+    )
 
 
 def store_of(archive: Archive) -> MemoryStore:
@@ -142,7 +169,7 @@ async def test_the_access_log_says_what_went(archive: Archive) -> None:
     archive.clock.advance(2 * DAY_S)
     await task(archive).round()
     entries = await rows(archive, access_log)
-    assert [entry.action for entry in entries] == ["retention.deleted", "retention.key_destroyed"]
+    assert [entry.action for entry in entries] == ["retention.deleted", "retention.key_destroyed", "receipt.written"]
     assert '"objects":3' in entries[0].detail
     assert f'"size_bytes":{sum(len(one.body) for one in made)}' in entries[0].detail
     assert await archive.catalogue.read(verify) is None
@@ -181,17 +208,24 @@ async def test_a_crash_at_any_step_leaves_what_the_next_start_finishes(
     made = await archive.record(video_units(session(), 20))
     archive.clock.advance(2 * DAY_S)
     dying = Dying(steps, before)
-    write, delete = archive.catalogue.write, archive.store.delete  # type: ignore[attr-defined]
+    write, store = archive.catalogue.write, store_of(archive)
+    delete, delete_many = store.delete, store.delete_many
 
     async def dying_write(query: Callable[Concatenate[Connection, ...], Any], *args: Any, **kwargs: Any) -> Any:
         return await dying.step(lambda: write(query, *args, **kwargs))
 
-    async def dying_delete(*args: Any, **kwargs: Any) -> None:
-        await dying.step(lambda: delete(*args, **kwargs))
+    async def dying_delete(key: str, version_id: str | None = None, *, bucket: str | None = None) -> None:
+        if bucket is None:
+            return await delete(key, version_id)  # one of many: the whole request is a step
+        return await dying.step(lambda: delete(key, version_id, bucket=bucket))
+
+    async def dying_delete_many(objects: Sequence[tuple[str, str | None]]) -> Any:
+        return await dying.step(lambda: delete_many(objects))
 
     with monkeypatch.context() as patch:
         patch.setattr(archive.catalogue, "write", dying_write)
-        patch.setattr(archive.store, "delete", dying_delete)
+        patch.setattr(store, "delete", dying_delete)
+        patch.setattr(store, "delete_many", dying_delete_many)
         try:
             await task(archive).round()
         except Crash:
@@ -241,9 +275,10 @@ def _insert_camera(
     values = {
         "camera_id": camera_id, "cell": "cell-1", "place_id": "root", "name": "", "kind": "rtsp",
         "address": "rtsp://192.0.2.1/", "origin": "api", "enabled": True, "record": True,
-        "max_age_days": max_age_days, "max_size_bytes": max_size_bytes, "created_at": from_us(STARTED_US),
+        "created_at": from_us(STARTED_US),
     }  # fmt: skip
     connection.execute(insert(camera).values(values))
+    set_policy(connection, Subject("camera", camera_id), Bounds(max_age_days, max_size_bytes), "lan", STARTED_US)
 
 
 async def test_a_hold_beats_age_and_size(archive: Archive) -> None:
@@ -284,7 +319,7 @@ async def test_a_hold_placed_after_the_plan_was_made_still_counts(
 
     async def read_then_hold(query: Any, *args: Any, **kwargs: Any) -> Any:
         found = await read(query, *args, **kwargs)
-        if query.__name__ == "candidates":
+        if query.__name__ == "due":
             await archive.place_hold(REF.camera_id, made[0].row.started_us, made[0].row.ended_us)
         return found
 

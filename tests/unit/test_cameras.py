@@ -445,18 +445,14 @@ async def test_each_change_is_in_the_log_with_who_and_what(world: World) -> None
     wish = NewCamera("10.0.0.5", camera_id="gate", username="u", password="hidden-word", place_id="root")
     await world.cameras.add(wish, ADMIN)
     await world.cameras.change("gate", CameraChanges(name="Cổng", password="hidden-too"), ADMIN)
-    await world.cameras.set_retention("gate", 7, None, ADMIN)
     await world.cameras.remove("gate", ADMIN)
     found = await entries(world)
     assert [(one.action, one.subject, one.username, one.remote) for one in found] == [
-        (action, "gate", "admin", "192.0.2.1")
-        for action in ("camera.added", "camera.changed", "retention.changed", "camera.removed")
+        (action, "gate", "admin", "192.0.2.1") for action in ("camera.added", "camera.changed", "camera.removed")
     ]
-    none = {"max_age_days": None, "max_size_bytes": None}
     assert [one.detail for one in found] == [
         {"address": "10.0.0.5", "place": "root"},
         {"changed": ["credentials", "name"]},
-        {"before": none, "after": none | {"max_age_days": 7}},
         {},
     ]
     assert "hidden" not in repr(found)
@@ -499,7 +495,6 @@ async def refusing_to_write(world: World, table: str) -> AsyncIterator[None]:
 CHANGES: dict[str, Callable[[World], Awaitable[object]]] = {
     "add": lambda world: world.cameras.add(NewCamera("10.0.0.6", camera_id="yard"), ADMIN),
     "change": lambda world: world.cameras.change("gate", CameraChanges(name="Sân", enabled=False), ADMIN),
-    "retention": lambda world: world.cameras.set_retention("gate", 7, 0, ADMIN),
     "remove": lambda world: world.cameras.remove("gate", ADMIN),
     "file": lambda world: world.cameras.sync_file([CameraEntry("yard", "10.0.0.9")], ""),
 }

@@ -71,9 +71,9 @@ def test_an_id_in_use_or_an_unknown_place_is_refused(connection: Connection) -> 
 
 def test_changes_reach_only_what_may_change(connection: Connection) -> None:
     cameras.insert_camera(connection, row())
-    cameras.update_camera(connection, "gate-1", {"name": "Sân", "enabled": False, "max_age_days": 7})
+    cameras.update_camera(connection, "gate-1", {"name": "Sân", "enabled": False, "transport": "udp"})
     (found,) = cameras.list_cameras(connection)
-    assert (found["name"], found["enabled"], found["max_age_days"]) == ("Sân", False, 7)
+    assert (found["name"], found["enabled"], found["transport"]) == ("Sân", False, "udp")
     for lasting in ("camera_id", "cell", "origin", "created_at", "nonsense"):
         with pytest.raises(ValueError, match=lasting):
             cameras.update_camera(connection, "gate-1", {lasting: "x"})
@@ -114,10 +114,10 @@ def test_the_file_adds_changes_and_takes_out(connection: Connection) -> None:
     assert (second["kind"], second["record"], second["place_id"], second["credentials_ref"]) == (
         *("rtsp", False, "root", None),
     )
-    cameras.update_camera(connection, "one", {"profile": {"x": 1}, "max_age_days": 3})
+    cameras.update_camera(connection, "one", {"profile": {"x": 1}, "learnt_transport": "tcp"})
     (changed,) = sync(connection, CameraEntry("one", "192.0.2.9", "Một", place="site-1"))
     assert (changed["address"], changed["profile"], changed["credentials_ref"]) == ("192.0.2.9", None, None)
-    assert changed["max_age_days"] == 3
+    assert changed["learnt_transport"] == "tcp"
     assert sync(connection) == []
 
 

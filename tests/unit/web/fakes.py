@@ -69,8 +69,6 @@ def row(camera_id: str, place_id: str, origin: str = "api") -> dict[str, Any]:
         "record": True,
         "record_stream": "main",
         "grid_stream": "sub",
-        "max_age_days": None,
-        "max_size_bytes": None,
         "profile": None,
         "created_us": START_US,
     }
@@ -101,8 +99,6 @@ def view(camera_id: str, place_id: str, origin: str = "api") -> CameraView:
         origin,
         True,
         True,
-        None,
-        None,
         streams,
         None,
     )
@@ -151,14 +147,6 @@ class FakeCameras:
         self.views[camera_id] = dataclasses.replace(self.get(camera_id), **shown)
         await self.access_log.append(by.event("camera.changed", camera_id))
         return self.views[camera_id]
-
-    async def set_retention(
-        self, camera_id: str, max_age_days: int | None, max_size_bytes: int | None, by: Actor
-    ) -> CameraView:
-        changed = dataclasses.replace(self.get(camera_id), max_age_days=max_age_days, max_size_bytes=max_size_bytes)
-        self.views[camera_id] = changed
-        await self.access_log.append(by.event("retention.changed", camera_id))
-        return changed
 
     async def remove(self, camera_id: str, by: Actor) -> None:
         del self.views[camera_id]

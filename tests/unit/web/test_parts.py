@@ -17,7 +17,7 @@ from mediasrv.media.access_unit import StreamName, StreamRef
 from mediasrv.onvif import split_login
 from mediasrv.reasons import reason
 from mediasrv.security.policy import Permission
-from mediasrv.settings import RetentionSettings, ServerSettings
+from mediasrv.settings import ServerSettings
 from mediasrv.web import problems
 from mediasrv.web.camera_json import camera_json, profile_json
 from mediasrv.web.fields import Fields, check_text, format_time, parse_time, query_int, query_span, query_stream
@@ -238,7 +238,6 @@ def test_camera_json_is_the_documented_shape() -> None:
         view(NORTH, "north"),
         frozenset({Permission.CAMERA_VIEW, Permission.LIVE_VIEW, Permission.GRANT_MANAGE}),
         {StreamRef(NORTH, StreamName.MAIN): 3},
-        RetentionSettings(max_age_days=30.0, max_size_bytes=0),
     )
     assert set(shown) == {
         *("id", "name", "kind", "address", "place", "origin", "enabled", "record", "transport"),
@@ -250,7 +249,6 @@ def test_camera_json_is_the_documented_shape() -> None:
             "streams",
             "profile",
             "device",
-            "retention",
         ),
     }
     assert shown["permissions"] == ["live.view"]
@@ -258,7 +256,6 @@ def test_camera_json_is_the_documented_shape() -> None:
     assert shown["streams"]["main"]["viewers"] == 3
     assert (shown["streams"]["main"]["transport"], shown["streams"]["sub"]["transport"]) == ("udp", None)
     assert shown["streams"]["sub"]["reason"]["sentence_vi"] == "Mất kết nối với camera."
-    assert shown["retention"]["effective"] == {"max_age_days": 30.0, "max_size_bytes": 0}
     json.dumps(shown)
 
 
@@ -266,7 +263,7 @@ def test_what_is_known_of_a_device_is_shown_with_reasons() -> None:
     clock = ClockView("alarm", reason("clock_off"), -3.2, 0.1, START_US)
     services = {"events": ServiceView("failed", reason("onvif_failed", "It broke.")), "ptz": ServiceView("ok", None)}
     seen = dataclasses.replace(view(NORTH, "north"), device=DeviceView(clock, services))
-    shown = camera_json(seen, frozenset(), {}, RetentionSettings())["device"]
+    shown = camera_json(seen, frozenset(), {})["device"]
     assert shown["clock"]["reason"]["code"] == "clock_off"
     assert (shown["clock"]["offset_s"], shown["clock"]["read_at"]) == (-3.2, "2026-01-01T00:00:00.000Z")
     assert shown["services"]["events"]["reason"]["sentence"] == "It broke."
@@ -282,7 +279,7 @@ def test_warnings_of_a_profile_are_shown_with_sentences() -> None:
 @pytest.mark.parametrize(("permission", "told"), [(Permission.CAMERA_MANAGE, 1), (Permission.CAMERA_VIEW, 0)])
 def test_that_a_camera_stands_open_is_told_only_to_who_can_mend_it(permission: Permission, told: int) -> None:
     weak = dataclasses.replace(view(NORTH, "north"), profile=dataclasses.replace(PROFILE, warnings=("password_empty",)))
-    shown = camera_json(weak, frozenset({permission}), {}, RetentionSettings())["profile"]
+    shown = camera_json(weak, frozenset({permission}), {})["profile"]
     assert len(shown["warnings"]) == told
 
 

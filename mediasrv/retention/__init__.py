@@ -4,13 +4,14 @@
 of them leaves repairable (docs/architecture.md):
 
     1. one transaction: garbage rows, recording rows gone, gap rows with the cause `retention`, outbox
-    2. DELETE of each object's version in the bucket
+    2. DELETE of the objects' versions in the bucket, many in one request
     3. one transaction: garbage rows gone, entry in the access log
     4. a data key that neither recording, garbage nor spool needs: out of the key bucket, then out of the catalogue
+    5. a signed receipt of what the access log says was destroyed since the last one
 
-Events of cameras go by the same ages, and stay under the same holds; they lie in the catalogue alone.
-Each round begins with what an earlier one left. The task deletes nothing while the wall clock has
-jumped against monotonic time: a clock that is a year ahead must not empty the archive.
+Events of cameras go when no footage is kept for their sake, and stay under the same holds; they lie in the catalogue
+alone. Each round begins with what an earlier one left. The task deletes nothing while the wall clock has jumped
+against monotonic time. Where storage locks objects, holds become legal holds of their versions.
 """
 
 from __future__ import annotations
@@ -23,20 +24,23 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
 
-from mediasrv.catalogue import Catalogue, camera_events, data_keys, footage_queries
+from sqlalchemy import Connection
+
+from mediasrv.catalogue import Catalogue, camera_events, data_keys, footage_queries, holds
 from mediasrv.catalogue.footage_queries import StoredObject
-from mediasrv.catalogue.spans import Span
+from mediasrv.catalogue.policies import Subject, read_policies, subjects_of_cameras
 from mediasrv.clock import SECOND_US, Clock, from_us
 from mediasrv.errors import MediasrvError, StorageError
+from mediasrv.retention.clock_guard import ClockGuard
+from mediasrv.retention.due import due
+from mediasrv.retention.plan import Policy
+from mediasrv.retention.policies import Defaults, effective
 from mediasrv.security.access_log import AccessLog, Event
+from mediasrv.security.receipts import Receipts
 from mediasrv.settings import RetentionSettings
 from mediasrv.storage.keys import KeyRecord, parse_key_record
 
 log = logging.getLogger(__name__)
-
-DAY_S: Final = 86_400
-SETTLE_S: Final = DAY_S
-"""A jump of the clock that nobody took back for so long is taken as the truth (a machine that was suspended)."""
 
 KEY_MARGIN_S: Final = 3600
 """A period's key is looked at so long after its period: the object that was open at its end has ended by then."""
@@ -45,108 +49,24 @@ SWEEP_S: Final = 3600
 REFUSED: Final = frozenset({"storage_refused"})
 """What storage says of one object that is locked; anything else says that storage itself is away."""
 
+EVENTS_PLAN_S: Final = 3600.0
+"""A camera whose events keep footage is planned in whole so often by age: what they keep must be walked past."""
+
 _BEGINNING: Final = (0, "")
-_PARALLEL_DELETES: Final = 8
+_BATCHES_A_PLAN: Final = 20
 _MOST_BACKOFF_S: Final = 600.0
-
-
-# --- the plan ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """How much of a camera is kept. 0 means no bound, for each of the two."""
-
-    max_age_s: float
-    max_size_bytes: int
-
-    def expired_before_us(self, now_us: int) -> int | None:
-        """What ended by then is older than the policy allows; None where age has no bound."""
-        return None if not self.max_age_s else now_us - round(self.max_age_s * SECOND_US)
-
-
-class Reason(StrEnum):
-    AGE = "age"
-    SIZE = "size"
-
-
-@dataclass(frozen=True, slots=True)
-class Deletion:
-    stored: StoredObject
-    reason: Reason
-
-
-def plan(
-    rows: Sequence[StoredObject],
-    policy: Policy,
-    holds: Sequence[Span],
-    now_us: int,
-    stored_bytes: int | None = None,
-    newest: Collection[str] = (),
-) -> list[Deletion]:
-    """What of a camera's `rows` goes, oldest first: by age, then by size until the rest fits.
-
-    `rows` may be only the oldest; then `stored_bytes` says how much there is in all. An object that touches
-    a hold never goes, though it counts as stored. Size never takes an object of `newest`, the last of each
-    stream: a bound too small for one object must not stop recording from leaving anything.
-    """
-    excess_bytes = (sum(one.size_bytes for one in rows) if stored_bytes is None else stored_bytes) - (
-        policy.max_size_bytes
-    )
-    expired_before_us = policy.expired_before_us(now_us)
-    going: list[Deletion] = []
-    for one in sorted(rows, key=lambda row: (row.started_us, row.object_id)):
-        if _is_held(one, holds):
-            continue
-        if expired_before_us is not None and one.ended_us <= expired_before_us:
-            going.append(Deletion(one, Reason.AGE))
-        elif policy.max_size_bytes and excess_bytes > 0 and one.object_id not in newest:
-            going.append(Deletion(one, Reason.SIZE))
-        else:
-            continue
-        excess_bytes -= one.size_bytes
-    return going
-
-
-def _is_held(one: StoredObject, holds: Sequence[Span]) -> bool:
-    # Closed at both ends, unlike coverage: a hold that begins where an object ends keeps it.
-    return any(hold.start_us <= one.ended_us and one.started_us <= hold.end_us for hold in holds)
-
-
-class ClockGuard:
-    """Says by how much wall time has jumped against monotonic time. Pure: both are arguments."""
-
-    def __init__(self, jump_s: float, wall_us: int, monotonic: float, settle_s: float = SETTLE_S) -> None:
-        self._jump_us = jump_s * SECOND_US
-        self._settle_s = settle_s
-        self._trusted_us = _offset_us(wall_us, monotonic)
-        self._jumped_to_us = 0.0
-        self._jumped_at: float | None = None
-
-    def jumped_s(self, wall_us: int, monotonic: float) -> float:
-        """Seconds of a jump beyond the bound that has not settled, or 0.0: wall time may be acted upon."""
-        offset_us = _offset_us(wall_us, monotonic)
-        jump_us = offset_us - self._trusted_us
-        if abs(jump_us) <= self._jump_us:
-            self._jumped_at = None
-            return 0.0
-        if self._jumped_at is None or abs(offset_us - self._jumped_to_us) > SECOND_US:
-            self._jumped_to_us, self._jumped_at = offset_us, monotonic
-        if monotonic - self._jumped_at >= self._settle_s:
-            self._trusted_us, self._jumped_at = offset_us, None
-            return 0.0
-        return jump_us / SECOND_US
-
-
-def _offset_us(wall_us: int, monotonic: float) -> float:
-    return wall_us - monotonic * SECOND_US
-
-
-# --- carrying it out -----------------------------------------------------------------------------
 
 
 class ObjectDeleter(Protocol):
     """What retention needs of the object store. To delete what is not there is no error."""
+
+    async def delete_many(self, objects: Sequence[tuple[str, str | None]]) -> list[StorageError | None]:
+        """Deletes (key, version) pairs from the bucket of recordings: for each what went wrong. Raises StorageError
+        where none was tried.
+        """
+
+    async def set_legal_hold(self, key: str, version_id: str | None, on: bool) -> None:
+        """Of a version in the bucket of recordings. Raises StorageError."""
 
     async def delete(self, key: str, version_id: str | None = None, *, bucket: str | None = None) -> None:
         """Deletes that version; without `bucket` from the one of recordings. Raises StorageError."""
@@ -176,7 +96,8 @@ class RetentionTask:
     """Carries out the policies of all cameras, the ones out of service too, every `interval_s`.
 
     `keys_in_use` names the data keys of objects in the spool: the spool must be open before `run` starts,
-    or keys of footage that is still to be stored would be destroyed.
+    or keys of footage that is still to be stored would be destroyed. Without `receipts` none is written: what was
+    destroyed is in the access log, from which whoever writes the next receipt takes it.
     """
 
     def __init__(
@@ -188,6 +109,8 @@ class RetentionTask:
         access_log: AccessLog,
         clock: Clock,
         settings: RetentionSettings,
+        defaults: Defaults,
+        receipts: Receipts | None = None,
     ) -> None:
         self.state = RetentionState()
         self._catalogue = catalogue
@@ -197,6 +120,9 @@ class RetentionTask:
         self._access_log = access_log
         self._clock = clock
         self._settings = settings
+        self._defaults = defaults
+        self._receipts = receipts
+        self._planned_at: dict[str, float] = {}
         self._guard = ClockGuard(settings.clock_jump_s, clock.wall_us(), clock.monotonic())
         self._sweep_at = clock.monotonic()
 
@@ -222,13 +148,15 @@ class RetentionTask:
         self.state.condition, self.state.code = Condition.RUNNING, ""
         if self._clock.monotonic() >= self._sweep_at:
             await self.sweep()
-        policies = await self._catalogue.read(footage_queries.policies)
+        if self._defaults.lock_days:
+            await self._follow_holds()
+        policies = await self._catalogue.read(self._policies)
         for camera_id in await self._catalogue.read(footage_queries.cameras_with_footage):
-            await self._expire(camera_id, effective_policy(policies.get(camera_id, (None, None)), self._settings))
-        await self._expire_events(
-            {camera_id: effective_policy(own, self._settings) for camera_id, own in policies.items()}
-        )
+            await self._expire(camera_id, policies.get(camera_id) or self._policy_of(camera_id))
+        await self._expire_events(policies)
         self.state.waiting_garbage = await self._catalogue.read(footage_queries.count_garbage)
+        if self._receipts is not None:
+            await self._receipts.write_due()
         if self.state.condition is Condition.RUNNING:
             self.state.last_round_us = self._clock.wall_us()
             self.state.condition = Condition.IDLE
@@ -245,33 +173,53 @@ class RetentionTask:
         self.state.condition, self.state.code = Condition.FAILING, code
         return max(self._settings.interval_s, min(2 * pause_s, _MOST_BACKOFF_S))
 
+    def _policies(self, connection: Connection, camera_id: str | None = None) -> dict[str, Policy]:
+        """Of each camera ever added, or of one."""
+        rows = read_policies(connection)
+        chains = subjects_of_cameras(connection, camera_id)
+        return {one: effective(chain, rows, self._defaults).policy for one, chain in chains.items()}
+
+    def _policy_of(self, camera_id: str) -> Policy:
+        """Of footage of a camera that this catalogue has never known."""
+        return effective([Subject("camera", camera_id)], {}, self._defaults).policy
+
     async def _expire(self, camera_id: str, policy: Policy) -> None:
-        """Plans and deletes batch by batch until nothing of this camera is due."""
+        """Plans and deletes until nothing of this camera is due."""
+        by_age = not policy.longer_kinds() or self._clock.monotonic() >= self._planned_at.get(camera_id, 0.0)
+        most = _BATCHES_A_PLAN * self._settings.batch
         while True:
             now_us = self._clock.wall_us()
-            found = await self._catalogue.read(
-                footage_queries.candidates,
-                camera_id,
-                policy.expired_before_us(now_us),
-                policy.max_size_bytes,
-                now_us,
-                self._settings.batch,
-            )
-            due = plan(found.objects, policy, found.holds, now_us, found.stored_bytes, found.newest)
-            batch = [(one.stored.object_id, str(one.reason)) for one in due[: self._settings.batch]]
-            if not batch or self._is_paused():
-                return
-            going = await self._catalogue.write(footage_queries.mark_garbage, batch, now_us)
-            if not going:
-                return
+            found = await self._catalogue.read(due, camera_id, policy, now_us, most, by_age=by_age)
+            for first in range(0, len(found), self._settings.batch):
+                if self._is_paused():
+                    return
+                if not await self._delete(camera_id, policy, found[first : first + self._settings.batch], now_us):
+                    return
+            if len(found) < most:
+                break
+        if by_age:
+            self._planned_at[camera_id] = self._clock.monotonic() + EVENTS_PLAN_S
+
+    async def _delete(self, camera_id: str, policy: Policy, batch: Sequence[tuple[str, str]], now_us: int) -> bool:
+        """False where none of them may go after all: a hold was placed or the policy changed since the plan."""
+
+        def mark(connection: Connection) -> list[StoredObject]:
+            if self._policies(connection, camera_id).get(camera_id, policy) != policy:
+                return []
+            return footage_queries.mark_garbage(connection, batch, now_us)
+
+        going = await self._catalogue.write(mark)
+        if going:
             await self._finish(going)
+            await asyncio.sleep(self._settings.batch_pause_s)
+        return bool(going)
 
     async def _expire_events(self, policies: Mapping[str, Policy]) -> None:
-        """Deletes what cameras told longer ago than their footage is kept, batch by batch."""
+        """Deletes what cameras told longer ago than footage is kept for its sake, batch by batch."""
         while not self._is_paused():
             now_us = self._clock.wall_us()
-            bounds = {camera_id: policy.expired_before_us(now_us) for camera_id, policy in policies.items()}
-            before_us = {camera_id: bound_us for camera_id, bound_us in bounds.items() if bound_us is not None}
+            kept_s = {camera_id: policy.events_until_s() for camera_id, policy in policies.items() if policy.max_age_s}
+            before_us = {camera_id: now_us - round(seconds * SECOND_US) for camera_id, seconds in kept_s.items()}
             limit = self._settings.batch
             if await self._catalogue.write(camera_events.expire_events, before_us, now_us, limit) < limit:
                 return
@@ -294,6 +242,17 @@ class RetentionTask:
                 break  # storage has locked some
         return deleted
 
+    async def _follow_holds(self) -> None:
+        """Gives the versions of held objects a legal hold, and takes it from those that nothing holds any more."""
+        while True:
+            rows = await self._catalogue.read(holds.legal_holds_due, self._clock.wall_us(), self._settings.batch)
+            for one, on in rows:
+                await self._store.set_legal_hold(one.object_key, one.version_id, on)
+            changed = [(one.object_id, on) for one, on in rows]
+            await self._catalogue.write(holds.set_legal_holds, changed, self._clock.wall_us())
+            if len(rows) < self._settings.batch:
+                return
+
     async def sweep(self) -> None:
         """What earlier rounds left: objects that storage would not let go, unused keys. Raises StorageError."""
         last = _BEGINNING
@@ -315,17 +274,7 @@ class RetentionTask:
 
     async def _delete_objects(self, objects: Sequence[StoredObject]) -> list[StoredObject]:
         """Those that are gone from the bucket now. Raises StorageError when storage is not to be reached."""
-        at_once = asyncio.Semaphore(_PARALLEL_DELETES)
-
-        async def delete(one: StoredObject) -> StorageError | None:
-            async with at_once:
-                try:
-                    await self._store.delete(one.object_key, one.version_id)
-                except StorageError as error:
-                    return error
-            return None
-
-        outcomes = await asyncio.gather(*(delete(one) for one in objects))
+        outcomes = await self._store.delete_many([(one.object_key, one.version_id) for one in objects])
         failures = [error for error in outcomes if error is not None]
         lost = [error for error in failures if error.code not in REFUSED]
         if lost:
@@ -372,12 +321,3 @@ class RetentionTask:
         event = Event("retention.key_destroyed", subject, username="mediasrv", detail=detail)
         await self._access_log.write(event, footage_queries.destroy_key, record.key_id, self._clock.wall_us())
         self.state.destroyed_keys += 1
-
-
-def effective_policy(own: tuple[int | None, int | None], defaults: RetentionSettings) -> Policy:
-    """A camera's own bounds (days, bytes), each where it is set, else the default."""
-    days, size_bytes = own
-    return Policy(
-        (defaults.max_age_days if days is None else days) * DAY_S,
-        defaults.max_size_bytes if size_bytes is None else size_bytes,
-    )
