@@ -63,7 +63,7 @@ def _measure(stack: Stack, options: argparse.Namespace, say: Callable[[str], Non
     account = Account()
     if not options.skip_readback:
         say("reading everything back")
-        account = _read_back(stack)
+        account = read_back(stack)
         result |= {
             "access_units_sent": account.sent,
             "access_units_kept": account.kept,
@@ -98,7 +98,7 @@ def _watch_for(stack: Stack, seconds: float, hls: bool) -> None:
         time.sleep(max(0.0, min(left, _HLS_EVERY_S, until - time.monotonic())))
 
 
-def _read_back(stack: Stack) -> Account:
+def read_back(stack: Stack) -> Account:
     """Stops the cameras, waits until what they sent is durable, and reads it."""
     for camera_id in stack.cameras:
         stack.farm.fault(camera_id, "offline")

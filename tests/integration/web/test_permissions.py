@@ -20,7 +20,7 @@ def concrete(route: Route, site: Site, token: str | None) -> str:
     names = {"camera": NORTH, "object:[0-9a-f]{64}": OBJECT_ID, "track:video|audio": "video", "stream:main|sub": "main"}
     path = route.path
     names |= {f"token:{PATTERN}": by_path}
-    for name, value in (names | {"token": "t", "id": "9999", "viewer": "v", "survey": "s"}).items():
+    for name, value in (names | {"token": "t", "id": "9999", "viewer": "v", "survey": "s", "place": "north"}).items():
         path = path.replace("{" + name + "}", value)
     file = "0-1.m4s" if OBJECT_ID in path else "1.m4s"
     return path.replace("{file}", file)
