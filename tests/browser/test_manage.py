@@ -62,23 +62,6 @@ async def test_the_table_tells_state_recording_and_what_was_picked(wall: Page, s
         await expect(row).to_contain_text(SIZE)
 
 
-async def test_a_retention_policy_is_kept_and_taken_back(wall: Page, server: Stack) -> None:
-    camera_id = server.cameras[1]
-    await wall.goto("/#/cameras")
-    await _set_age(wall, camera_id, "7")
-    assert server.client.get(f"/api/v1/cameras/{camera_id}/retention")["max_age_days"] == 7
-    await _set_age(wall, camera_id, "")
-    assert server.client.get(f"/api/v1/cameras/{camera_id}/retention")["max_age_days"] is None
-
-
-async def _set_age(wall: Page, camera_id: str, days: str) -> None:
-    await wall.locator(f"tr[data-camera='{camera_id}']").get_by_test_id("edit").click()
-    dialog = wall.get_by_test_id("edit-dialog")
-    await dialog.locator("input[name=max_age_days]").fill(days)
-    await dialog.get_by_test_id("save").click()
-    await expect(dialog).to_have_count(0)
-
-
 async def test_the_access_log_names_the_one_who_looks_at_it(wall: Page, server: Stack) -> None:
     await wall.goto("/#/access-log")
     newest = wall.get_by_test_id("access-log").locator("tbody tr").first

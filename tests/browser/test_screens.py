@@ -19,6 +19,7 @@ SCREENS = (
     "#/survey",
     "#/access-log",
     "#/status",
+    "#/retention",
     "#/other-systems",
     "#/nowhere",
 )

@@ -86,7 +86,6 @@ def camera(camera_id: str) -> dict[str, Any]:
         "transport": None, "tls_fingerprint": None, "record_stream": "main", "grid_stream": "sub",
         "streams": {"main": stream(camera_id, 1280, 720), "sub": stream(camera_id, 640, 360)},
         "profile": PROFILE,
-        "retention": {"max_age_days": None, "max_size_bytes": None, "effective": {"max_age_days": 30, "max_size_bytes": 0}},
     }  # fmt: skip
 
 

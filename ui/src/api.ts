@@ -7,17 +7,22 @@ import type {
   EventsPage,
   Facts,
   HlsToken,
+  Hold,
   LiveStream,
   NewCamera,
+  NewHold,
   NewRtspLogin,
   NewSurvey,
+  Place,
   Profile,
   PtzCommand,
   PtzLock,
   PtzPreset,
   PtzState,
+  Receipt,
   Retention,
   RetentionPolicy,
+  RetentionPreview,
   RtspLogins,
   RtspLoginWish,
   Session,
@@ -118,6 +123,17 @@ async function readProblem(response: Response): Promise<ApiError> {
 
 const survey = (id: string) => `/api/v1/surveys/${encodeURIComponent(id)}`
 const camera = (id: string) => `/api/v1/cameras/${encodeURIComponent(id)}`
+/** A preview may walk through all footage of a place. */
+const PREVIEW_TIMEOUT_MS = 120_000
+
+/** Whose retention policy it is. */
+export interface PolicySubject {
+  kind: 'camera' | 'place'
+  id: string
+}
+
+const policyPath = ({ kind, id }: PolicySubject) =>
+  kind === 'camera' ? camera(id) : `/api/v1/places/${encodeURIComponent(id)}`
 
 export const api = {
   session: (signal?: AbortSignal) => request<Session>('GET', '/api/v1/session', { signal, quiet401: true }),
@@ -151,9 +167,34 @@ export const api = {
   survey: (id: string, since: number, signal?: AbortSignal) =>
     request<Survey & { rows: SurveyRow[] }>('GET', `${survey(id)}?since=${since}`, { signal }),
   cancelSurvey: (id: string) => request<Survey>('POST', `${survey(id)}/cancel`),
-  retention: (id: string) => request<Retention>('GET', `${camera(id)}/retention`),
-  setRetention: (id: string, policy: RetentionPolicy) =>
-    request<Retention>('PUT', `${camera(id)}/retention`, { body: policy }),
+  places: async (signal?: AbortSignal) =>
+    (await request<{ places: Place[] }>('GET', '/api/v1/places', { signal })).places,
+  /** Of a camera or a place; so are the next two. */
+  retention: (of: PolicySubject, signal?: AbortSignal) =>
+    request<Retention>('GET', `${policyPath(of)}/retention`, { signal }),
+  setRetention: (of: PolicySubject, policy: RetentionPolicy) =>
+    request<Retention>('PUT', `${policyPath(of)}/retention`, { body: policy }),
+  previewRetention: (of: PolicySubject, policy: RetentionPolicy) =>
+    request<RetentionPreview>('POST', `${policyPath(of)}/retention/preview`, {
+      body: policy,
+      timeoutMs: PREVIEW_TIMEOUT_MS,
+    }),
+  holds: async (active: boolean, before: number | null, signal?: AbortSignal) =>
+    (
+      await request<{ holds: Hold[] }>(
+        'GET',
+        `/api/v1/holds?limit=100${active ? '&active=1' : ''}${before === null ? '' : `&before=${before}`}`,
+        { signal },
+      )
+    ).holds,
+  placeHold: (id: string, body: NewHold) => request<Hold>('POST', `${camera(id)}/holds`, { body }),
+  releaseHold: (id: number, reason: string) => request<Hold>('POST', `/api/v1/holds/${id}/release`, { body: { reason } }),
+  receipts: async (before: number | null, signal?: AbortSignal) =>
+    (
+      await request<{ receipts: Receipt[] }>('GET', `/api/v1/receipts${before === null ? '' : `?before=${before}`}`, {
+        signal,
+      })
+    ).receipts,
   timeline: (id: string, stream: StreamName, startMs: number, endMs: number, signal?: AbortSignal) =>
     request<Timeline>('GET', `${camera(id)}/timeline?${spanQuery(startMs, endMs)}&stream=${stream}`, { signal }),
   /** The events of a span that were kept after the one with the id `after`, in that order. */
@@ -193,6 +234,7 @@ export function spanQuery(startMs: number, endMs: number): string {
   return `start=${iso(startMs)}&end=${iso(endMs)}`
 }
 
+export const receiptUrl = (id: number) => `/api/v1/receipts/${id}`
 export const surveyTableUrl = (id: string) => `${survey(id)}/report.csv`
 export const whepUrl = (id: string, stream: LiveStream) => `/whep/${encodeURIComponent(id)}?stream=${stream}`
 /** A still picture of a stream, at most `width` wide. The server keeps one for each width that is asked for. */

@@ -10,11 +10,12 @@ import { CamerasPage } from './pages/cameras'
 import { InvitePage } from './pages/invite'
 import { LoginPage } from './pages/login'
 import { OtherSystemsPage } from './pages/other-systems'
+import { RetentionPage } from './pages/retention'
 import { StatusPage } from './pages/status'
 import { SurveyPage } from './pages/survey'
 import { WallPage } from './pages/wall'
 import { href, type Route, useRoute } from './router'
-import { may, SessionContext } from './session'
+import { may, mayKeep, SessionContext } from './session'
 import { forgetEverything } from './stores'
 import type { Permission, Session } from './types'
 import { nextAfterLogin } from './watch-options'
@@ -127,6 +128,8 @@ function Page({ route, session }: { route: Route; session: Session }) {
       return <SurveyPage />
     case 'access-log':
       return <AccessLogPage />
+    case 'retention':
+      return mayKeep(session) ? <RetentionPage /> : <Notice kind="warn">{t('app.noRight')}</Notice>
     case 'status':
       return <StatusPage />
     case 'other-systems':

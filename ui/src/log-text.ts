@@ -44,7 +44,7 @@ function valueText(name: string, value: unknown, texts: Texts): string {
 }
 
 function numberText(name: string, value: number, { t, locale }: Texts): string {
-  if (name === 'max_size_bytes' && value === 0) return t('edit.noLimit')
+  if (name === 'max_size_bytes' && value === 0) return t('retention.noLimit')
   if (name.endsWith('_bytes')) return formatBytes(value, locale)
   return name.endsWith('_us') ? formatDateTime(value / 1000, locale) : String(value)
 }

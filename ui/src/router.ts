@@ -8,6 +8,7 @@ export type Route =
   | { page: 'survey' }
   | { page: 'access-log' }
   | { page: 'status' }
+  | { page: 'retention' }
   | { page: 'other-systems' }
   | { page: 'invite'; token: string }
   | { page: 'unknown' }
@@ -18,12 +19,13 @@ export const href = {
   survey: '#/survey',
   accessLog: '#/access-log',
   status: '#/status',
+  retention: '#/retention',
   otherSystems: '#/other-systems',
   camera: (id: string, atMs: number | null = null) =>
     `#/camera/${encodeURIComponent(id)}${atMs === null ? '' : `?at=${new Date(atMs).toISOString()}`}`,
 }
 
-const PLAIN = ['cameras', 'survey', 'access-log', 'status', 'other-systems'] as const
+const PLAIN = ['cameras', 'survey', 'access-log', 'status', 'retention', 'other-systems'] as const
 
 /** The route of a location; `hash` begins with `#` or is empty. */
 export function parseRoute(pathname: string, hash: string): Route {

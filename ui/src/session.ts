@@ -15,3 +15,8 @@ export function useSession(): Session {
 export function may(session: Session, permission: Permission): boolean {
   return session.permissions.includes(permission)
 }
+
+/** Whether there is anything for the account on the page of retention. */
+export function mayKeep(session: Session): boolean {
+  return may(session, 'camera.manage') || may(session, 'hold.manage') || may(session, 'access_log.read')
+}

@@ -1,5 +1,6 @@
 /** Every text of the page in English. */
 import { enLog } from './texts-en-log'
+import { enRetention } from './texts-en-retention'
 import type { MessageKey } from './texts-vi'
 
 export const en: Record<MessageKey, string> = {
@@ -23,6 +24,7 @@ export const en: Record<MessageKey, string> = {
   'nav.label': 'Main navigation',
   'nav.wall': 'Live',
   'nav.cameras': 'Cameras',
+  'nav.retention': 'Retention',
   'nav.accessLog': 'Access log',
   'nav.status': 'System',
   'nav.logout': 'Log out',
@@ -390,15 +392,6 @@ export const en: Record<MessageKey, string> = {
   'edit.enabled': 'Camera is switched on',
   'edit.newPassword': "Camera's new password",
   'edit.keepPassword': 'Leave empty to keep it',
-  'edit.retention': 'Retention',
-  'edit.retentionDefault': "The system's default",
-  'edit.maxAge': 'Keep at most (days)',
-  'edit.maxSize': 'Largest size (GB)',
-  'edit.noLimit': 'no limit',
-  'edit.effective': 'In force: {age}, {size}',
-  'edit.days': '{count} days',
-  'edit.invalidNumber': 'Enter whole days and a size above 0, or leave a field empty for the default.',
-  'edit.retentionWarning': 'Footage beyond the new limit will be deleted.',
 
   'streams.main': 'Main stream',
   'streams.sub': 'Sub stream',
@@ -429,6 +422,7 @@ export const en: Record<MessageKey, string> = {
   'remove.confirm': 'Remove camera',
 
   ...enLog,
+  ...enRetention,
 
   'status.title': 'System status',
   'status.node': 'Node',

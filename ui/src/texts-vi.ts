@@ -1,4 +1,5 @@
 import { viLog } from './texts-vi-log'
+import { viRetention } from './texts-vi-retention'
 
 /**
  * Every text of the page in Vietnamese, the first language: its keys are the type of the other one (texts-en.ts),
@@ -25,6 +26,7 @@ export const vi = {
   'nav.label': 'Điều hướng chính',
   'nav.wall': 'Giám sát',
   'nav.cameras': 'Camera',
+  'nav.retention': 'Lưu trữ',
   'nav.accessLog': 'Nhật ký truy cập',
   'nav.status': 'Hệ thống',
   'nav.logout': 'Đăng xuất',
@@ -392,15 +394,6 @@ export const vi = {
   'edit.enabled': 'Bật camera này',
   'edit.newPassword': 'Mật khẩu mới của camera',
   'edit.keepPassword': 'Để trống để giữ nguyên',
-  'edit.retention': 'Thời hạn lưu trữ',
-  'edit.retentionDefault': 'Theo mặc định của hệ thống',
-  'edit.maxAge': 'Giữ tối đa (ngày)',
-  'edit.maxSize': 'Dung lượng tối đa (GB)',
-  'edit.noLimit': 'không giới hạn',
-  'edit.effective': 'Đang áp dụng: {age}, {size}',
-  'edit.days': '{count} ngày',
-  'edit.invalidNumber': 'Hãy nhập số ngày nguyên và số GB lớn hơn 0, hoặc để trống để theo mặc định.',
-  'edit.retentionWarning': 'Hình ghi cũ hơn giới hạn mới sẽ bị xóa.',
 
   'streams.main': 'Luồng chính',
   'streams.sub': 'Luồng phụ',
@@ -431,6 +424,7 @@ export const vi = {
   'remove.confirm': 'Gỡ bỏ camera',
 
   ...viLog,
+  ...viRetention,
 
   'status.title': 'Trạng thái hệ thống',
   'status.node': 'Máy chủ',

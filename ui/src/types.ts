@@ -18,6 +18,7 @@ export type Permission =
   | 'grant.manage'
   | 'system.read'
   | 'access_log.read'
+  | 'hold.manage'
 
 export interface Reason {
   code: string
@@ -91,10 +92,77 @@ export interface ServiceState {
 export interface RetentionPolicy {
   max_age_days: number | null
   max_size_bytes: number | null
+  /** Days by kind of event. */
+  keep_events: Partial<Record<EventKind, number>>
+  event_before_s: number | null
+  event_after_s: number | null
 }
 
 export interface Retention extends RetentionPolicy {
-  effective: { max_age_days: number; max_size_bytes: number }
+  effective: {
+    max_age_days: number
+    max_size_bytes: number
+    keep_events: Partial<Record<EventKind, number>>
+    event_before_s: number
+    event_after_s: number
+    locked_days: number
+  }
+  /** `camera:ID`, `place:ID` or `settings`, by the name of the bound; of events `event.KIND`. */
+  sources: Record<string, string>
+}
+
+export interface RetentionCounts {
+  objects: number
+  size_bytes: number
+  hours: number
+  oldest: string | null
+  newest: string | null
+  held: { objects: number; size_bytes: number }
+  complete: boolean
+}
+
+export interface RetentionPreview extends RetentionCounts {
+  cameras: (RetentionCounts & { camera: string })[]
+}
+
+export interface Place {
+  id: string
+  parent: string | null
+  level: string
+  name: string
+}
+
+export interface NewHold {
+  start: string
+  end: string
+  reason: string
+  case_number: string | null
+  until: string | null
+}
+
+export interface Hold extends NewHold {
+  id: number
+  camera: string
+  placed_by: string
+  placed_at: string
+  active: boolean
+  released_at: string | null
+  released_by: string | null
+  release_reason: string | null
+  protects?: { objects: number; size_bytes: number }
+}
+
+export interface Receipt {
+  id: number
+  kind: string
+  node: string
+  made_at: string
+  cameras: number
+  objects: number
+  size_bytes: number
+  keys: number
+  last_backup_expires_at: string | null
+  sentence: string
 }
 
 export interface Camera {
@@ -114,7 +182,6 @@ export interface Camera {
   streams: { main: Stream; sub?: Stream | null }
   profile: Profile | null
   device: DeviceState | null
-  retention: Retention | null
 }
 
 export interface NewCamera {

@@ -29,7 +29,6 @@ function camera(streams: Camera['streams'], subPicked = true): Camera {
     streams,
     profile: { ...profile, sub: subPicked ? pick : null },
     device: null,
-    retention: null,
   }
 }
 

@@ -3,7 +3,7 @@ import { useEffect, useRef } from 'preact/hooks'
 import { formatDateTime } from '../format'
 import { type Language, knownKey, setLanguage, useTexts } from '../i18n'
 import { type Route, href } from '../router'
-import { may, useSession } from '../session'
+import { may, mayKeep, useSession } from '../session'
 import type { Grant } from '../types'
 import { Icon, type IconName } from './icon'
 
@@ -21,6 +21,9 @@ export function Header({ route, onLogout }: { route: Route; onLogout: () => void
         <NavLink to={href.wall} icon="wall" text={t('nav.wall')} active={at('wall')} />
         {may(session, 'camera.manage') && (
           <NavLink to={href.cameras} icon="camera" text={t('nav.cameras')} active={at('cameras')} />
+        )}
+        {mayKeep(session) && (
+          <NavLink to={href.retention} icon="lock" text={t('nav.retention')} active={at('retention')} />
         )}
         {may(session, 'access_log.read') && (
           <NavLink to={href.accessLog} icon="list" text={t('nav.accessLog')} active={at('access-log')} />

@@ -7,6 +7,7 @@ import { useTexts } from '../i18n'
 import { type View, addDays, coveredMs, dayOf, follow, initialView, merge, recentView, zoom } from '../timeline'
 import type { StreamName } from '../types'
 import { Notice } from './feedback'
+import { Icon } from './icon'
 import { IconButton } from './icon-button'
 import { Segmented } from './segmented'
 import { Legend, TimelineView } from './timeline-view'
@@ -31,6 +32,8 @@ interface TimelinePanelProps {
   /** Whose footage this is; null where the camera has one stream only. */
   stream: StreamName | null
   onStream: (stream: StreamName) => void
+  /** Asks to hold the span that is shown; null where this person may not. */
+  onHold: ((span: View) => void) | null
 }
 
 export function TimelinePanel(props: TimelinePanelProps) {
@@ -45,6 +48,12 @@ export function TimelinePanel(props: TimelinePanelProps) {
         {props.canSeek ? <Coverage {...props} /> : <p class="coverage fine">{t('timeline.noRight')}</p>}
         <div class="button-group">
           <StreamChoice {...props} />
+          {props.onHold && (
+            <button type="button" class="button" data-testid="hold" onClick={() => props.onHold?.(view)}>
+              <Icon name="lock" />
+              {t('hold.button')}
+            </button>
+          )}
           <IconButton icon="minus" label={t('timeline.zoomOut')} onClick={() => zoomBy(2)} />
           <IconButton icon="plus" label={t('timeline.zoomIn')} onClick={() => zoomBy(0.5)} />
           <button type="button" class="button" onClick={() => setView(props.day)}>

@@ -7,6 +7,7 @@ import { Loading, Notice } from '../components/feedback'
 import { LiveHlsVideo, RecordedVideo } from '../components/hls-videos'
 import { Icon } from '../components/icon'
 import { LiveVideo } from '../components/live-video'
+import { HoldDialog } from '../components/hold-dialog'
 import { OtherPlayers } from '../components/other-players'
 import { PlayerBar } from '../components/player-bar'
 import { mayMove, PtzPanel } from '../components/ptz-panel'
@@ -65,6 +66,7 @@ function Viewer({ camera, linkedMs }: { camera: Camera; linkedMs: number | null 
   const canEvents = camera.permissions.includes('event.view')
   const events = useDayEvents(camera.id, day, canEvents && settled)
   const [kinds, setKinds] = useState<ReadonlySet<EventKind>>(new Set(EVENT_KINDS))
+  const [holding, setHolding] = useState<View | null>(null)
   const transport: Transport = source?.kind ?? 'recorded'
   const [liveStream, setLiveStream] = useState<LiveStream>(() => usualStream(camera))
   const figures = useFigures(peerKey(camera.id, liveStream), camera.id, transport, video)
@@ -144,6 +146,7 @@ function Viewer({ camera, linkedMs }: { camera: Camera; linkedMs: number | null 
           onSeek={goTo}
           stream={canFootage && hasSub(camera) ? footageOf : null}
           onStream={chooseFootage}
+          onHold={camera.permissions.includes('hold.manage') ? setHolding : null}
         />
       ) : (
         <section class="panel timeline-panel">
@@ -159,6 +162,13 @@ function Viewer({ camera, linkedMs }: { camera: Camera; linkedMs: number | null 
           canSeek={canFootage}
           onSeek={goTo}
           nowMs={nowMs}
+        />
+      )}
+      {holding && (
+        <HoldDialog
+          camera={camera}
+          span={{ startMs: holding.startMs, endMs: Math.min(holding.endMs, Date.now()) }}
+          onClose={() => setHolding(null)}
         />
       )}
     </div>

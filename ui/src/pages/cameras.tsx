@@ -6,6 +6,7 @@ import { ConfirmDialog } from '../components/dialog'
 import { Empty, PollNotice } from '../components/feedback'
 import { Icon } from '../components/icon'
 import { Explanation, FailedServices, PickedStreams, Warnings } from '../components/profile'
+import { RetentionDialog } from '../components/retention-dialog'
 import { Table } from '../components/table'
 import { useTexts } from '../i18n'
 import { usePolled } from '../poller'
@@ -16,7 +17,7 @@ import type { Camera } from '../types'
 import { AddCamera } from './add-camera'
 import { EditCamera } from './edit-camera'
 
-type Open = { kind: 'add' } | { kind: 'edit'; camera: Camera } | { kind: 'remove'; camera: Camera } | null
+type Open = { kind: 'add' } | { kind: 'edit'; camera: Camera } | { kind: 'remove' | 'retention'; camera: Camera } | null
 
 export function CamerasPage() {
   const { t } = useTexts()
@@ -51,6 +52,9 @@ export function CamerasPage() {
       {value && value.length > 0 && <CameraTable list={value} onOpen={setOpen} />}
       {open?.kind === 'add' && <AddCamera onClose={close} />}
       {open?.kind === 'edit' && <EditCamera camera={open.camera} onClose={close} />}
+      {open?.kind === 'retention' && (
+        <RetentionDialog of={{ kind: 'camera', id: open.camera.id }} name={open.camera.name} onClose={close} />
+      )}
       {open?.kind === 'remove' && <RemoveCamera camera={open.camera} onClose={close} />}
     </div>
   )
@@ -124,6 +128,16 @@ function CameraRow({ camera, onOpen }: { camera: Camera; onOpen: (open: Open) =>
             >
               <Icon name="edit" />
               <span>{t('cameras.edit')}</span>
+            </button>
+            <button
+              type="button"
+              class="button button-icon"
+              data-testid="retention"
+              title={t('retention.title')}
+              aria-label={`${t('retention.title')}: ${camera.name}`}
+              onClick={() => onOpen({ kind: 'retention', camera })}
+            >
+              <Icon name="lock" />
             </button>
             <button
               type="button"

@@ -1,4 +1,4 @@
-/** The dialog that changes a camera and its retention. */
+/** The dialog that changes a camera. */
 import { useState } from 'preact/hooks'
 import { api } from '../api'
 import { type Advanced, AdvancedFields, CameraLogin, DEFAULTS, PinOffer, RecordBox } from '../components/camera-fields'
@@ -6,13 +6,10 @@ import { Dialog } from '../components/dialog'
 import { Notice } from '../components/feedback'
 import { Checkbox, Field } from '../components/fields'
 import { fingerprintIn, parseFingerprint } from '../fingerprint'
-import { formatBytes, formatNumber } from '../format'
 import { useTexts } from '../i18n'
 import { hasSub } from '../streams'
 import { useSubmit } from '../submit'
-import type { Camera, CameraChanges, RetentionPolicy } from '../types'
-
-const GIGABYTE = 1e9
+import type { Camera, CameraChanges } from '../types'
 
 interface Form extends Advanced {
   name: string
@@ -20,30 +17,24 @@ interface Form extends Advanced {
   record: boolean
   username: string
   password: string
-  maxAge: string
-  maxSize: string
 }
 
 export function EditCamera({ camera, onClose }: { camera: Camera; onClose: () => void }) {
   const { t, explain } = useTexts()
   const [form, setForm] = useState<Form>(() => toForm(camera))
-  const [invalid, setInvalid] = useState(false)
   const { busy, error, submit } = useSubmit()
   const change = (changes: Partial<Form>) => setForm((before) => ({ ...before, ...changes }))
 
   const save = (event: Event) => {
     event.preventDefault()
-    const policy = toPolicy(form)
-    setInvalid(policy === null)
-    if (policy === null || parseFingerprint(form.fingerprint) === null) return
+    if (parseFingerprint(form.fingerprint) === null) return
     submit(async () => {
       const changes = toChanges(camera, form)
       if (Object.keys(changes).length > 0) await api.changeCamera(camera.id, changes)
-      if (differs(camera, policy)) await api.setRetention(camera.id, policy)
       onClose()
     })
   }
-  const problem = invalid ? t('edit.invalidNumber') : error === null ? null : explain(error)
+  const problem = error === null ? null : explain(error)
 
   return (
     <Dialog title={t('edit.title', { name: camera.name })} onClose={onClose} testId="edit-dialog">
@@ -53,7 +44,6 @@ export function EditCamera({ camera, onClose }: { camera: Camera; onClose: () =>
         ) : (
           <CameraFields camera={camera} form={form} change={change} />
         )}
-        <Retention camera={camera} form={form} change={change} />
         {problem && <Notice kind="bad">{problem}</Notice>}
         <div class="dialog-actions">
           <button type="button" class="button" onClick={onClose}>
@@ -119,40 +109,7 @@ function Untrusted({ camera, form, change }: FieldsProps) {
   )
 }
 
-function Retention({ camera, form, change }: FieldsProps) {
-  const { t, locale } = useTexts()
-  const effective = camera.retention?.effective
-  const age = effective ? t('edit.days', { count: formatNumber(effective.max_age_days, locale, 2) }) : ''
-  const size = effective && effective.max_size_bytes > 0 ? formatBytes(effective.max_size_bytes, locale) : t('edit.noLimit')
-  return (
-    <fieldset>
-      <legend>{t('edit.retention')}</legend>
-      {effective && <p class="fine">{t('edit.effective', { age, size })}</p>}
-      <div class="form-row">
-        <Field
-          label={t('edit.maxAge')}
-          name="max_age_days"
-          type="number"
-          value={form.maxAge}
-          onInput={(maxAge) => change({ maxAge })}
-          placeholder={t('edit.retentionDefault')}
-        />
-        <Field
-          label={t('edit.maxSize')}
-          name="max_size_gb"
-          type="number"
-          value={form.maxSize}
-          onInput={(maxSize) => change({ maxSize })}
-          placeholder={t('edit.retentionDefault')}
-        />
-      </div>
-      <p class="fine">{t('edit.retentionWarning')}</p>
-    </fieldset>
-  )
-}
-
 function toForm(camera: Camera): Form {
-  const { max_age_days: age = null, max_size_bytes: size = null } = camera.retention ?? {}
   return {
     name: camera.name,
     enabled: camera.enabled,
@@ -160,8 +117,6 @@ function toForm(camera: Camera): Form {
     username: '',
     password: '',
     ...toAdvanced(camera),
-    maxAge: age === null ? '' : String(age),
-    maxSize: size === null ? '' : String(size / GIGABYTE),
   }
 }
 
@@ -180,20 +135,6 @@ function differsFromDefault(camera: Camera): boolean {
   const { transport, fingerprint, recordStream, gridStream } = toAdvanced(camera)
   const gridDefault = hasSub(camera) ? DEFAULTS.gridStream : 'main'
   return transport !== '' || fingerprint !== '' || recordStream !== DEFAULTS.recordStream || gridStream !== gridDefault
-}
-
-/** The policy of the form, null in a member for the default; null where a number makes no sense. */
-function toPolicy(form: Form): RetentionPolicy | null {
-  const age = toNumber(form.maxAge)
-  const size = toNumber(form.maxSize)
-  if (Number.isNaN(age) || Number.isNaN(size) || (age !== null && !Number.isInteger(age))) return null
-  return { max_age_days: age, max_size_bytes: size === null ? null : Math.round(size * GIGABYTE) }
-}
-
-function toNumber(text: string): number | null {
-  if (text.trim() === '') return null
-  const value = Number(text)
-  return value > 0 ? value : Number.NaN
 }
 
 function toChanges(camera: Camera, form: Form): CameraChanges {
@@ -216,11 +157,4 @@ function toAdvancedChanges(camera: Camera, form: Form): CameraChanges {
   if (form.recordStream !== before.recordStream) changes.record_stream = form.recordStream
   if (form.gridStream !== before.gridStream) changes.grid_stream = form.gridStream
   return changes
-}
-
-function differs(camera: Camera, policy: RetentionPolicy): boolean {
-  const before = camera.retention
-  return (
-    (before?.max_age_days ?? null) !== policy.max_age_days || (before?.max_size_bytes ?? null) !== policy.max_size_bytes
-  )
 }
