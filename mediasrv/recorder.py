@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -15,7 +16,8 @@ from typing import Final
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from mediasrv.catalogue import Catalogue, recordings
+from mediasrv.catalogue import Catalogue, holds, recordings
+from mediasrv.catalogue.spans import Span
 from mediasrv.clock import Clock
 from mediasrv.errors import Unavailable
 from mediasrv.hub import Hub, Subscription
@@ -198,6 +200,13 @@ class Recorder(SpoolListener):
 
     def on_ended(self, item: SpooledObject) -> None:
         self._uploader.offer(item)
+
+    async def held(self, items: Sequence[SpooledObject]) -> Collection[str]:
+        spans = [(item.object_id, item.header.ref.camera_id, Span(*item.span_us)) for item in items if item.span_us]
+        try:
+            return await self._catalogue.read(holds.held_among, spans, self._clock.wall_us())
+        except SQLAlchemyError as error:
+            raise Unavailable("The catalogue does not tell holds now.", code="catalogue_failed") from error
 
     async def before_drop(self, item: SpooledObject) -> None:
         ref, span_us = item.header.ref, item.span_us

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, 
 from mediasrv.catalogue.footage_queries import (
     LONGEST_OBJECT_US,
     StoredObject,
+    active_holds,
     find_objects,
     has_legal_hold,
     hold_is_active,
@@ -129,6 +130,16 @@ def list_holds(
             hold.c.ended_at >= from_us(span.start_us),
         )
     return [_hold(row) for row in connection.execute(query)]
+
+
+def held_among(connection: Connection, spans: Sequence[tuple[str, str, Span]], now_us: int) -> set[str]:
+    """Which of (name, camera, span) touch a hold in force, by their names."""
+    held = {camera_id: active_holds(connection, camera_id, now_us) for camera_id in {one[1] for one in spans}}
+    return {
+        name
+        for name, camera_id, span in spans
+        if any(one.start_us <= span.end_us and span.start_us <= one.end_us for one in held[camera_id])
+    }
 
 
 def touched_by(connection: Connection, camera_id: str, span: Span) -> Touched:

@@ -14,7 +14,7 @@ import asyncio
 import errno
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, ParamSpec, TypeVar
 
 from mediasrv.clock import Clock
-from mediasrv.errors import MediasrvError, SpoolFull
+from mediasrv.errors import FootageError, MediasrvError, SpoolFull
 from mediasrv.media.access_unit import StreamRef
 from mediasrv.settings import SpoolSettings
 from mediasrv.storage.keys import KeyRecord
@@ -51,6 +51,8 @@ T = TypeVar("T")
 
 ALARM_SHARE: Final = 0.8
 HOUSEKEEPING_S: Final = 1.0
+HELD_SHARE: Final = 0.5
+"""Of the budget, at most, is kept for footage under holds while storage is away."""
 _FILES_A_BUDGET: Final = 16
 
 
@@ -88,6 +90,10 @@ class SpoolListener:
 
     def on_ended(self, item: SpooledObject) -> None:
         """An object and its end are durable: it can be stored."""
+
+    async def held(self, items: Sequence[SpooledObject]) -> Collection[str]:
+        """Which of these objects lie under a hold, by id: they are given up last. May raise MediasrvError."""
+        return ()
 
     async def before_drop(self, item: SpooledObject) -> None:
         """The object is given up under the budget when this returns; when it raises MediasrvError, not yet."""
@@ -342,10 +348,21 @@ class Spool:
             excess -= size
 
     async def _give_up_file(self, number: int) -> bool:
-        """Drops the objects that keep this file; False when one of them is being uploaded just now."""
+        """Drops the objects that keep this file, and carries those under a hold to the end of the log; False when one
+        of them is being uploaded or recorded just now.
+        """
         keeping = [item for item in self._objects.values() if 0 <= item.first_file <= number]
+        try:
+            spared = await self._spared(keeping)
+        except MediasrvError as error:
+            log.error("the spool stays beyond its budget: %s", error.sentence)
+            return False
         for item in keeping:
             if item.busy:
+                continue
+            if item.object_id in spared:
+                if not await self._carry(item):
+                    return False
                 continue
             item.drop_noted = True
             try:
@@ -357,6 +374,50 @@ class Spool:
             if item.object_id in self._objects and not item.busy:
                 self._remove(item.object_id, RecordType.DROPPED)
         return not any(item.busy for item in keeping)
+
+    async def _spared(self, keeping: Sequence[SpooledObject]) -> Collection[str]:
+        """Which of these are not given up, since they are held; none where held footage is too much of the budget."""
+        held = await self.listener.held(keeping)
+        if not held:
+            return ()
+        everything = await self.listener.held(list(self._objects.values()))
+        held_bytes = sum(item.sealed_bytes for item in self._objects.values() if item.object_id in everything)
+        if held_bytes <= HELD_SHARE * self._settings.budget_bytes:
+            return held
+        log.error("footage under holds takes more than half of the spool's budget: the oldest of it goes, too")
+        return ()
+
+    async def _carry(self, item: SpooledObject) -> bool:
+        """Writes an object anew at the end of the log, so that the files before it can go. False where it stays.
+
+        In the log the first copy counts while both are there, and the second one once the first is gone.
+        """
+        if item.ended is None:
+            return False
+        places, key_id = item.places(), bytes.fromhex(item.header.key_id)
+        try:
+            sealed = await self.read(item)
+        except FootageError as error:
+            log.error("held object %s cannot be carried on: %s", item.object_id, error.sentence)
+            return False
+        if item.busy or item.object_id not in self._objects:
+            return False
+        moved: list[Place] = []
+        began: list[Position] = []
+        self._append(Record(RecordType.BEGIN, (item.header_bytes,), key_id), len(item.header_bytes), began.append)
+        for index, (place, part) in enumerate(zip(places, sealed, strict=True)):
+            body = part_body(bytes.fromhex(item.object_id), index, place.descriptor, part)
+            self._append(Record(RecordType.PART, body, key_id), len(part), _moving(moved, place))
+
+        def ended(_: Position) -> None:
+            if not item.busy and item.object_id in self._objects:
+                item.move(began[0].file, moved)
+                # In the order of the log: files go up to the first one that the first object needs.
+                self._objects[item.object_id] = self._objects.pop(item.object_id)
+
+        self._append(Record(RecordType.END, (bytes.fromhex(item.object_id), bytes((item.ended,)))), 33, ended)
+        await self.flush()
+        return item.places() == moved
 
     async def _delete_files(self) -> None:
         oldest = next(iter(self._objects.values()), None)
@@ -373,6 +434,13 @@ class Spool:
 
     async def _in_thread(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: call(*args, **kwargs))
+
+
+def _moving(moved: list[Place], place: Place) -> Callable[[Position], None]:
+    def written(position: Position) -> None:
+        moved.append(Place(*position, place.length, place.descriptor, place.tag))
+
+    return written
 
 
 def _scan_directory(directory: Path) -> tuple[list[FileScan], int]:

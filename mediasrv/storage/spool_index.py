@@ -76,6 +76,11 @@ class SpooledObject:
             started_us, ended_us = self._spans_us.get(descriptor.track, (descriptor.started_us, 0))
             self._spans_us[descriptor.track] = (started_us, max(ended_us, descriptor.ended_us))
 
+    def move(self, first_file: int, places: Iterable[Place]) -> None:
+        """The same parts lie elsewhere now."""
+        self.first_file = first_file
+        self._places = bytearray().join(_PLACE.pack(*place) for place in places)
+
     def cut(self, parts: int) -> None:
         """Keeps only the first `parts` parts."""
         self._rebuild(self.places()[:parts])

@@ -6,7 +6,7 @@ import asyncio
 import errno
 import os
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -45,6 +45,10 @@ class Listener(SpoolListener):
     ended: list[str] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
     refuses: bool = False
+    holding: set[str] = field(default_factory=set)
+
+    async def held(self, items: Sequence[SpooledObject]) -> Collection[str]:
+        return {item.object_id for item in items} & self.holding
 
     def on_ended(self, item: SpooledObject) -> None:
         self.ended.append(item.object_id)
@@ -321,6 +325,78 @@ async def test_the_budget_drops_the_oldest_objects_and_says_so_first(tmp_path: P
         assert [item.object_id for item in spool.objects()] == ids[len(dropped) :]
     async with opened(tmp_path, settings) as spool:
         assert [item.object_id for item in spool.objects()] == ids[len(dropped) :]
+
+
+async def keep_house(spool: Spool) -> None:
+    """As long as it takes: what is carried on counts until its first copy is gone."""
+    for _ in range(10):
+        await spool.keep_house()
+        await spool.flush()
+
+
+async def test_the_budget_drops_what_is_held_last_and_it_survives_a_crash(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, budget_bytes=6 << 20)
+    async with opened(tmp_path, settings) as spool:
+        ids = [await record(spool, number, 2, size=500_000) for number in range(9)]
+        listener(spool).holding = {ids[0], ids[2]}
+        await keep_house(spool)
+        assert spool.state.used_bytes <= settings.budget_bytes
+        dropped = listener(spool).dropped
+        assert dropped == [one for one in ids if one not in (ids[0], ids[2])][: len(dropped)]
+        assert dropped
+        left = [item.object_id for item in spool.objects()]
+        assert set(left) == set(ids) - set(dropped)
+        assert await _contents(spool, ids[0]) == [sealed(0, index, 500_000) for index in range(2)]
+    async with opened(tmp_path, settings) as spool:
+        assert [item.object_id for item in spool.objects()] == left
+        for number in (0, 2):
+            assert await _contents(spool, ids[number]) == [sealed(number, index, 500_000) for index in range(2)]
+            assert (spool.get(ids[number]) or pytest.fail("gone")).ended is Ended.CLOSED
+        spool.release(ids[0])
+        await spool.flush()
+    async with opened(tmp_path, settings) as spool:
+        assert spool.get(ids[0]) is None
+
+
+async def _contents(spool: Spool, object_id: str) -> list[bytes]:
+    item = spool.get(object_id)
+    assert item is not None
+    return await spool.read(item)
+
+
+async def test_a_crash_right_after_an_object_was_carried_on_keeps_it_once(tmp_path: Path) -> None:
+    async with opened(tmp_path, replace(SETTINGS, budget_bytes=6 << 20)) as spool:
+        ids = [await record(spool, number, 2, size=500_000) for number in range(9)]
+        listener(spool).holding = {ids[0]}
+        await spool._make_room()
+        await spool.flush()
+        files = spool_log.list_files(tmp_path)
+    assert files[0] == 1, "the first copy is still there"
+    async with opened(tmp_path) as spool:
+        assert [item.object_id for item in spool.objects()].count(ids[0]) == 1
+        assert await _contents(spool, ids[0]) == [sealed(0, index, 500_000) for index in range(2)]
+
+
+async def test_held_footage_takes_no_more_than_half_of_the_budget(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, budget_bytes=6 << 20)
+    async with opened(tmp_path, settings) as spool:
+        ids = [await record(spool, number, 2, size=500_000) for number in range(9)]
+        listener(spool).holding = set(ids)
+        await keep_house(spool)
+        assert spool.state.used_bytes <= settings.budget_bytes
+        assert listener(spool).dropped == ids[: len(listener(spool).dropped)]
+
+
+async def test_nothing_is_given_up_while_nobody_knows_what_is_held(tmp_path: Path) -> None:
+    async with opened(tmp_path, replace(SETTINGS, budget_bytes=3 << 20)) as spool:
+        [await record(spool, number, 2, size=500_000) for number in range(5)]
+
+        async def unknown(items: Sequence[SpooledObject]) -> Collection[str]:
+            raise Unavailable("not now")
+
+        listener(spool).held = unknown  # type: ignore[method-assign]
+        await spool.keep_house()
+        assert len(spool.objects()) == 5
 
 
 async def test_an_object_that_is_being_uploaded_or_whose_gap_is_not_noted_is_not_dropped(tmp_path: Path) -> None:
