@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import json
 from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Concatenate
 
@@ -11,7 +14,10 @@ import pytest
 from sqlalchemy import Connection, event, insert, select, update
 
 from mediasrv.catalogue.camera_events import EventRow, insert_events
-from mediasrv.catalogue.policies import Bounds, Subject, set_policy
+from mediasrv.catalogue.footage_queries import mark_garbage
+from mediasrv.catalogue.holds import NewHold, place_hold, release_hold, touched_by
+from mediasrv.catalogue.policies import Bounds, Subject, clear_policy, set_policy
+from mediasrv.catalogue.spans import Span
 from mediasrv.catalogue.tables import (
     access_log,
     camera,
@@ -22,17 +28,19 @@ from mediasrv.catalogue.tables import (
     hold,
     outbox,
     place,
+    receipt,
     recording,
 )
 from mediasrv.clock import SECOND_US, from_us, to_us
-from mediasrv.errors import StorageError
+from mediasrv.errors import FootageRefused, StorageError
 from mediasrv.media.access_unit import Session, StreamName, StreamRef
 from mediasrv.media.camera_event import EventKind
 from mediasrv.retention import Condition, RetentionTask
 from mediasrv.retention.policies import Defaults
 from mediasrv.security.access_log import AccessLog, verify
-from mediasrv.security.receipts import Receipts
+from mediasrv.security.receipts import CONTEXT, Receipts
 from mediasrv.settings import RetentionSettings, StorageSettings
+from mediasrv.storage.keys import verify_signature
 from tests.archive import NODE_ID, Archive
 from tests.clocks import SimulatedClock
 from tests.unit.media.streams import REF, STARTED_US, video_units
@@ -449,3 +457,191 @@ async def test_no_event_goes_while_the_clock_has_jumped(archive: Archive) -> Non
     await retention.round()
     assert retention.state.condition is Condition.PAUSED
     assert len(await rows(archive, camera_event)) == 1
+
+
+# --- policies that come from elsewhere -----------------------------------------------------------
+
+
+async def test_a_camera_without_a_policy_follows_its_place(archive: Archive) -> None:
+    made = await archive.record(video_units(session(), 20))
+    await archive.catalogue.write(_insert_camera, 0, 0)
+    await archive.catalogue.write(clear_policy, Subject("camera", REF.camera_id))
+    await archive.catalogue.write(set_policy, Subject("place", "root"), Bounds(5), "lan", STARTED_US)
+    archive.clock.advance(2 * DAY_S)
+    await task(archive).round()
+    assert len(await objects(archive)) == len(made)
+    archive.clock.advance(4 * DAY_S)
+    await task(archive).round()
+    assert await objects(archive) == []
+
+
+async def test_footage_around_an_event_stays_and_so_does_the_event(archive: Archive) -> None:
+    made = await archive.record(video_units(session(), 60))
+    await archive.catalogue.write(_insert_camera, 1, 0)
+    bounds = Bounds(1, 0, {"motion": 5}, 0, 0)
+    await archive.catalogue.write(set_policy, Subject("camera", REF.camera_id), bounds, "lan", STARTED_US)
+    inside_us = made[2].row.started_us + SECOND_US
+    motion = [
+        EventRow(0, REF.camera_id, EventKind.MOTION, active, b"", None, inside_us + after_us)
+        for active, after_us in ((True, 0), (False, SECOND_US))
+    ]
+    await archive.catalogue.write(insert_events, motion)
+    retention = task(archive, batch=2)
+    archive.clock.advance(2 * DAY_S)
+    await retention.round()
+    assert await objects(archive) == [made[2].header.object_key]
+    assert len(await rows(archive, camera_event)) == 2
+    archive.clock.advance(4 * DAY_S)
+    await retention.round()
+    assert await objects(archive) == []
+    assert await rows(archive, camera_event) == []
+
+
+async def test_what_events_keep_is_walked_past_once_an_hour_only(archive: Archive) -> None:
+    """Size is looked at in each round all the same."""
+    made = await archive.record(video_units(session(), 30))
+    await archive.catalogue.write(_insert_camera, 1, 0)
+    bounds = Bounds(1, 0, {"motion": 5})
+    await archive.catalogue.write(set_policy, Subject("camera", REF.camera_id), bounds, "lan", STARTED_US)
+    retention = task(archive)
+    archive.clock.advance(DAY_S - 600)
+    await retention.round()
+    archive.clock.advance(1200)
+    await retention.round()
+    assert len(await objects(archive)) == 3
+    small = Bounds(1, sum(len(one.body) for one in made[1:]), {"motion": 5})
+    await archive.catalogue.write(set_policy, Subject("camera", REF.camera_id), small, "lan", STARTED_US)
+    await retention.round()
+    assert len(await objects(archive)) < 3
+    archive.clock.advance(3600)
+    await retention.round()
+    assert await objects(archive) == []
+
+
+async def test_a_policy_that_was_made_longer_since_the_plan_counts(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = await archive.record(video_units(session(), 10))
+    await archive.catalogue.write(_insert_camera, 1, 0)
+    archive.clock.advance(30 * DAY_S)
+    read = archive.catalogue.read
+
+    async def read_then_keep(query: Any, *args: Any, **kwargs: Any) -> Any:
+        found = await read(query, *args, **kwargs)
+        if query.__name__ == "due":
+            subject = Subject("camera", REF.camera_id)
+            await archive.catalogue.write(set_policy, subject, Bounds(90), "lan", STARTED_US)
+        return found
+
+    monkeypatch.setattr(archive.catalogue, "read", read_then_keep)
+    await task(archive).round()
+    assert len(await objects(archive)) == len(made)
+
+
+# --- holds that come at the same time ------------------------------------------------------------
+
+
+def held(start_us: int, end_us: int) -> NewHold:
+    return NewHold(REF.camera_id, Span(start_us, end_us), "a case", None, None)
+
+
+async def test_of_a_hold_and_a_deletion_one_comes_first(archive: Archive) -> None:
+    """Either order: a hold that is there keeps the footage, one that comes later says that there is none."""
+    made = await archive.record(video_units(session(), 20))
+    first, second = made[0].row, made[1].row
+    await archive.catalogue.write(place_hold, held(first.started_us, first.ended_us - 1), "lan", STARTED_US)
+    doomed = [(one.header.object_id, "age") for one in made]
+    going = await archive.catalogue.write(mark_garbage, doomed, STARTED_US)
+    assert [one.object_id for one in going] == [made[1].header.object_id]
+    await archive.catalogue.write(place_hold, held(second.started_us + 1, second.ended_us), "lan", STARTED_US)
+    late = await archive.catalogue.read(touched_by, REF.camera_id, Span(second.started_us + SECOND_US, second.ended_us))
+    assert late.objects == 0
+    early = await archive.catalogue.read(touched_by, REF.camera_id, Span(first.started_us, first.ended_us - 1))
+    assert early.objects == 1
+
+
+async def test_many_holds_and_deletions_at_once_never_delete_what_was_held(archive: Archive) -> None:
+    made = await archive.record(video_units(session(), 60))
+    archive.clock.advance(30 * DAY_S)
+    retention = task(archive, batch=1, batch_pause_s=0.0)
+
+    async def hold_all() -> list[int]:
+        kept = []
+        for one in reversed(made):
+            span = Span(one.row.started_us + 1, one.row.ended_us - 1)
+            await archive.catalogue.write(place_hold, held(*span), "lan", archive.clock.wall_us())
+            kept.append((await archive.catalogue.read(touched_by, REF.camera_id, span)).objects)
+        return kept
+
+    kept, _ = await asyncio.gather(hold_all(), retention.round())
+    protected = [one for one, objects_ in zip(reversed(made), kept, strict=True) if objects_]
+    left = await objects(archive)
+    assert {one.header.object_key for one in protected} <= set(left)
+    assert len(left) == len(protected)
+
+
+async def test_overlapping_holds_end_one_by_one(archive: Archive) -> None:
+    made = await archive.record(video_units(session(), 10))
+    whole = held(made[0].row.started_us, made[0].row.ended_us)
+    ids = [(await archive.catalogue.write(place_hold, whole, "lan", STARTED_US)).hold_id for _ in range(2)]
+    archive.clock.advance(30 * DAY_S)
+    retention = task(archive)
+    for hold_id in ids:
+        await retention.round()
+        assert len(await objects(archive)) == 1
+        await archive.catalogue.write(release_hold, hold_id, "minh", "closed", archive.clock.wall_us())
+    await retention.round()
+    assert await objects(archive) == []
+    assert [(row.released_by, row.release_reason) for row in await rows(archive, hold)] == [("minh", "closed")] * 2
+
+
+# --- receipts ------------------------------------------------------------------------------------
+
+
+async def test_a_receipt_says_what_was_destroyed_and_is_signed(archive: Archive) -> None:
+    made = await archive.record(video_units(session(), 30))
+    key_id = next(iter(archive.keys.values())).key_id
+    archive.clock.advance(2 * DAY_S)
+    retention = task(archive, batch=2, backup_days=30)
+    await retention.round()
+    await retention.round()
+    (kept,) = await rows(archive, receipt)
+    verify_signature(archive.node_key.public, kept.signature, CONTEXT + kept.document.encode())
+    with pytest.raises(FootageRefused):
+        verify_signature(archive.node_key.public, kept.signature, CONTEXT + kept.document.encode() + b" ")
+    document = json.loads(kept.document)
+    (line,) = document["footage"]
+    assert (line["camera"], line["objects"]) == (REF.camera_id, 3)
+    assert line["size_bytes"] == sum(len(one.body) for one in made)
+    assert len(line["spans"]) == 2, "two batches"
+    (key,) = document["keys"]
+    assert key["key_id"] == key_id
+    assert [copy["place"] for copy in key["copies"]] == [f"key bucket {KEYS}", "catalogue"]
+    at = from_us(archive.clock.wall_us())
+    assert document["last_backup_expires_at"] == (at + timedelta(days=30)).isoformat()
+    assert document["sentence"] == "Destroyed as far as this system knows."
+    assert document["access_log"] == {"first": 1, "last": 3}
+
+
+async def test_without_backups_a_receipt_names_no_date_and_where_nothing_went_there_is_none(archive: Archive) -> None:
+    retention = task(archive)
+    await retention.round()
+    assert await rows(archive, receipt) == []
+    await archive.record(video_units(session(), 10))
+    archive.clock.advance(2 * DAY_S)
+    await retention.round()
+    (kept,) = await rows(archive, receipt)
+    assert json.loads(kept.document)["last_backup_expires_at"] is None
+
+
+async def test_what_a_crash_kept_from_its_receipt_is_in_the_next_one_and_in_no_other(archive: Archive) -> None:
+    made = await archive.record(video_units(session(), 20))
+    for one in made:
+        archive.clock.at_us = one.row.ended_us + DAY_S * SECOND_US
+        retention = task(archive)
+        retention._receipts = None if one is made[0] else retention._receipts  # it dies before the first receipt
+        await retention.round()
+    await task(archive).round()
+    lines = [json.loads(one.document)["footage"] for one in await rows(archive, receipt)]
+    assert sum(line["objects"] for found in lines for line in found) == 2
+    assert len(lines) == 1

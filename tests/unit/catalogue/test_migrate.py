@@ -12,6 +12,7 @@ from sqlalchemy import Connection, create_engine, inspect, select
 
 from mediasrv.catalogue import accounts, migrate, tables
 from mediasrv.catalogue.migrate import upgrade
+from mediasrv.catalogue.policies import Bounds, Subject, read_policies
 from mediasrv.catalogue.tables import UtcTime, metadata
 
 
@@ -75,6 +76,29 @@ def test_sessions_of_the_first_schema_stay_valid(url: str) -> None:
         (found,) = accounts.identify(connection, {b"\x01"}, 2).values()
     catalogue.dispose()
     assert (found[0].issued_by, found[1]) == (None, "lan")
+
+
+def test_policies_of_cameras_move_into_their_table_and_back(url: str) -> None:
+    insert = (
+        "insert into camera (camera_id, cell, place_id, name, kind, address, origin, enabled, record, created_at,"
+        " max_age_days, max_size_bytes) values ('{}', 'c', 'root', 'n', 'rtsp', 'a', 'api', 1, 1, 1, {})"
+    )
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        command.upgrade(migrate._config(connection), "0007")
+        connection.exec_driver_sql("insert into place values ('root', null, 'centre', 'n', 'root/')")
+        connection.exec_driver_sql(insert.format("gate-1", "7, 0"))
+        connection.exec_driver_sql(insert.format("gate-2", "null, null"))
+    with engine.begin() as connection:
+        command.upgrade(migrate._config(connection), "0009")
+        found = read_policies(connection)
+    assert found == {Subject("camera", "gate-1"): Bounds(7, 0)}
+    with engine.begin() as connection:
+        command.downgrade(migrate._config(connection), "0007")
+        rows = connection.exec_driver_sql("select camera_id, max_age_days, max_size_bytes from camera order by 1")
+        assert [tuple(row) for row in rows] == [("gate-1", 7, 0), ("gate-2", None, None)]
+        assert "retention_policy" not in inspect(connection).get_table_names()
+    engine.dispose()
 
 
 def test_two_processes_may_upgrade_a_new_catalogue_at_once(url: str) -> None:
