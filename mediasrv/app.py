@@ -53,6 +53,7 @@ from mediasrv.storage.abilities import prepare as prepare_store
 from mediasrv.storage.footage import Footage, KeyRing
 from mediasrv.storage.identities import HeldIdentities, Identities
 from mediasrv.storage.keys import NodeKey
+from mediasrv.storage.object_lock import prove_lock
 from mediasrv.storage.object_store import ObjectStore
 from mediasrv.storage.spool import Spool
 from mediasrv.survey import SurveyDesk
@@ -284,6 +285,7 @@ class Server:
             try:
                 await self._store.ensure_buckets()
                 await prepare_store(self._store, self._settings.storage.tolerate)
+                await prove_lock(self._store, self._settings.storage, SystemClock())
             except StorageError as error:
                 log.warning("the buckets are not ready: %s", error.sentence)
                 await asyncio.sleep(backoff.next_s())

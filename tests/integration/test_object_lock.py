@@ -27,7 +27,8 @@ from mediasrv.retention import RetentionTask
 from mediasrv.retention.policies import Defaults
 from mediasrv.security.access_log import AccessLog
 from mediasrv.settings import RetentionSettings, StorageSettings
-from mediasrv.storage import object_store
+from mediasrv.storage import object_lock
+from mediasrv.storage.object_lock import prove_lock
 from mediasrv.storage.object_store import ObjectStore, crc32c_of
 from tests.integration.fault_proxy import FaultProxy
 from tests.integration.recording import REF, Recording, Running, new_session, now_us
@@ -41,7 +42,7 @@ DAY_US = 86_400 * SECOND_US
 @pytest.fixture
 def locking(storage: StorageSettings, s3: SeaweedServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[StorageSettings]:
     """Settings with Object Lock; probes are locked for two seconds, so that the bucket can be emptied."""
-    monkeypatch.setattr(object_store, "LOCK_PROBE_S", LOCK_S)
+    monkeypatch.setattr(object_lock, "LOCK_PROBE_S", LOCK_S)
     yield replace(storage, object_lock="governance", lock_days=1)
     empty(s3, storage.bucket)
 
@@ -85,13 +86,20 @@ class LyingStore(FaultProxy):
         return web.Response(status=204)
 
 
+async def start(store: ObjectStore, storage: StorageSettings) -> None:
+    """What the server does at its start."""
+    await store.ensure_buckets()
+    await prove_lock(store, storage, SystemClock())
+
+
 # --- the proof at the start ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("mode", ["governance", "compliance"])
 async def test_a_store_that_keeps_its_locks_is_proved(locking: StorageSettings, s3: SeaweedServer, mode: str) -> None:
-    async with ObjectStore(replace(locking, object_lock=mode)) as store:
-        await store.ensure_buckets()
+    storage = replace(locking, object_lock=mode)
+    async with ObjectStore(storage) as store:
+        await start(store, storage)
         kept = [one.key async for one in store.list()]
     assert len(kept) == 1
     assert kept[0].startswith("_lock_probe/")
@@ -103,7 +111,7 @@ async def test_a_store_that_only_takes_the_headers_is_refused(locking: StorageSe
     try:
         async with ObjectStore(replace(locking, endpoint=proxy.endpoint)) as store:
             with pytest.raises(SettingsError, match="deleted all the same") as refused:
-                await store.ensure_buckets()
+                await start(store, locking)
     finally:
         await proxy.stop()
     assert refused.value.code == "object_lock_unproved"
@@ -113,25 +121,25 @@ async def test_a_bucket_that_was_made_without_lock_is_refused(locking: StorageSe
     s3.client().make_bucket(locking.bucket)
     async with ObjectStore(locking) as store:
         with pytest.raises(SettingsError) as refused:
-            await store.ensure_buckets()
+            await start(store, locking)
     assert refused.value.code == "object_lock_unproved"
 
 
 async def test_probes_of_earlier_starts_go(locking: StorageSettings) -> None:
     async with ObjectStore(locking) as store:
-        await store.ensure_buckets()
+        await start(store, locking)
         (first,) = [one.key async for one in store.list()]
         async with asyncio.timeout(20):
             while first in (left := [one.key async for one in store.list()]):
                 await asyncio.sleep(0.5)
-                await store.ensure_buckets()
+                await start(store, locking)
     assert left
 
 
 async def test_a_store_that_is_away_is_not_called_a_liar(locking: StorageSettings, s3: SeaweedServer) -> None:
     async with ObjectStore(replace(locking, endpoint="http://127.0.0.1:9")) as store:
         with pytest.raises(StorageError):
-            await store.ensure_buckets()
+            await start(store, locking)
 
 
 # --- what is recorded ----------------------------------------------------------------------------
