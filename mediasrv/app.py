@@ -184,7 +184,7 @@ class Server:
                 node.key.sign,
                 clock,
                 settings.retention.receipt_interval_s,
-                settings.retention.backup_days,
+                settings.sealing.backup_days,
                 settings.storage.key_bucket,
             ),
         )

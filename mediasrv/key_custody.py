@@ -24,6 +24,7 @@ from mediasrv.clock import SECOND_US, Clock, SystemClock, from_us
 from mediasrv.errors import Conflict, FootageRefused, KeyUnavailable, NotFound, SettingsError
 from mediasrv.offline import Offline, identity_references, load_node_key, offline, open_identities, open_recipients
 from mediasrv.retention import KEY_MARGIN_S, RetentionTask
+from mediasrv.retention.policies import Defaults
 from mediasrv.security.access_log import AccessLog, Event
 from mediasrv.settings import Settings
 from mediasrv.storage.identities import Identities, describe, read_reference
@@ -328,7 +329,7 @@ class Custody:
         settings = self.settings
         retention = RetentionTask(
             self.catalogue, self.store, settings.storage.key_bucket, frozenset, self.access_log, self.clock,
-            settings.retention,
+            settings.retention, Defaults.of(settings.retention, settings.storage),
         )  # fmt: skip
         return await retention.delete_under(record.key_id, "order", "destroyed", self.by)
 

@@ -116,6 +116,10 @@ _SENTENCES: Final[dict[str, tuple[str, str]]] = {
         "The server's clock has jumped: nothing is deleted until it is believed.",
         "Đồng hồ máy chủ vừa nhảy: tạm ngừng xóa cho đến khi tin được giờ.",
     ),
+    "holds_unconfirmed": (
+        "The catalogue was rebuilt or restored: nothing is deleted until somebody has confirmed the holds.",
+        "Danh mục đã được dựng lại hoặc khôi phục: tạm ngừng xóa cho đến khi có người xác nhận các lệnh giữ bằng chứng.",
+    ),
     "connecting": ("Connecting to the camera.", "Đang kết nối tới camera."),
     "waiting_keyframe": (
         "Connected, waiting for the first keyframe.",

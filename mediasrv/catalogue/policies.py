@@ -23,6 +23,11 @@ class Subject(NamedTuple):
         return f"{self.kind}:{self.subject_id}"
 
 
+def parse_subject(text: str) -> Subject:
+    kind, _, subject_id = text.partition(":")
+    return Subject("camera" if kind == "camera" else "place", subject_id)
+
+
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """What a policy says; None is inherited, 0 is no bound. `keep_events`: days by kind of event."""
@@ -37,7 +42,7 @@ class Bounds:
 def read_policies(connection: Connection) -> dict[Subject, Bounds]:
     """All that were ever set and not taken back."""
     return {
-        Subject(row.subject_kind, row.subject_id): Bounds(
+        parse_subject(row.subject): Bounds(
             row.max_age_days, row.max_size_bytes, row.keep_events, row.event_before_s, row.event_after_s
         )
         for row in connection.execute(select(retention_policy))
@@ -48,8 +53,7 @@ def set_policy(connection: Connection, subject: Subject, bounds: Bounds, by: str
     """In place of the one there was."""
     clear_policy(connection, subject)
     values: dict[str, Any] = {
-        "subject_kind": subject.kind,
-        "subject_id": subject.subject_id,
+        "subject": str(subject),
         "max_age_days": bounds.max_age_days,
         "max_size_bytes": bounds.max_size_bytes,
         "keep_events": dict(bounds.keep_events),
@@ -63,11 +67,7 @@ def set_policy(connection: Connection, subject: Subject, bounds: Bounds, by: str
 
 def clear_policy(connection: Connection, subject: Subject) -> None:
     """Where there is none that is no error."""
-    connection.execute(
-        delete(retention_policy).where(
-            retention_policy.c.subject_kind == subject.kind, retention_policy.c.subject_id == subject.subject_id
-        )
-    )
+    connection.execute(delete(retention_policy).where(retention_policy.c.subject == str(subject)))
 
 
 def subjects_of_cameras(connection: Connection, camera_id: str | None = None) -> dict[str, Sequence[Subject]]:

@@ -228,8 +228,7 @@ legal_hold = Table(
 retention_policy = Table(
     "retention_policy",
     metadata,
-    Column("subject_kind", String(8), primary_key=True, comment="place or camera"),
-    Column("subject_id", String(64), primary_key=True),
+    Column("subject", String(80), primary_key=True, comment="place:ID or camera:ID"),
     Column("max_age_days", Integer, comment="null: inherited; 0: no bound"),
     Column("max_size_bytes", BigInteger, comment="null: inherited; 0: no bound"),
     Column("keep_events", JSON, nullable=False, comment="days by kind of event"),
@@ -391,5 +390,6 @@ JOURNALLED: Final = {
     "session": session.c.session_id,
     "gap": gap.c.gap_id,
     "hold": hold.c.hold_id,
+    "retention_policy": retention_policy.c.subject,
 }
 """What cannot be read from recording objects: tables, parents before those that refer to them, and their keys."""

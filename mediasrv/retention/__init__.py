@@ -26,7 +26,7 @@ from typing import Final, Protocol
 
 from sqlalchemy import Connection
 
-from mediasrv.catalogue import Catalogue, camera_events, data_keys, footage_queries, holds
+from mediasrv.catalogue import Catalogue, camera_events, data_keys, footage_queries, generations, holds
 from mediasrv.catalogue.footage_queries import StoredObject
 from mediasrv.catalogue.policies import Subject, read_policies, subjects_of_cameras
 from mediasrv.clock import SECOND_US, Clock, from_us
@@ -81,7 +81,7 @@ class Condition(StrEnum):
 
 @dataclass(slots=True)
 class RetentionState:
-    """`code` is `clock_jumped` while paused, an error's code while failing, else empty."""
+    """`code` is `clock_jumped` or `holds_unconfirmed` while paused, an error's code while failing, else empty."""
 
     condition: Condition = Condition.IDLE
     code: str = ""
@@ -143,7 +143,7 @@ class RetentionTask:
 
     async def round(self) -> None:
         """One pass over everything. Raises StorageError where storage is away; all that was begun is kept."""
-        if self._is_paused():
+        if self._is_paused() or await self._is_unconfirmed():
             return
         self.state.condition, self.state.code = Condition.RUNNING, ""
         if self._clock.monotonic() >= self._sweep_at:
@@ -168,6 +168,15 @@ class RetentionTask:
         if jumped_s:
             self.state.condition, self.state.code = Condition.PAUSED, "clock_jumped"
         return bool(jumped_s)
+
+    async def _is_unconfirmed(self) -> bool:
+        """After a rebuild or a restore nothing is deleted before a person has looked at the holds."""
+        waiting = await self._catalogue.read(generations.find_unconfirmed) is not None
+        if waiting:
+            if self.state.code != "holds_unconfirmed":
+                log.error("retention waits: the holds are to be confirmed (mediasrv retention confirm)")
+            self.state.condition, self.state.code = Condition.PAUSED, "holds_unconfirmed"
+        return waiting
 
     def _failed(self, code: str, pause_s: float) -> float:
         self.state.condition, self.state.code = Condition.FAILING, code

@@ -35,15 +35,15 @@ def build_receipt(
     made_us: int,
     footage: Sequence[Mapping[str, Any]],
     keys: Sequence[Mapping[str, Any]],
-    backup_days: int,
+    backup_days: float,
     **more: Any,
 ) -> str:
     """The document: JSON, in one order. `footage` says camera, objects, size_bytes, start and end; `keys` say key_id,
     subject, period, destroyed_at and copies, one for each place from which the key was destroyed.
 
-    `backup_days`: for how long backups of the catalogue and of the key bucket are kept; 0: there are none.
+    `backup_days`: for how long backups of the catalogue and of the key bucket are kept; 0: that is not known.
     """
-    expires = from_us(made_us + backup_days * _DAY_US).isoformat() if backup_days else None
+    expires = from_us(made_us + round(backup_days * _DAY_US)).isoformat() if backup_days else None
     document = {
         "kind": kind,
         "node": node_id,
@@ -75,7 +75,7 @@ class Receipts:
         sign: Callable[[bytes], bytes],
         clock: Clock,
         interval_s: float,
-        backup_days: int,
+        backup_days: float,
         key_bucket: str,
     ) -> None:
         self._catalogue = catalogue

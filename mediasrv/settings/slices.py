@@ -330,8 +330,7 @@ class RetentionSettings:
 
     Where a policy keeps footage around events, `event_before_s` and `event_after_s` say how far around. `batch` objects
     are deleted at once, with `batch_pause_s` behind them. A preview looks at `preview_objects` of a camera at most.
-    Receipts are `receipt_interval_s` apart at least; `backup_days` is how long backups of catalogue and key bucket are
-    kept, 0 where there are none.
+    Receipts are `receipt_interval_s` apart at least.
     """
 
     max_age_days: float = 30.0
@@ -343,7 +342,6 @@ class RetentionSettings:
     batch_pause_s: float = 0.05
     preview_objects: int = 1_000_000
     receipt_interval_s: float = 3600.0
-    backup_days: int = 0
     clock_jump_s: float = 300.0
 
 

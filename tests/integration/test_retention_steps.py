@@ -15,7 +15,8 @@ from sqlalchemy import Connection, event, insert, select, update
 
 from mediasrv.catalogue.camera_events import EventRow, insert_events
 from mediasrv.catalogue.footage_queries import mark_garbage
-from mediasrv.catalogue.holds import NewHold, place_hold, release_hold, touched_by
+from mediasrv.catalogue.generations import confirm, raise_generation
+from mediasrv.catalogue.holds import NewHold, place_hold, release_hold, set_legal_holds, touched_by
 from mediasrv.catalogue.policies import Bounds, Subject, clear_policy, set_policy
 from mediasrv.catalogue.spans import Span
 from mediasrv.catalogue.tables import (
@@ -110,12 +111,12 @@ async def archive(tmp_path: Path) -> AsyncIterator[Archive]:
     made.catalogue.close()
 
 
-def task(archive: Archive, spooled_keys: Sequence[str] = (), **settings: Any) -> RetentionTask:
+def task(
+    archive: Archive, spooled_keys: Sequence[str] = (), backup_days: float = 0.0, **settings: Any
+) -> RetentionTask:
     log = AccessLog(archive.catalogue, archive.clock)
     chosen = RetentionSettings(**({"max_age_days": 1.0} | settings))
-    receipts = Receipts(
-        archive.catalogue, log, NODE_ID, archive.node_key.sign, archive.clock, 0.0, chosen.backup_days, KEYS
-    )
+    receipts = Receipts(archive.catalogue, log, NODE_ID, archive.node_key.sign, archive.clock, 0.0, backup_days, KEYS)
     return RetentionTask(
         archive.catalogue,
         archive.store,
@@ -404,6 +405,31 @@ async def test_a_locked_object_holds_up_no_other_and_goes_later(archive: Archive
     archive.clock.advance(3600)
     await retention.round()
     assert (await objects(archive), retention.state.waiting_garbage) == ([], 0)
+
+
+async def test_nothing_is_deleted_after_a_rebuild_before_the_holds_are_confirmed(archive: Archive) -> None:
+    await archive.record(video_units(session(), 10))
+    archive.clock.advance(30 * DAY_S)
+    await archive.catalogue.write(raise_generation, "rebuild", archive.clock.wall_us())
+    retention = task(archive)
+    await retention.round()
+    assert (retention.state.condition, retention.state.code) == (Condition.PAUSED, "holds_unconfirmed")
+    assert len(await objects(archive)) == 1
+    await archive.catalogue.write(confirm, "lan", archive.clock.wall_us())
+    await retention.round()
+    assert await objects(archive) == []
+
+
+async def test_a_version_with_a_legal_hold_goes_only_when_that_was_taken_away(archive: Archive) -> None:
+    """Its row stays meanwhile: what could not be deleted would be footage that no row names."""
+    made = await archive.record(video_units(session(), 10))
+    await archive.catalogue.write(set_legal_holds, [(made[0].header.object_id, True)], STARTED_US)
+    archive.clock.advance(30 * DAY_S)
+    await task(archive).round()
+    assert len(await rows(archive, recording)) == 1
+    await archive.catalogue.write(set_legal_holds, [(made[0].header.object_id, False)], STARTED_US)
+    await task(archive).round()
+    assert await objects(archive) == []
 
 
 async def test_nothing_is_deleted_while_the_clock_has_jumped(archive: Archive) -> None:

@@ -81,7 +81,7 @@ export const enRetention: Record<keyof typeof viRetention, string> = {
   'receipt.number': 'No. {id}, {node}',
   'receipt.objects': '{objects} recordings of {cameras} cameras, {size}',
   'receipt.sentence': 'Destroyed as far as this system knows.',
-  'receipt.noBackups': 'no backups',
+  'receipt.noBackups': 'not known',
   'receipt.download': 'Download',
 
   'action.hold.placed': 'Footage held',

@@ -78,7 +78,7 @@ export const viRetention = {
   'receipt.number': 'Số {id}, {node}',
   'receipt.objects': '{objects} bản ghi của {cameras} camera, {size}',
   'receipt.sentence': 'Đã hủy trong phạm vi hệ thống này biết được.',
-  'receipt.noBackups': 'không có bản sao lưu',
+  'receipt.noBackups': 'không rõ',
   'receipt.download': 'Tải về',
 
   'action.hold.placed': 'Giữ hình ghi làm bằng chứng',

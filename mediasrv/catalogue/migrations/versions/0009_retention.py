@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0009"
-down_revision = "0007"
+down_revision = "0013"
 branch_labels = None
 depends_on = None
 
@@ -16,8 +16,7 @@ _BOUNDS = ("max_age_days", "max_size_bytes")
 def upgrade() -> None:
     policy = op.create_table(
         "retention_policy",
-        sa.Column("subject_kind", sa.String(length=8), nullable=False, comment="place or camera"),
-        sa.Column("subject_id", sa.String(length=64), nullable=False),
+        sa.Column("subject", sa.String(length=80), nullable=False, comment="place:ID or camera:ID"),
         sa.Column("max_age_days", sa.Integer(), nullable=True, comment="null: inherited; 0: no bound"),
         sa.Column("max_size_bytes", sa.BigInteger(), nullable=True, comment="null: inherited; 0: no bound"),
         sa.Column("keep_events", sa.JSON(), nullable=False, comment="days by kind of event"),
@@ -25,8 +24,9 @@ def upgrade() -> None:
         sa.Column("event_after_s", sa.Integer(), nullable=True, comment="null: inherited"),
         sa.Column("set_by", sa.String(length=100), nullable=False),
         sa.Column("set_at", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("subject_kind", "subject_id", name=op.f("pk_retention_policy")),
+        sa.PrimaryKeyConstraint("subject", name=op.f("pk_retention_policy")),
     )
+    _watch("retention_policy", "subject")
     _move_to_policies(policy)
     for name in _BOUNDS:
         op.drop_column("camera", name)
@@ -62,8 +62,7 @@ def _move_to_policies(policy: sa.Table) -> None:
     now_us = time.time_ns() // 1000
     rows = [
         {
-            "subject_kind": "camera",
-            "subject_id": row.camera_id,
+            "subject": f"camera:{row.camera_id}",
             "max_age_days": row.max_age_days,
             "max_size_bytes": row.max_size_bytes,
             "keep_events": {},
@@ -88,7 +87,31 @@ def downgrade() -> None:
     )
     for name in _BOUNDS:
         op.execute(
-            f"UPDATE camera SET {name} = (SELECT {name} FROM retention_policy"  # noqa: S608 - two fixed names
-            " WHERE subject_kind = 'camera' AND subject_id = camera.camera_id)"
+            f"UPDATE camera SET {name} = (SELECT {name} FROM retention_policy"
+            " WHERE subject = 'camera:' || camera.camera_id)"
         )
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute("DROP TRIGGER watch_retention_policy ON retention_policy")
+        op.execute("DROP FUNCTION watch_retention_policy()")
     op.drop_table("retention_policy")
+
+
+def _watch(table: str, key: str) -> None:
+    """For the journal, as migration 0013 does."""
+    if op.get_bind().dialect.name == "sqlite":
+        for event, row in (("INSERT", "NEW"), ("UPDATE", "NEW"), ("DELETE", "OLD")):
+            op.execute(
+                f"CREATE TRIGGER watch_{table}_{event.lower()} AFTER {event} ON {table} BEGIN "
+                f"INSERT INTO row_change (of_table, row_key) VALUES ('{table}', {row}.{key}); END"
+            )
+        return
+    op.execute(
+        f"CREATE FUNCTION watch_{table}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        f"IF TG_OP = 'DELETE' THEN INSERT INTO row_change (of_table, row_key) VALUES ('{table}', OLD.{key}::text); "
+        f"ELSE INSERT INTO row_change (of_table, row_key) VALUES ('{table}', NEW.{key}::text); END IF; "
+        "RETURN NULL; END $$"
+    )
+    op.execute(
+        f"CREATE TRIGGER watch_{table} AFTER INSERT OR UPDATE OR DELETE ON {table} "
+        f"FOR EACH ROW EXECUTE FUNCTION watch_{table}()"
+    )
