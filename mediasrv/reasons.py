@@ -118,7 +118,7 @@ _SENTENCES: Final[dict[str, tuple[str, str]]] = {
     ),
     "holds_unconfirmed": (
         "The catalogue was rebuilt or restored: nothing is deleted until somebody has confirmed the holds.",
-        "Danh mục đã được dựng lại hoặc khôi phục: tạm ngừng xóa cho đến khi có người xác nhận các lệnh giữ bằng chứng.",
+        "Danh mục đã được dựng lại hoặc khôi phục: tạm ngừng xóa cho đến khi có người xác nhận các lệnh giữ.",
     ),
     "connecting": ("Connecting to the camera.", "Đang kết nối tới camera."),
     "waiting_keyframe": (

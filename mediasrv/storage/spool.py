@@ -390,7 +390,7 @@ class Spool:
     async def _carry(self, item: SpooledObject) -> bool:
         """Writes an object anew at the end of the log, so that the files before it can go. False where it stays.
 
-        In the log the first copy counts while both are there, and the second one once the first is gone.
+        While both copies are in the log either will do: of parts that come twice the last one counts.
         """
         if item.ended is None:
             return False

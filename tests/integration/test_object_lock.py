@@ -16,6 +16,7 @@ from aiohttp import web
 from minio.deleteobjects import DeleteObject
 from minio.error import S3Error
 from sqlalchemy import select
+from tests.integration.fault_proxy import FaultProxy
 
 from load_tests.seaweed import SeaweedServer
 from mediasrv.catalogue.holds import NewHold, place_hold, release_hold
@@ -30,7 +31,6 @@ from mediasrv.settings import RetentionSettings, StorageSettings
 from mediasrv.storage import object_lock
 from mediasrv.storage.object_lock import prove_lock
 from mediasrv.storage.object_store import ObjectStore, crc32c_of
-from tests.integration.fault_proxy import FaultProxy
 from tests.integration.recording import REF, Recording, Running, new_session, now_us
 from tests.unit.media.streams import video_units
 
