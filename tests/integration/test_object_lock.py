@@ -16,8 +16,8 @@ from aiohttp import web
 from minio.deleteobjects import DeleteObject
 from minio.error import S3Error
 from sqlalchemy import select
-from tests.integration.fault_proxy import FaultProxy
 
+from load_tests.faulting.storage_proxy import FaultProxy
 from load_tests.seaweed import SeaweedServer
 from mediasrv.catalogue.holds import NewHold, place_hold, release_hold
 from mediasrv.catalogue.spans import Span
