@@ -25,7 +25,8 @@ from mediasrv.cameras.views import ClockView, DeviceView, Profile, RecordingView
 from mediasrv.catalogue import Catalogue
 from mediasrv.catalogue.ownership import FileLockOwnership
 from mediasrv.catalogue.recordings import CatalogueKeys
-from mediasrv.check import Checker, Report, read_spool
+from mediasrv.check import Checker, Report, Tell, read_spool
+from mediasrv.checking.marks import Marks
 from mediasrv.clock import SystemClock
 from mediasrv.errors import StorageError
 from mediasrv.events import Events
@@ -439,8 +440,20 @@ async def _running(*parts: Run) -> AsyncIterator[None]:
                 task.cancel()
 
 
-async def check(settings: Settings, *, repair: bool, checksums: bool = True, whole: bool = False) -> Report:
-    """`mediasrv check`; may run beside the server. `whole` reads all footage, and opens it where its keys are here."""
+async def check(
+    settings: Settings,
+    *,
+    repair: bool = False,
+    checksums: bool = True,
+    whole: float = 0.0,
+    resume: bool = False,
+    tell: Tell = lambda done, total, findings: None,
+) -> Report:
+    """`mediasrv check`; may run beside the server. `whole` is the share of footage that is read, and opened where its
+    keys are here.
+    """
+    asked = {"repair": repair, "checksums": checksums, "whole": whole, "bucket": settings.storage.bucket}
+    marks = Marks(settings.data_path("", "check.json"), asked)
     clock, key_bucket = SystemClock(), settings.storage.key_bucket
     spool = await asyncio.to_thread(read_spool, settings.data_path(settings.spool.directory, "spool"))
     async with offline(settings) as base, ObjectStore(settings.storage) as store:
@@ -460,7 +473,9 @@ async def check(settings: Settings, *, repair: bool, checksums: bool = True, who
         )
         checker = Checker(base.catalogue, store, footage, key_bucket, spool, clock, retention.sweep)
         try:
-            return await checker.run(repair=repair, checksums=checksums, whole=whole)
+            return await checker.run(
+                repair=repair, checksums=checksums, whole=whole, marks=marks, resume=resume, tell=tell
+            )
         finally:
             footage.close()
             identities.close()

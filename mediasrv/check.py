@@ -9,6 +9,8 @@ still be footage is ever deleted here: an orphan gets its row back, or is left f
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +20,7 @@ from mediasrv.catalogue import Catalogue, footage_queries, recordings
 from mediasrv.catalogue.footage_queries import SEAM_US, GapRow, StoredObject
 from mediasrv.catalogue.recordings import StoredRecording
 from mediasrv.catalogue.spans import Span, merge, subtract
+from mediasrv.checking.marks import Mark, Marks
 from mediasrv.clock import SECOND_US, Clock, to_us
 from mediasrv.errors import FootageError, FootageRefused, KeyUnavailable, StorageError
 from mediasrv.media.access_unit import TrackKind
@@ -32,6 +35,8 @@ from mediasrv.storage.spool_log import file_name, list_files, scan_file
 
 A = TypeVar("A")
 V = TypeVar("V")
+Tell = Callable[[int, int, int], None]
+"""Hears of objects that are done, of about how many, and of findings."""
 
 COMMIT_WINDOW_S: Final = 900
 """So long an object may lie in the bucket without a row, and garbage in the catalogue with its object."""
@@ -104,32 +109,60 @@ class Checker:
         self._repair = False
         self._checksums = True
         self._window_us = COMMIT_WINDOW_S * SECOND_US
-        self._whole = False
+        self._whole = 0.0
         self._report = Report()
         self._orphan_keys: set[str] = set()
 
-    async def run(self, *, repair: bool = False, checksums: bool = True, whole: bool = False) -> Report:
+    async def run(
+        self,
+        *,
+        repair: bool = False,
+        checksums: bool = True,
+        whole: float = 0.0,
+        marks: Marks | None = None,
+        resume: bool = False,
+        tell: Tell = lambda done, total, findings: None,
+    ) -> Report:
         """Call once. Raises StorageError when storage is not to be reached: then nothing is known.
 
         `checksums` asks storage for each object's checksum; without, sizes are compared as listed, much faster.
-        `whole` reads every object, and opens its parts where this node has their keys.
+        `whole` is the share of objects that are read, and their parts opened where this node has their keys.
+        With `marks` a check that is cut off can be resumed behind the last objects that it looked at.
         """
-        self._repair, self._checksums, self._whole = repair, checksums or whole, whole
+        self._repair, self._checksums, self._whole = repair, checksums or whole > 0, whole
+        mark = await asyncio.to_thread(marks.read) if marks is not None and resume else Mark("", {})
+        self._go_on(mark)
         self._report.spooled = len(self._spool.object_ids)
-        for name in self._spool.damaged:
-            self._found("spool_damaged", name, "The spool file is damaged; what follows the damage is lost.")
-        await self._check_access_log()
-        await self._check_objects()
+        if not mark.after:
+            for name in self._spool.damaged:
+                self._found("spool_damaged", name, "The spool file is damaged; what follows the damage is lost.")
+            await self._check_access_log()
+        await self._check_objects(mark.after, marks, tell)
         await self._check_keys()
         await self._check_garbage()
         await self._check_gaps()
+        if marks is not None:
+            await asyncio.to_thread(marks.clear)
         return self._report
 
-    async def adopt(self) -> Report:
+    def _go_on(self, mark: Mark) -> None:
+        state = mark.state
+        if state:
+            self._report.rows, self._report.objects = state["rows"], state["objects"]
+            self._report.findings = [Finding(*one) for one in state["findings"]]
+            self._orphan_keys = set(state["orphan_keys"])
+
+    def _mark(self, after: str) -> Mark:
+        report = self._report
+        findings = [dataclasses.astuple(one) for one in report.findings]
+        counts = {"rows": report.rows, "objects": report.objects}
+        return Mark(after, counts | {"findings": findings, "orphan_keys": sorted(self._orphan_keys)})
+
+    async def adopt(self, tell: Tell = lambda done, total, findings: None) -> Report:
         """Gives each object without a row one, young ones too: for a rebuild, while no server records. Call once."""
         self._repair, self._checksums, self._window_us = True, False, 0
         self._report.spooled = len(self._spool.object_ids)
-        await self._check_objects()
+        await self._check_objects("", None, tell)
         return self._report
 
     def _found(self, code: str, subject: str, sentence: str, repaired: bool = False) -> None:
@@ -170,14 +203,18 @@ class Checker:
 
     # --- objects ---------------------------------------------------------------------------------
 
-    async def _check_objects(self) -> None:
-        """Walks bucket and catalogue side by side, in order of the object keys, a page at a time."""
-        after = ""
-        async for page in _pages(recordings_of(self._store.list())):
-            self._report.objects += len(page)
+    async def _check_objects(self, after: str, marks: Marks | None, tell: Tell) -> None:
+        """Walks bucket and catalogue side by side, in order of the object keys beyond `after`, a page at a time."""
+        report = self._report
+        total = await self._catalogue.read(footage_queries.count_objects)
+        async for page in _pages(recordings_of(self._store.list(after=after))):
+            report.objects += len(page)
             last = max(after, page[-1].key)
             await self._compare(page, await self._rows(after, last))
             after = last
+            tell(report.objects, max(total, report.objects), len(report.findings))
+            if marks is not None:
+                await asyncio.to_thread(marks.write, self._mark(after))
         await self._compare([], await self._rows(after, None))
 
     async def _rows(self, after: str, until: str | None) -> list[tuple[StoredObject, int]]:
@@ -210,7 +247,8 @@ class Checker:
         head = await self._store.head(row.object_key, version_id=row.version_id)
         if head is not None and head.size_bytes == row.size_bytes and head.crc32c in (None, crc32c):
             # Without a checksum it was put there by somebody else, where the store keeps those of our own PUTs.
-            if self._whole or (head.crc32c is None and not self._store.reads_back):
+            is_chosen = self._whole > 0 and random.random() < self._whole  # noqa: S311 - a sample
+            if is_chosen or (head.crc32c is None and not self._store.reads_back):
                 await self._read_whole(row, crc32c)
             return
         if await self._catalogue.read(footage_queries.find_object, row.object_id) is None:

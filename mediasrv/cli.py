@@ -87,6 +87,8 @@ def _parser() -> argparse.ArgumentParser:
     effort = check.add_mutually_exclusive_group()
     effort.add_argument("--quick", action="store_true", help="compare sizes as listed, without asking for checksums")
     effort.add_argument("--footage", action="store_true", help="read all footage, and open it where its keys are here")
+    effort.add_argument("--sample", type=float, default=0.0, metavar="PERCENT", help="read so much of it, by chance")
+    check.add_argument("--resume", action="store_true", help="go on where a check that was asked the same was cut off")
     check.add_argument("--rebuild", action="store_true", help="make a lost catalogue anew from the bucket alone")
     check.add_argument(
         "--trust",
@@ -195,10 +197,25 @@ async def _serve(arguments: argparse.Namespace, settings: Settings) -> int:
 
 async def _check(arguments: argparse.Namespace, settings: Settings) -> int:
     from mediasrv.app import check
+    from mediasrv.checking.bar import CheckBar
 
     if arguments.rebuild:
         return await _rebuild(arguments, settings)
-    report = await check(settings, repair=arguments.repair, checksums=not arguments.quick, whole=arguments.footage)
+    if not 0 <= arguments.sample <= 100:
+        raise SettingsError("--sample must lie between 0 and 100.")
+    whole = 1.0 if arguments.footage else arguments.sample / 100
+    bar = CheckBar(sys.stderr)
+    try:
+        report = await check(
+            settings,
+            repair=arguments.repair,
+            checksums=not arguments.quick,
+            whole=whole,
+            resume=arguments.resume,
+            tell=bar.show,
+        )
+    finally:
+        bar.end()
     for one in report.findings:
         print(f"{'repaired' if one.repaired else 'wrong':<8}  {one.code:<16}  {one.subject}  {one.sentence}")
     print(

@@ -477,6 +477,10 @@ def objects_by_key(connection: Connection, after: str, until: str | None, limit:
     return [(_stored(row), row.crc32c) for row in connection.execute(query)]
 
 
+def count_objects(connection: Connection) -> int:
+    return int(connection.execute(select(func.count()).select_from(recording)).scalar_one())
+
+
 def find_by_key(connection: Connection, object_key: str) -> StoredObject | None:
     row = connection.execute(select(*_OBJECT).where(recording.c.object_key == object_key)).one_or_none()
     return None if row is None else _stored(row)

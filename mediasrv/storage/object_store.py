@@ -232,11 +232,15 @@ class ObjectStore:
             if error.code != "object_missing":
                 raise
 
-    async def list(self, prefix: str = "", *, bucket: str | None = None) -> AsyncIterator[Listed]:
-        """All objects (all versions where the bucket has them) below a prefix, a page at a time in a thread."""
+    async def list(self, prefix: str = "", *, after: str = "", bucket: str | None = None) -> AsyncIterator[Listed]:
+        """All objects (all versions where the bucket has them) below a prefix and with keys beyond `after`, a page at a
+        time in a thread.
+        """
         name = bucket or self._settings.bucket
         versioned = await self._call(lambda: self._sdk.get_bucket_versioning(name).status == "Enabled")
-        items = self._sdk.list_objects(name, prefix, recursive=True, include_version=versioned)
+        items = self._sdk.list_objects(
+            name, prefix, recursive=True, start_after=after or None, include_version=versioned
+        )
         while page := await self._call(lambda: _take(items, _LIST_LIMIT)):
             for item in page:
                 yield item

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, delete, insert, select, update
@@ -15,10 +16,13 @@ from sqlalchemy import Connection, delete, insert, select, update
 from load_tests.faulting.tampering import HARMS, bit_flips
 from load_tests.seaweed import SeaweedServer
 from mediasrv.catalogue import footage_queries
+from mediasrv.catalogue.footage_queries import StoredObject
 from mediasrv.catalogue.recordings import CatalogueKeys
 from mediasrv.catalogue.tables import data_key, gap, garbage, recording
 from mediasrv.check import Checker, Report, SpoolContents, read_spool
+from mediasrv.checking.marks import Marks
 from mediasrv.clock import SECOND_US, SystemClock, from_us, to_us
+from mediasrv.errors import Conflict
 from mediasrv.media.access_unit import Session
 from mediasrv.retention import RetentionTask
 from mediasrv.retention.policies import Defaults
@@ -26,7 +30,7 @@ from mediasrv.security.access_log import AccessLog, Event
 from mediasrv.security.head_witness import HeadWitness, list_copies
 from mediasrv.settings import RetentionSettings, SpoolSettings, StorageSettings
 from mediasrv.storage.footage import Footage, KeyRing
-from mediasrv.storage.object_store import ObjectStore, crc32c_of
+from mediasrv.storage.object_store import Head, ObjectStore, crc32c_of
 from mediasrv.storage.sealing import Descriptor
 from mediasrv.storage.spool import Spool
 from tests.archive import NODE_ID, Archive, Sealed
@@ -45,7 +49,13 @@ class Site:
     made: list[Sealed]
 
     async def check(
-        self, *, repair: bool = False, spool: SpoolContents = NO_SPOOL, whole: bool = False, opening: bool = True
+        self,
+        *,
+        repair: bool = False,
+        spool: SpoolContents = NO_SPOOL,
+        whole: float = 0.0,
+        opening: bool = True,
+        **more: Any,
     ) -> Report:
         archive = self.archive
         log = AccessLog(archive.catalogue, archive.clock)
@@ -59,7 +69,7 @@ class Site:
             archive.catalogue, self.store, footage, archive.key_bucket, spool, archive.clock, retention.sweep
         )
         try:
-            return await checker.run(repair=repair, whole=whole)
+            return await checker.run(repair=repair, whole=whole, **more)
         finally:
             footage.close()
 
@@ -380,3 +390,57 @@ async def test_an_object_that_is_replayed_under_another_key_gets_no_row(
     one = site.made[0]
     overwrite(s3, storage, replace(one.header, seq=99).object_key, one.body)
     assert await site.is_only_reported("object_orphaned")
+
+
+class CutOff(Exception):
+    """Somebody pulls the plug."""
+
+
+async def test_a_check_that_was_cut_off_goes_on_where_it_was(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mediasrv.check._PAGE", 1)
+    await site.store.delete(site.made[0].header.object_key)
+    marks = Marks(tmp_path / "check.json", {"repair": False})
+    seen: list[int] = []
+
+    def tell(done: int, total: int, findings: int) -> None:
+        seen.append(done)
+        if done == 2:
+            raise CutOff
+
+    with pytest.raises(CutOff):
+        await site.check(marks=marks, tell=tell)
+    with pytest.raises(Conflict) as other:
+        await site.check(marks=Marks(tmp_path / "check.json", {"repair": True}), resume=True)
+    assert other.value.code == "nothing_to_resume"
+
+    looked_at: list[str] = []
+    head = site.store.head
+
+    async def watched(key: str, **more: Any) -> Head | None:
+        looked_at.append(key)
+        return await head(key, **more)
+
+    monkeypatch.setattr(site.store, "head", watched)
+    report = await site.check(marks=marks, resume=True)
+
+    assert [one.code for one in report.findings] == ["object_missing"], "what was found before is forgotten"
+    assert site.made[0].header.object_key not in looked_at, "it began anew"
+    assert (report.rows, report.objects) == (4, 3)
+    with pytest.raises(Conflict):
+        marks.read()
+
+
+async def test_a_sample_reads_some_of_it(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+
+    async def note(_checker: Checker, row: StoredObject, _crc32c: int) -> None:
+        read.append(row.object_id)
+
+    monkeypatch.setattr(Checker, "_read_whole", note)
+    for share, least, most in ((0.0, 0, 0), (0.5, 20, 60), (1.0, 80, 80)):
+        read.clear()
+        for _ in range(20):
+            await site.check(whole=share)
+        assert least <= len(read) <= most
