@@ -85,6 +85,7 @@ bench: setup ## Measure what docs/figures.md quotes
 	$(BIN)/python -m load_tests fanout --viewers 100 --seconds 15 --joins 40 --json
 	$(BIN)/python -m load_tests joins --count 10000 --json
 	$(BIN)/python -m load_tests rtsp --readers 100 --seconds 10 --runs 5 --json
+	$(BIN)/python -m load_tests timelines --rows 10000000 --json
 	$(BIN)/python -m load_tests hls --viewers 500 --seconds 20 --runs 3 --against origin --json
 
 .PHONY: lock

@@ -21,7 +21,7 @@ from mediasrv.catalogue.footage_queries import SEAM_US, GapRow, StoredObject
 from mediasrv.catalogue.recordings import StoredRecording
 from mediasrv.catalogue.spans import Span, merge, subtract
 from mediasrv.checking.marks import Mark, Marks
-from mediasrv.clock import SECOND_US, Clock, to_us
+from mediasrv.clock import DAY_US, SECOND_US, Clock, to_us
 from mediasrv.errors import FootageError, FootageRefused, KeyUnavailable, StorageError
 from mediasrv.media.access_unit import TrackKind
 from mediasrv.security import access_log
@@ -41,7 +41,6 @@ Tell = Callable[[int, int, int], None]
 COMMIT_WINDOW_S: Final = 900
 """So long an object may lie in the bucket without a row, and garbage in the catalogue with its object."""
 
-DAY_US: Final = 86_400 * SECOND_US
 """Keys of periods that began since are not looked at: retention gives them some hours."""
 
 _LATER: Final = 1 << 63

@@ -44,9 +44,9 @@ async def offline(settings: Settings) -> AsyncIterator[Offline]:
     """The catalogue, brought to the present schema, and what stands on it alone."""
     settings.data_path("", "").mkdir(mode=0o700, parents=True, exist_ok=True)
     url = settings.catalogue.url or f"sqlite:///{settings.data_path('', 'catalogue.db')}"
-    await asyncio.to_thread(upgrade, url)
+    await asyncio.to_thread(upgrade, url, settings.catalogue)
     clock = SystemClock()
-    catalogue = Catalogue(url, settings.catalogue.busy_timeout_s)
+    catalogue = Catalogue(url, settings.catalogue)
     passwords = Passwords(settings.security)
     try:
         access_log = AccessLog(catalogue, clock)

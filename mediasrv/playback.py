@@ -15,6 +15,8 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, replace
 from typing import Final, Generic, NamedTuple, TypeVar
 
+from sqlalchemy import Connection
+
 from mediasrv.catalogue import Catalogue, footage_queries
 from mediasrv.catalogue.footage_queries import SEAM_US, GapRow, StoredObject
 from mediasrv.catalogue.spans import Span, clip, merge, subtract
@@ -39,6 +41,7 @@ A = TypeVar("A")
 _MOST_CUT_OBJECTS: Final = 512
 _PARALLEL_READS: Final = 8
 _BEHIND_US: Final = 2 * SECOND_US
+_NEAR_US: Final = 3600 * SECOND_US
 
 
 # --- answers -------------------------------------------------------------------------------------
@@ -80,11 +83,16 @@ class Playback:
         within = _span(start_us, end_us)
         # The spool first: an object that is stored in between is then in both, not in neither.
         waiting = [_coverage_of(one) for one in self._footage.spooled(ref, within)]
-        stored = await self._catalogue.read(footage_queries.coverage, ref, within)
-        gaps = await self._catalogue.read(footage_queries.gaps, ref, within)
-        holds = await self._catalogue.read(footage_queries.active_holds, ref.camera_id, self._clock.wall_us())
+        gaps, stored, holds = await asyncio.gather(
+            self._catalogue.read(footage_queries.gaps, ref, within),
+            self._catalogue.read(footage_queries.coverage, ref, within, SEAM_US),
+            self._catalogue.read(footage_queries.active_holds, ref.camera_id, self._clock.wall_us()),
+        )
         shown_gaps = [_clip_gap(row, within) for row in gaps]
-        return Timeline(_coverage([*stored, *waiting], shown_gaps, within), shown_gaps, clip(merge(holds), within))
+        doubtful = _doubtful(shown_gaps, stored, within)
+        exact = await self._catalogue.read(_exact_coverage, ref, doubtful) if doubtful else []
+        covered = _coverage([*stored, *waiting], [*exact, *waiting], shown_gaps, within)
+        return Timeline(covered, shown_gaps, clip(merge(holds), within))
 
     async def master(self, ref: StreamRef, start_us: int, end_us: int) -> bytes:
         """The multivariant playlist. Raises NotFound `no_footage`, InvalidRequest."""
@@ -507,11 +515,28 @@ def _span(start_us: int, end_us: int) -> Span:
     return Span(start_us, end_us)
 
 
-def _coverage(footage: Iterable[Span], gaps: Iterable[TimelineGap], within: Span) -> list[Span]:
-    """Joined over seams, which are nothing, but not over a gap as short as one: that has a cause."""
-    footage = merge(footage)
-    missing = subtract((Span(one.started_us, one.ended_us or within.end_us) for one in gaps), footage)
+def _doubtful(gaps: Iterable[TimelineGap], joined: Sequence[Span], within: Span) -> list[Span]:
+    """Gaps with footage in them: some of what is joined there may be a hole as short as a seam. A few spans of them."""
+    spans = merge(_gap_span(one, within) for one in gaps)
+    return merge((one for one in spans if subtract([one], joined) != [one]), _NEAR_US)
+
+
+def _exact_coverage(connection: Connection, ref: StreamRef, spans: Iterable[Span]) -> list[Span]:
+    return [one for span in spans for one in footage_queries.coverage(connection, ref, span)]
+
+
+def _coverage(
+    footage: Iterable[Span], in_gaps: Iterable[Span], gaps: Iterable[TimelineGap], within: Span
+) -> list[Span]:
+    """Joined over seams, which are nothing, but not over a gap as short as one: that has a cause. `in_gaps` is the
+    footage in gaps, not joined.
+    """
+    missing = subtract((_gap_span(one, within) for one in gaps), in_gaps)
     return clip(subtract(merge(footage, SEAM_US), missing), within)
+
+
+def _gap_span(one: TimelineGap, within: Span) -> Span:
+    return Span(one.started_us, one.ended_us or within.end_us)
 
 
 def _clip_gap(row: GapRow, within: Span) -> TimelineGap:

@@ -22,6 +22,7 @@ from mediasrv.storage.keys import DataKey, Identity, NodeKey, create_data_key
 from mediasrv.storage.object_store import crc32c_of
 from mediasrv.storage.sealing import Descriptor, Ended, ObjectHeader, ObjectSealer, build_footer
 from tests.clocks import SimulatedClock
+from tests.databases import url_for
 
 NODE_ID, CELL, INCARNATION = "node-1", "cell-1", "1" * 32
 OBJECT_S = 10.0
@@ -51,7 +52,7 @@ class Archive:
         self.node_key = NodeKey.generate()
         self.identity = Identity.generate()
         self.catalogue_path = directory / "catalogue.db"
-        url = f"sqlite:///{self.catalogue_path}"
+        url = url_for(directory)
         upgrade(url)
         self.catalogue = Catalogue(url)
         self.keys: dict[tuple[StreamRef, int], DataKey] = {}

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from load_tests.postgres import PostgresServer, postgres
 from load_tests.seaweed import SeaweedServer, seaweed
 from load_tests.stack import Stack, running_stack
+from tests.databases import Databases, all_on, make_template
 
 LONGEST = (
     "test_main_job.py",
@@ -49,6 +51,32 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedServer]:
     """A real S3 server with credentials."""
     with seaweed(tmp_path_factory.mktemp("s3")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A real PostgreSQL server."""
+    with postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_server: PostgresServer) -> str:
+    return make_template(postgres_server)
+
+
+@pytest.fixture
+def on_postgresql(postgres_server: PostgresServer, postgres_template: str) -> Iterator[Databases]:
+    """The test's catalogues lie in databases of their own, of the present schema."""
+    with all_on(postgres_server, postgres_template) as databases:
+        yield databases
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def each_database(request: pytest.FixtureRequest) -> None:
+    """Runs a test once for each kind of database."""
+    if request.param == "postgresql":
+        request.getfixturevalue("on_postgresql")
 
 
 @pytest.fixture(scope="session")

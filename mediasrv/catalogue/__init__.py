@@ -13,21 +13,28 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, Final, ParamSpec, TypeVar
 
-from sqlalchemy import Connection, create_engine, event
-from sqlalchemy.engine import Engine
+from sqlalchemy import Connection
+
+from mediasrv.catalogue.engine import make_engine
+from mediasrv.settings import CatalogueSettings
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_DEFAULT: Final = CatalogueSettings()
+
 
 class Catalogue:
-    """One writer thread and a few readers over one engine. `write` runs in one transaction, whole or not at all."""
+    """One writer thread and a few readers over one engine. `write` runs in one transaction, whole or not at all.
 
-    def __init__(self, url: str, busy_timeout_s: float = 10.0) -> None:
+    `url` holds no password: `settings.password` refers to it.
+    """
+
+    def __init__(self, url: str, settings: CatalogueSettings = _DEFAULT) -> None:
         self.url = url
-        self.engine = _create_engine(url, busy_timeout_s)
+        self.engine = make_engine(url, settings)
         self._writer = ThreadPoolExecutor(1, "catalogue-write")
         self._readers = ThreadPoolExecutor(4, "catalogue-read")
 
@@ -54,19 +61,3 @@ class Catalogue:
         self._writer.shutdown()
         self._readers.shutdown()
         self.engine.dispose()
-
-
-def _create_engine(url: str, busy_timeout_s: float) -> Engine:
-    if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True)
-    engine = create_engine(url, connect_args={"timeout": busy_timeout_s})
-
-    @event.listens_for(engine, "connect")
-    def prepare(connection: Any, _record: object) -> None:
-        cursor = connection.cursor()
-        # FULL: a commit that was acknowledged survives a power cut; WAL alone would not promise it.
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    return engine

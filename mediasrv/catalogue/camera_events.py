@@ -144,7 +144,8 @@ def expire_events(connection: Connection, before_us: Mapping[str, int], now_us: 
             )
             .limit(limit - gone)
         )
-        gone += connection.execute(delete(camera_event).where(camera_event.c.event_id.in_(expired))).rowcount
+        of_age = camera_event.c.arrived_at < from_us(bound_us)
+        gone += connection.execute(delete(camera_event).where(camera_event.c.event_id.in_(expired), of_age)).rowcount
     return gone
 
 

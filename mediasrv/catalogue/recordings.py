@@ -58,7 +58,10 @@ def commit_recordings(
 
     Status: `overlap` where another owner recorded the same span, `late` where an earlier incarnation made it.
     """
-    known = _known_objects(connection, [one.header.object_id for one in stored])
+    started = [one.started_us for one in stored]
+    # With their days: PostgreSQL keeps each in a table of its own.
+    in_days = recording.c.started_at.between(from_us(min(started, default=0)), from_us(max(started, default=0)))
+    known = _known_objects(connection, [one.header.object_id for one in stored], in_days)
     fresh = [one for one in stored if one.header.object_id not in known]
     for one in fresh:
         status = _status(connection, one, incarnation_id)
@@ -244,10 +247,10 @@ def _chunks(items: Sequence[str], size: int = 500) -> list[Sequence[str]]:
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 
-def _known_objects(connection: Connection, object_ids: Sequence[str]) -> set[str]:
+def _known_objects(connection: Connection, object_ids: Sequence[str], *which: ColumnElement[bool]) -> set[str]:
     found: set[str] = set()
     for chunk in _chunks(object_ids):
-        found |= set(connection.scalars(select(recording.c.object_id).where(recording.c.object_id.in_(chunk))))
+        found |= set(connection.scalars(select(recording.c.object_id).where(recording.c.object_id.in_(chunk), *which)))
     return found
 
 

@@ -25,8 +25,17 @@ from enum import StrEnum
 from typing import Final, Protocol
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError
 
-from mediasrv.catalogue import Catalogue, camera_events, data_keys, footage_queries, generations, holds
+from mediasrv.catalogue import (
+    Catalogue,
+    camera_events,
+    data_keys,
+    footage_queries,
+    generations,
+    holds,
+    partitions,
+)
 from mediasrv.catalogue.footage_queries import StoredObject
 from mediasrv.catalogue.policies import Subject, read_policies, subjects_of_cameras
 from mediasrv.clock import SECOND_US, Clock, from_us
@@ -46,6 +55,8 @@ KEY_MARGIN_S: Final = 3600
 """A period's key is looked at so long after its period: the object that was open at its end has ended by then."""
 
 SWEEP_S: Final = 3600
+_EMPTY_AFTER_S: Final = 2 * DAY_S
+"""A day without a row is given up so long after it: what waits in a spool may still come."""
 REFUSED: Final = frozenset({"storage_refused"})
 """What storage says of one object that is locked; anything else says that storage itself is away."""
 
@@ -263,7 +274,11 @@ class RetentionTask:
                 return
 
     async def sweep(self) -> None:
-        """What earlier rounds left: objects that storage would not let go, unused keys. Raises StorageError."""
+        """What earlier rounds left: objects that storage would not let go, unused keys. Raises StorageError.
+
+        And the catalogue's days: those that come, and those that are empty.
+        """
+        await self._keep_days()
         last = _BEGINNING
         while batch := await self._catalogue.read(footage_queries.garbage_after, last, self._settings.batch):
             await self._finish([stored for _, stored in batch])
@@ -271,6 +286,15 @@ class RetentionTask:
             last = (marked_us, newest.object_id)
         await self._destroy_keys(None)
         self._sweep_at = self._clock.monotonic() + SWEEP_S
+
+    async def _keep_days(self) -> None:
+        now_us = self._clock.wall_us()
+        try:
+            await self._catalogue.write(partitions.make_days, now_us)
+            await self._catalogue.write(partitions.drop_empty, now_us - _EMPTY_AFTER_S * SECOND_US)
+        except OperationalError as error:
+            # Somebody holds the table: there are days for a week, and the default partition behind them.
+            log.warning("retention: the catalogue's days wait for the next sweep: %s", error)
 
     async def _finish(self, objects: Sequence[StoredObject]) -> None:
         """The steps after the first, for objects that are garbage. What storage refuses waits for the next sweep,

@@ -9,6 +9,7 @@ from typing import Final
 
 from mediasrv.errors import SettingsError
 from mediasrv.settings.slices import (
+    CatalogueSettings,
     OnvifSettings,
     PullSettings,
     RetentionSettings,
@@ -29,6 +30,7 @@ _ICE_SERVER: Final = re.compile(r"[a-z]+:[A-Za-z0-9.:\[\]-]+(?:\?transport=(?:ud
 _ORIGIN: Final = re.compile(r"https?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(?::\d{1,5})?", re.ASCII)
 KEY_SCHEMES: Final = ("file", "env", "systemd", "command")
 """Where a private key may lie: `storage.identities`."""
+_DATABASES: Final = ("sqlite", "postgresql", "postgresql+pg8000")
 TRANSPORTS: Final = ("auto", "tcp", "udp")
 """How media may come from a camera."""
 WEBRTC_TRANSPORTS: Final = ("udp", "tcp")
@@ -54,6 +56,7 @@ def check(settings: Settings) -> None:
     _check_sealing(settings.sealing)
     _check_storage_lock(settings.storage, settings.retention)
     _check_retention(settings.retention)
+    _check_catalogue(settings.catalogue)
     _check_pull(settings.pull)
     _check_onvif(settings.onvif)
     _check_survey(settings.survey)
@@ -194,6 +197,22 @@ def _check_rtsp_serve(serve: RtspServeSettings) -> None:
         raise SettingsError("rtsp_serve.most_waiting_bytes must be at least 65536.")
     if min(serve.behind_s, serve.stall_s, serve.stranger_s, serve.report_s) < 0.1 or serve.session_s < 5:
         raise SettingsError("Times of rtsp_serve must be at least 0.1 seconds, and session_s at least 5.")
+
+
+def _check_catalogue(catalogue: CatalogueSettings) -> None:
+    scheme, separator, rest = catalogue.url.partition("://")
+    if catalogue.url and (not separator or scheme not in _DATABASES):
+        raise SettingsError(f"catalogue.url must begin with {' or '.join(f'{name}://' for name in _DATABASES)}.")
+    if ":" in rest.partition("/")[0].rpartition("@")[0] or "password=" in rest.partition("?")[2]:
+        raise SettingsError(
+            "catalogue.url must not hold a password: catalogue.password refers to it.", code="settings_secret_plain"
+        )
+    if catalogue.password and catalogue.password.partition(":")[0] not in ("env", "file"):
+        raise SettingsError(
+            "catalogue.password must be a reference: env:NAME or file:PATH.", code="settings_secret_plain"
+        )
+    if catalogue.query_timeout_s < 0 or catalogue.busy_timeout_s < 0:
+        raise SettingsError("Times of catalogue must not be negative.")
 
 
 def _check_webrtc(webrtc: WebRtcSettings) -> None:

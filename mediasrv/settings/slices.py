@@ -33,9 +33,14 @@ class ServerSettings:
 
 @dataclass(frozen=True, slots=True)
 class CatalogueSettings:
-    """`url` empty means SQLite in the data directory."""
+    """`url` empty means SQLite in the data directory. For PostgreSQL are `password`, a reference, `tls_ca_file` and
+    `query_timeout_s` (0: no bound), for SQLite `busy_timeout_s`.
+    """
 
     url: str = ""
+    password: str = ""
+    tls_ca_file: str = ""
+    query_timeout_s: float = 30.0
     busy_timeout_s: float = 10.0
 
 

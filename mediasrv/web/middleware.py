@@ -9,8 +9,9 @@ from typing import Final
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
+from sqlalchemy.exc import OperationalError
 
-from mediasrv.errors import MediasrvError, NotAuthenticated
+from mediasrv.errors import MediasrvError, NotAuthenticated, Unavailable
 from mediasrv.web import problems
 from mediasrv.web.guard import read_session_cookie, set_session_cookie
 from mediasrv.web.metrics import Metric, Sample
@@ -94,6 +95,9 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         return problems.from_error(error)
     except web.HTTPException as error:
         return problems.from_http(error)
+    except OperationalError as error:
+        log.warning("%s %s: catalogue_failed: %s", request.method, route_pattern(request), error)
+        return problems.from_error(Unavailable("The catalogue does not answer now.", code="catalogue_failed"))
     except Exception:
         log.exception("%s %s failed", request.method, route_pattern(request))
         return problems.internal()

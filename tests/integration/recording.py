@@ -26,6 +26,7 @@ from mediasrv.storage.footage import Footage, FootageIndex, KeyRing
 from mediasrv.storage.keys import Identity, NodeKey
 from mediasrv.storage.object_store import ObjectStore
 from mediasrv.storage.spool import Spool
+from tests.databases import url_for
 
 REF = StreamRef("gate-1", StreamName.MAIN)
 OBJECT_US = 4 * SECOND_US
@@ -43,7 +44,7 @@ class Recording:
     @asynccontextmanager
     async def opened(self, flush: bool = True) -> AsyncIterator[Running]:
         """Recorder and all, running; without `flush` it ends as if it had been killed."""
-        url = f"sqlite:///{self.directory / 'catalogue.db'}"
+        url = url_for(self.directory)
         await asyncio.to_thread(upgrade, url)
         catalogue, clock = Catalogue(url), SystemClock()
         node_key = NodeKey.load_or_create(self.directory / "node.key")

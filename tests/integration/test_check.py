@@ -88,7 +88,7 @@ class Site:
 
 
 @pytest.fixture
-async def site(tmp_path: Path, storage: StorageSettings) -> AsyncIterator[Site]:
+async def site(tmp_path: Path, storage: StorageSettings, each_database: None) -> AsyncIterator[Site]:
     clock = SimulatedClock(time.time_ns() // 1000 + 3600 * SECOND_US)
     async with ObjectStore(storage) as store:
         await store.ensure_buckets()

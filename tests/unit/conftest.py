@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from mediasrv.catalogue.migrate import upgrade
+from tests.databases import url_for
 from tests.unit.camera_world import World, supervised, until
 
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    url = f"sqlite:///{tmp_path}/catalogue.db"
+    url = url_for(tmp_path)
     await asyncio.to_thread(upgrade, url)
     world = World(url)
     async with supervised(world.cameras):

@@ -15,6 +15,7 @@ from mediasrv.catalogue import Catalogue
 from mediasrv.catalogue.migrate import upgrade
 from mediasrv.events import MOST_OF_A_CAMERA, MOST_UNREAD, EventBroker, Events, StoredEvent
 from mediasrv.media.camera_event import CameraEvent, EventKind
+from tests.databases import url_for
 
 NOON_US = 1_777_636_800_000_000
 SEED = bytes(32)
@@ -32,7 +33,7 @@ def stored(number: int, camera_id: str = "gate-1") -> StoredEvent:
 async def catalogue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Catalogue]:
     monkeypatch.setattr(events_module, "GATHER_S", 0.0)
     monkeypatch.setattr(events_module, "_RETRIES_S", (0.001, 0.002))
-    url = f"sqlite:///{tmp_path / 'catalogue.db'}"
+    url = url_for(tmp_path)
     upgrade(url)
     made = Catalogue(url)
     yield made

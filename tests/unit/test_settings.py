@@ -103,6 +103,32 @@ def test_a_plain_turn_secret_is_refused_and_not_repeated() -> None:
     assert "hunter2" not in refused.value.sentence
 
 
+@pytest.mark.parametrize(
+    "catalogue",
+    [
+        {"url": "postgresql://mediasrv:hunter2@db/mediasrv"},
+        {"url": "postgresql+pg8000://mediasrv@db/mediasrv?password=hunter2"},
+        {"url": "postgresql://mediasrv@db/mediasrv", "password": "hunter2"},
+    ],
+)
+def test_a_plain_password_of_the_database_is_refused_and_not_repeated(catalogue: dict[str, str]) -> None:
+    with pytest.raises(SettingsError) as refused:
+        parse_settings({"catalogue": catalogue})
+    assert refused.value.code == "settings_secret_plain"
+    assert "hunter2" not in refused.value.sentence
+
+
+@pytest.mark.parametrize("url", ["mysql://db/mediasrv", "postgresql+psycopg://db/mediasrv", "catalogue.db"])
+def test_a_database_that_is_not_known_is_refused(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"catalogue\.url must begin with"):
+        parse_settings({"catalogue": {"url": url}})
+
+
+@pytest.mark.parametrize("url", ["", "sqlite:///a.db", "postgresql://a@db:5432/m", "postgresql+pg8000://a@[::1]:1/m"])
+def test_databases_that_are_known(url: str) -> None:
+    assert parse_settings({"catalogue": {"url": url}}).catalogue.url == url
+
+
 @pytest.mark.parametrize("host", ["::", ["192.0.2.1", "2001:db8::1"]])
 def test_webrtc_is_bound_to_one_address_or_to_several(host: str | list[str]) -> None:
     bound = parse_settings({"webrtc": {"host": host}}).webrtc.hosts

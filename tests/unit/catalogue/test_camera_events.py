@@ -14,13 +14,14 @@ from mediasrv.catalogue.migrate import upgrade
 from mediasrv.catalogue.tables import camera_event, hold, outbox
 from mediasrv.clock import SECOND_US, from_us
 from mediasrv.media.camera_event import EventKind
+from tests.databases import url_for
 
 NOON_US = 1_777_636_800_000_000
 
 
 @pytest.fixture
 def connection(tmp_path: Path) -> Iterator[Connection]:
-    url = f"sqlite:///{tmp_path / 'catalogue.db'}"
+    url = url_for(tmp_path)
     upgrade(url)
     catalogue = Catalogue(url)
     with catalogue.engine.begin() as opened:

@@ -5,26 +5,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, create_engine, select
+from sqlalchemy import Connection, select
 
-from mediasrv.catalogue import cameras, places
+from mediasrv.catalogue import Catalogue, cameras, places
 from mediasrv.catalogue.migrate import upgrade
 from mediasrv.catalogue.tables import camera
 from mediasrv.errors import Conflict, NotFound
 from mediasrv.settings import CameraEntry
+from tests.databases import url_for
 
 NOW = 1_767_225_600_000_000
 
 
 @pytest.fixture
 def connection(tmp_path: Path) -> Iterator[Connection]:
-    url = f"sqlite:///{tmp_path / 'catalogue.db'}"
+    url = url_for(tmp_path)
     upgrade(url)
-    engine = create_engine(url)
-    with engine.begin() as made:
+    catalogue = Catalogue(url)
+    with catalogue.engine.begin() as made:
         places.add_place(made, "north", "root", "province", "Bắc")
         yield made
-    engine.dispose()
+    catalogue.close()
 
 
 def row(camera_id: str = "gate-1", **values: Any) -> dict[str, Any]:

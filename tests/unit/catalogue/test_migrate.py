@@ -14,6 +14,7 @@ from mediasrv.catalogue import accounts, migrate, tables
 from mediasrv.catalogue.migrate import upgrade
 from mediasrv.catalogue.policies import Bounds, Subject, read_policies
 from mediasrv.catalogue.tables import UtcTime, metadata
+from tests.databases import url_for
 
 
 def schema(connection: Connection) -> dict[str, Any]:
@@ -38,7 +39,7 @@ def _same_type(_context: Any, _inspected: Any, column: Any, _inspected_type: Any
 
 @pytest.fixture
 def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'catalogue.db'}"
+    return url_for(tmp_path)
 
 
 def test_migrated_schema_is_exactly_the_tables(url: str, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from mediasrv.catalogue.tables import camera_epoch, generation, incarnation, met
 from mediasrv.clock import from_us, to_us
 from mediasrv.errors import SettingsError
 from tests.clocks import SimulatedClock
+from tests.databases import url_for
 
 PUBLIC_KEY = bytes(range(32))
 START_US = 1_790_000_000_000_000
@@ -21,7 +22,7 @@ START_US = 1_790_000_000_000_000
 
 @pytest.fixture
 async def catalogue(tmp_path: Path) -> AsyncIterator[Catalogue]:
-    made = Catalogue(f"sqlite:///{tmp_path / 'catalogue.db'}")
+    made = Catalogue(url_for(tmp_path))
     await made.write(metadata.create_all)
     yield made
     made.close()

@@ -28,13 +28,14 @@ from mediasrv.security.access_log import (
     verify,
 )
 from tests.clocks import SimulatedClock
+from tests.databases import url_for
 
 ENTRIES = 6
 
 
 @pytest.fixture
 async def catalogue(tmp_path: Path) -> AsyncIterator[Catalogue]:
-    url = f"sqlite:///{tmp_path / 'catalogue.db'}"
+    url = url_for(tmp_path)
     upgrade(url)
     made = Catalogue(url)
     yield made

@@ -43,6 +43,7 @@ from mediasrv.web.camera_places import CameraPlaces
 from mediasrv.web.metrics import Metric, gauge
 from mediasrv.web.services import Services
 from tests.clocks import START_US, SimulatedClock
+from tests.databases import url_for
 from tests.unit.survey.devices import LIMITS, Network
 
 CHEAP = SecuritySettings(
@@ -372,7 +373,7 @@ async def make_world(
     server: ServerSettings | None = None,
     webrtc: WebRtcSettings | None = None,
 ) -> AsyncIterator[World]:
-    url = f"sqlite:///{directory / 'catalogue.db'}"
+    url = url_for(directory)
     upgrade(url)
     catalogue, clock = Catalogue(url), SimulatedClock()
     access_log, passwords = AccessLog(catalogue, clock), Passwords(CHEAP)

@@ -288,3 +288,11 @@ def upgrade() -> None:
         unique=False,
     )
     op.create_index(op.f("ix_recording_key_id"), "recording", ["key_id"], unique=False)
+
+
+def downgrade() -> None:
+    for table in (
+        "recording", "incarnation", "credential", "camera_epoch", "camera", "access_grant", "session", "principal",
+        "place", "outbox", "node", "hold", "generation", "garbage", "gap", "data_key", "access_log",
+    ):  # fmt: skip
+        op.drop_table(table)

@@ -14,3 +14,7 @@ def upgrade() -> None:
         "credential",
         sa.Column("issued_by", sa.LargeBinary(), nullable=True, comment="of the token that a session came from"),
     )
+
+
+def downgrade() -> None:
+    op.drop_column("credential", "issued_by")

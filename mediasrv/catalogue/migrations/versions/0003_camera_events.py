@@ -26,3 +26,7 @@ def upgrade() -> None:
     op.create_index(
         op.f("ix_camera_event_camera_id_arrived_at"), "camera_event", ["camera_id", "arrived_at"], unique=False
     )
+
+
+def downgrade() -> None:
+    op.drop_table("camera_event")

@@ -18,3 +18,8 @@ def upgrade() -> None:
         "camera",
         sa.Column("tls_fingerprint", sa.String(length=64), nullable=True, comment="SHA-256 of the pinned certificate"),
     )
+
+
+def downgrade() -> None:
+    op.drop_column("camera", "tls_fingerprint")
+    op.drop_column("camera", "transport")

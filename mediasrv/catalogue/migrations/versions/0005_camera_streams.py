@@ -26,3 +26,8 @@ def upgrade() -> None:
             comment="main; sub, where there is one",
         ),
     )
+
+
+def downgrade() -> None:
+    op.drop_column("camera", "grid_stream")
+    op.drop_column("camera", "record_stream")

@@ -14,3 +14,7 @@ def upgrade() -> None:
         "camera",
         sa.Column("learnt_transport", sa.String(length=8), nullable=True, comment="tcp or udp: what worked last"),
     )
+
+
+def downgrade() -> None:
+    op.drop_column("camera", "learnt_transport")

@@ -18,3 +18,10 @@ def upgrade() -> None:
         "credential",
         sa.Column("camera_id", sa.String(length=64), nullable=True, comment="the only one it opens; null: all"),
     )
+
+
+def downgrade() -> None:
+    """The logins go: without their secrets they open nothing."""
+    op.execute("DELETE FROM credential WHERE kind = 'rtsp'")
+    op.drop_column("credential", "camera_id")
+    op.drop_column("credential", "sealed")

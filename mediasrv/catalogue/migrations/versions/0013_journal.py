@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0013"
-down_revision = "0007"
+down_revision = "0008"
 branch_labels = None
 depends_on = None
 
@@ -36,8 +36,13 @@ def upgrade() -> None:
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("node_id", name=op.f("pk_journal")),
     )
-    op.add_column("generation", sa.Column("reason", sa.String(length=16), server_default="first", nullable=False))
-    op.add_column("generation", sa.Column("confirmed_at", sa.BigInteger(), nullable=True))
+    reason = sa.String(length=16)
+    op.add_column(
+        "generation",
+        sa.Column("reason", reason, server_default="first", nullable=False, comment="first, rebuild, restore"),
+    )
+    confirmed = "null: after a rebuild or restore, retention waits"
+    op.add_column("generation", sa.Column("confirmed_at", sa.BigInteger(), nullable=True, comment=confirmed))
     op.add_column("generation", sa.Column("confirmed_by", sa.String(length=100), nullable=True))
     for table, key in KEYS.items():
         # What is there already is news to the journal.
