@@ -468,7 +468,7 @@ async def test_events_go_with_the_footage_of_their_day_and_stay_under_a_hold(arc
         (one.camera_id, (to_us(one.arrived_at) - STARTED_US) // (3600 * SECOND_US))
         for one in await rows(archive, camera_event)
     ]
-    assert left == [(REF.camera_id, 1), (REF.camera_id, 20), *(("gate-3", hours) for hours in (0, 1, 2, 20))]
+    assert sorted(left) == [(REF.camera_id, 1), (REF.camera_id, 20), *(("gate-3", hours) for hours in (0, 1, 2, 20))]
 
 
 async def test_no_event_goes_while_the_clock_has_jumped(archive: Archive) -> None:
