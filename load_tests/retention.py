@@ -34,7 +34,7 @@ from mediasrv.catalogue.tables import garbage, recording
 from mediasrv.clock import SECOND_US, from_us
 from mediasrv.retention.due import preview
 from mediasrv.retention.plan import Policy, Reason, plan
-from mediasrv.settings import StorageSettings
+from mediasrv.settings import CatalogueSettings, StorageSettings
 from mediasrv.storage.keys import Identity, NodeKey, create_data_key
 from mediasrv.storage.object_store import ObjectStore, crc32c_of
 
@@ -141,7 +141,8 @@ def _delete(options: argparse.Namespace, say: Callable[[str], None]) -> tuple[di
         stack.wait_until_recording()
         say(f"storing {options.objects} objects while {options.cameras} cameras record")
         keys = asyncio.run(_store_objects(stack, options.objects))
-        catalogue = Catalogue(f"sqlite:///{stack.server.files.directory / 'data' / 'catalogue.db'}", 60.0)
+        url = f"sqlite:///{stack.server.files.directory / 'data' / 'catalogue.db'}"
+        catalogue = Catalogue(url, CatalogueSettings(busy_timeout_s=60.0))
         say("deleting")
         with usage_of(stack.server.pid) as usage:
             started = time.monotonic()

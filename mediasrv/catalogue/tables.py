@@ -370,7 +370,7 @@ row_change = Table(
     Column("of_table", String(40), nullable=False),
     Column("row_key", String(64), nullable=False),
 )
-"""Written by triggers on the tables of `JOURNALLED` (migration 0013), in the transaction of the change itself. On
+"""Written by triggers on the tables of `JOURNALLED` (migration 0009), in the transaction of the change itself. On
 SQLite a migration that makes such a table anew must make its triggers anew.
 """
 

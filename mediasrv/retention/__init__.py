@@ -38,7 +38,7 @@ from mediasrv.catalogue import (
 )
 from mediasrv.catalogue.footage_queries import StoredObject
 from mediasrv.catalogue.policies import Subject, read_policies, subjects_of_cameras
-from mediasrv.clock import SECOND_US, Clock, from_us
+from mediasrv.clock import DAY_US, SECOND_US, Clock, from_us
 from mediasrv.errors import MediasrvError, StorageError
 from mediasrv.retention.clock_guard import ClockGuard
 from mediasrv.retention.due import due
@@ -55,7 +55,7 @@ KEY_MARGIN_S: Final = 3600
 """A period's key is looked at so long after its period: the object that was open at its end has ended by then."""
 
 SWEEP_S: Final = 3600
-_EMPTY_AFTER_S: Final = 2 * DAY_S
+_EMPTY_AFTER_US: Final = 2 * DAY_US
 """A day without a row is given up so long after it: what waits in a spool may still come."""
 REFUSED: Final = frozenset({"storage_refused"})
 """What storage says of one object that is locked; anything else says that storage itself is away."""
@@ -291,7 +291,7 @@ class RetentionTask:
         now_us = self._clock.wall_us()
         try:
             await self._catalogue.write(partitions.make_days, now_us)
-            await self._catalogue.write(partitions.drop_empty, now_us - _EMPTY_AFTER_S * SECOND_US)
+            await self._catalogue.write(partitions.drop_empty, now_us - _EMPTY_AFTER_US)
         except OperationalError as error:
             # Somebody holds the table: there are days for a week, and the default partition behind them.
             log.warning("retention: the catalogue's days wait for the next sweep: %s", error)

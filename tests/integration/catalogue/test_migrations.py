@@ -27,6 +27,9 @@ HOUR_US = DAY_US // 24
 ROWS = 200
 """Of footage: an object an hour, so that they lie in several days."""
 
+MOVED = {"camera": {"max_age_days", "max_size_bytes"}}
+"""Columns that a later step makes rows of another table; coming down they are columns again."""
+
 
 @pytest.fixture
 def empty_databases(request: pytest.FixtureRequest) -> Iterator[None]:
@@ -157,7 +160,9 @@ def _contents(connection: Connection, like: dict[str, list[dict[str, Any]]] | No
             continue
         rows = [dict(row) for row in connection.execute(text(f"SELECT * FROM {table}")).mappings()]
         if like is not None and like[table]:
-            rows = [{name: row[name] for name in like[table][0]} for row in rows]
+            gone = MOVED.get(table, set()) - rows[0].keys()
+            assert not any(row[name] for row in like[table] for name in gone), "what moved is tested where it went"
+            rows = [{name: None if name in gone else row[name] for name in like[table][0]} for row in rows]
         found[table] = sorted(rows, key=str)
     return found
 

@@ -86,16 +86,16 @@ def test_policies_of_cameras_move_into_their_table_and_back(url: str) -> None:
     )
     engine = create_engine(url)
     with engine.begin() as connection:
-        command.upgrade(migrate._config(connection), "0013")
+        command.upgrade(migrate._config(connection), "0009")
         connection.exec_driver_sql("insert into place values ('root', null, 'centre', 'n', 'root/')")
         connection.exec_driver_sql(insert.format("gate-1", "7, 0"))
         connection.exec_driver_sql(insert.format("gate-2", "null, null"))
     with engine.begin() as connection:
-        command.upgrade(migrate._config(connection), "0009")
+        command.upgrade(migrate._config(connection), "0010")
         found = read_policies(connection)
     assert found == {Subject("camera", "gate-1"): Bounds(7, 0)}
     with engine.begin() as connection:
-        command.downgrade(migrate._config(connection), "0013")
+        command.downgrade(migrate._config(connection), "0009")
         rows = connection.exec_driver_sql("select camera_id, max_age_days, max_size_bytes from camera order by 1")
         assert [tuple(row) for row in rows] == [("gate-1", 7, 0), ("gate-2", None, None)]
         assert "retention_policy" not in inspect(connection).get_table_names()

@@ -5,8 +5,8 @@ import time
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0009"
-down_revision = "0013"
+revision = "0010"
+down_revision = "0009"
 branch_labels = None
 depends_on = None
 
@@ -97,7 +97,7 @@ def downgrade() -> None:
 
 
 def _watch(table: str, key: str) -> None:
-    """For the journal, as migration 0013 does."""
+    """For the journal, as migration 0009 does."""
     if op.get_bind().dialect.name == "sqlite":
         for event, row in (("INSERT", "NEW"), ("UPDATE", "NEW"), ("DELETE", "OLD")):
             op.execute(
