@@ -60,6 +60,7 @@ from mediasrv.storage.spool import Spool
 from mediasrv.survey import SurveyDesk
 from mediasrv.surveying import InService, refused_warnings, survey_drivers, survey_limits
 from mediasrv.transcode import Transcoder
+from mediasrv.transcoding.recorded import RecordedTranscoder
 from mediasrv.waiting import Turns
 from mediasrv.web.application import STATES, VIEWERS, build_app
 from mediasrv.web.application import serve as listen
@@ -167,7 +168,8 @@ class Server:
             node.identities, CatalogueKeys(base.catalogue), clock, sealing.key_cache_s, sealing.key_cache_keys
         )
         self.footage = Footage(store, self.spool if self._records else None, self.keyring)
-        self.playback = Playback(base.catalogue, self.footage, settings.hls, clock)
+        self.recorded = RecordedTranscoder(settings.transcode)
+        self.playback = Playback(base.catalogue, self.footage, settings.hls, clock, self.recorded)
         self.hls = HlsService(self.hub, settings.hls, clock, self.cameras.ensure, self.playback, self.renditions)
         self.retention = RetentionTask(
             base.catalogue,
@@ -270,7 +272,7 @@ class Server:
         if "web" not in self._settings.server.roles:
             return ()
         serving = (self.webrtc.run, self.hls.run, self.rtsp.run, app[VIEWERS].run, app[STATES].run)
-        return (*serving, self.transcoder.run, self.snapshots.run)
+        return (*serving, self.transcoder.run, self.snapshots.run, self.recorded.run)
 
     async def _prepare(self) -> None:
         if not self._records:
@@ -347,8 +349,8 @@ class Server:
             retention=(lambda: self.retention.state) if self._records else None,
             witness=lambda: self.witness.state,
             events=lambda: self.events,
-            workers=lambda: {**self.transcoder.counts, "jpeg": self.snapshots.counts},
-            transcodes_refused=lambda: self.transcoder.refused,
+            workers=lambda: {**self.transcoder.counts, "jpeg": self.snapshots.counts, "playback": self.recorded.counts},
+            transcodes_refused=lambda: self.transcoder.refused + self.recorded.refused,
             rtsp=lambda: self.rtsp.counters,
             webrtc=lambda: self.webrtc.counters,
         )

@@ -285,7 +285,7 @@ class _Watch:
             frame_rate=pictures_per_second(window.listed),
             session_data={SILENT: self._silent.code} if self._silent is not None and audio is None else {},
         )
-        return MadeText(multivariant_playlist(variant))
+        return MadeText(multivariant_playlist([variant]))
 
     async def until_heard(self) -> None:
         """Waits, for a moment, until sound that is being transcoded is there."""

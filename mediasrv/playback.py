@@ -11,26 +11,30 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import Final, Generic, TypeVar
 
 from sqlalchemy import Connection
 
 from mediasrv.catalogue import Catalogue, footage_queries
 from mediasrv.catalogue.footage_queries import SEAM_US, GapRow, StoredObject
 from mediasrv.catalogue.spans import Span, clip, merge, subtract
-from mediasrv.clock import SECOND_US, Clock, from_us
+from mediasrv.clock import SECOND_US, Clock
 from mediasrv.errors import FootageError, FootageRefused, InvalidRequest, NotFound
-from mediasrv.media.access_unit import HLS_AUDIO, Format, StreamRef, TrackKind, VideoFormat
+from mediasrv.media.access_unit import AudioFormat, Codec, Format, StreamRef, TrackKind, VideoFormat
 from mediasrv.media.dvr import SEAM_S, Entries, Recorded, Stretch
-from mediasrv.media.fmp4 import read_format
+from mediasrv.media.fmp4 import ReadSample, Samples, fragment_pieces, init_segment, read_format, read_samples
 from mediasrv.media.playlist import DateRange, LiveSegment
-from mediasrv.media.vod import GAP_URI, VodSegment, VodVariant, media_playlist, multivariant_playlist
+from mediasrv.media.vod import GAP_URI, VodSegment
+from mediasrv.retrieval.plan import Chosen, CutObject, Entry, choose, link
+from mediasrv.retrieval.playlists import Choice, Making, Rendition, render_master, render_track, segment_of
 from mediasrv.settings import HlsSettings
-from mediasrv.storage.cuts import Cut, CutPair, cut_object
+from mediasrv.storage.cuts import Cut, CutPair, audio_cut, cut_object
 from mediasrv.storage.footage import Footage, FootageIndex
 from mediasrv.storage.sealing import Descriptor
+from mediasrv.transcoding.recorded import MadeCut, RecordedTranscoder
+from mediasrv.transcoding.wishes import audio_made
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +46,8 @@ _MOST_CUT_OBJECTS: Final = 512
 _PARALLEL_READS: Final = 8
 _BEHIND_US: Final = 2 * SECOND_US
 _NEAR_US: Final = 3600 * SECOND_US
+AROUND_S: Final = 0.25
+"""So much of the sound around a cut its AAC needs: the frames before, and the one that reaches behind it."""
 
 
 # --- answers -------------------------------------------------------------------------------------
@@ -68,15 +74,24 @@ class Timeline:
 class Playback:
     """Answers for all cameras. Whether somebody may ask is the caller's business, before it calls.
 
-    Spans are wall time in microseconds. All methods may raise StorageError and KeyUnavailable.
+    Spans are wall time in microseconds. Without a `maker` only what was recorded is given.
+    All methods may raise StorageError and KeyUnavailable.
     """
 
-    def __init__(self, catalogue: Catalogue, footage: Footage, settings: HlsSettings, clock: Clock) -> None:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        footage: Footage,
+        settings: HlsSettings,
+        clock: Clock,
+        maker: RecordedTranscoder | None = None,
+    ) -> None:
         self._catalogue = catalogue
         self._footage = footage
         self._settings = settings
         self._clock = clock
-        self._cut: _Recent[str, _CutObject] = _Recent(_MOST_CUT_OBJECTS)
+        self._maker = maker
+        self._cut: _Recent[str, CutObject] = _Recent(_MOST_CUT_OBJECTS)
 
     async def timeline(self, ref: StreamRef, start_us: int, end_us: int) -> Timeline:
         """Raises InvalidRequest for an empty span."""
@@ -94,28 +109,103 @@ class Playback:
         covered = _coverage([*stored, *waiting], [*exact, *waiting], shown_gaps, within)
         return Timeline(covered, shown_gaps, clip(merge(holds), within))
 
-    async def master(self, ref: StreamRef, start_us: int, end_us: int) -> bytes:
+    async def master(
+        self, ref: StreamRef, start_us: int, end_us: int, choice: Choice = Choice.ANY, *, keys_only: bool = False
+    ) -> bytes:
         """The multivariant playlist. Raises NotFound `no_footage`, InvalidRequest."""
         within = _span(start_us, end_us)
         objects = await self._objects(ref, within)
+        maker = self._maker
+        making = None if maker is None else Making(maker.height, maker.kbps, maker.h264_codecs)
         # In a thread, as below: a span of hours has ten thousand entries, and live viewers share this loop.
-        return await asyncio.to_thread(_render_master, ref, within, objects)
+        return await asyncio.to_thread(render_master, ref, within, objects, making, choice, keys_only=keys_only)
 
-    async def media_playlist(self, ref: StreamRef, track: TrackKind, start_us: int, end_us: int) -> bytes:
-        """One track's playlist of the span, widened to whole cuts. Raises NotFound `no_footage`, InvalidRequest."""
+    async def media_playlist(self, ref: StreamRef, rendition: Rendition, start_us: int, end_us: int) -> bytes:
+        """One rendition's playlist of the span, widened to whole cuts. Raises NotFound `no_footage`, InvalidRequest."""
         within = _span(start_us, end_us)
         objects = await self._objects(ref, within)
-        return await asyncio.to_thread(_render_track, track, within, objects)
+        return await asyncio.to_thread(render_track, rendition, within, objects)
 
-    async def segment(self, camera_id: str, object_id: str, track: TrackKind, first: int, last: int) -> bytes:
-        """The fragments of that track among parts `first` to `last`. Raises NotFound `segment_not_found`."""
-        numbers, parts = await self._read(camera_id, object_id, track, first, last, is_init=False)
+    async def segment(self, camera_id: str, object_id: str, rendition: Rendition, first: int, last: int) -> bytes:
+        """Of parts `first` to `last` what the rendition has. Raises NotFound `segment_not_found`, and what making it
+        raises (`RecordedTranscoder`).
+        """
+        if rendition.is_made:
+            made = await _once_more_if_moved(lambda: self._make(camera_id, object_id, rendition, first, last))
+            return made.fragment
+        if rendition.is_keys:
+            return await _once_more_if_moved(lambda: self._key(camera_id, object_id, first, last))
+        numbers, parts = await self._read(camera_id, object_id, rendition.track, first, last, is_init=False)
         return b"".join([parts[number - first] for number in numbers])
 
-    async def init(self, camera_id: str, object_id: str, track: TrackKind, index: int) -> bytes:
-        """The init segment that is part `index`. Raises NotFound `segment_not_found`."""
-        _, parts = await self._read(camera_id, object_id, track, index, index, is_init=True)
-        return parts[0]
+    async def init(
+        self, camera_id: str, object_id: str, rendition: Rendition, first: int, last: int | None = None
+    ) -> bytes:
+        """The init segment that is part `first`, or that of what is made of it; with `last` that of what is made of
+        the pictures of this cut. Raises as `segment` does.
+        """
+        if last is not None and rendition.is_made:
+            until = last
+            made = await _once_more_if_moved(lambda: self._make(camera_id, object_id, rendition, first, until))
+            return init_segment(_known(made.format))
+        if last is not None or (rendition.is_made and rendition is not Rendition.AAC):
+            raise _no_segment()
+        _, parts = await self._read(camera_id, object_id, rendition.track, first, first, is_init=True)
+        if rendition is not Rendition.AAC:
+            return parts[0]
+        source = read_format(parts[0])
+        if not isinstance(source, AudioFormat) or rendition.carries(source.codec):
+            raise _no_segment()
+        return init_segment(audio_made(source, Codec.AAC))
+
+    # --- what is made of footage -----------------------------------------------------------------
+
+    async def _make(self, camera_id: str, object_id: str, rendition: Rendition, first: int, last: int) -> MadeCut:
+        if self._maker is None:
+            raise _no_segment()
+        index = await self._find(camera_id, object_id)
+        cut = _find_cut(index, rendition.track, first, last)
+        (plain,) = await self._footage.parts(index, cut.init, cut.init)
+        source, key = read_format(plain), (object_id, rendition, first, last)
+        if rendition.carries(source.codec):
+            raise _no_segment()
+        if isinstance(source, AudioFormat):
+            span = cut.decode_time, cut.decode_time + cut.duration
+            return await self._maker.sound(key, source, lambda: self._sound_around(camera_id, index, cut), span)
+        assert isinstance(source, VideoFormat)  # noqa: S101 - the cut is of one of the two
+        if not rendition.is_keys:
+            return await self._maker.video(key, source, lambda: self._cut_samples(camera_id, object_id, cut))
+        return await self._maker.video(key, source, lambda: self._keyframe(camera_id, object_id, cut), cut.duration)
+
+    async def _cut_samples(self, camera_id: str, object_id: str, cut: Cut) -> list[ReadSample]:
+        numbers, parts = await self._read(camera_id, object_id, cut.track, cut.first, cut.last, is_init=False)
+        return await asyncio.to_thread(_samples_of, [parts[number - cut.first] for number in numbers])
+
+    async def _keyframe(self, camera_id: str, object_id: str, cut: Cut) -> list[ReadSample]:
+        """Out of the first part alone: a part begins with its keyframe, and is the least that can be unsealed."""
+        _, parts = await self._read(camera_id, object_id, cut.track, cut.first, cut.first, is_init=False)
+        return read_samples(parts[0])[:1]
+
+    async def _key(self, camera_id: str, object_id: str, first: int, last: int) -> bytes:
+        index = await self._find(camera_id, object_id)
+        cut = _find_cut(index, TrackKind.VIDEO, first, last)
+        (plain,) = await self._footage.parts(index, cut.init, cut.init)
+        (one,) = await self._keyframe(camera_id, object_id, cut)
+        samples = Samples([one.payload], [cut.duration], [one.keyframe], [one.composition_offset])
+        return b"".join(fragment_pieces(0, read_format(plain), one.decode_time, samples))
+
+    async def _sound_around(self, camera_id: str, index: FootageIndex, cut: Cut) -> list[ReadSample]:
+        """The sound of a cut, and a little before and behind it, also where that lies in the next object."""
+        ref, around_us = StreamRef(camera_id, index.header.ref.stream), round(AROUND_S * SECOND_US)
+        within = Span(cut.started_us - around_us - SECOND_US, cut.ended_us + around_us + SECOND_US)
+        indexes = [one for one in await self._indexes(ref, within) if one.header.session == index.header.session]
+        found: list[ReadSample] = []
+        for one in sorted(indexes, key=lambda each: each.header.seq):
+            numbers = _numbers_around(one, cut)
+            if numbers:
+                parts = await self._footage.parts(one, numbers[0], numbers[-1])
+                found += _samples_of([parts[number - numbers[0]] for number in numbers])
+        return found
 
     # --- behind what is live ---------------------------------------------------------------------
 
@@ -139,7 +229,7 @@ class Playback:
             min(starts_s, default=None),
         )
 
-    def _until(self, source: _CutObject, end_s: float) -> _CutObject:
+    def _until(self, source: CutObject, end_s: float) -> CutObject:
         """Without what lies at `end_s` of its session or later.
 
         A cut that reaches over it is cut anew in the spool only: there lies what has just been live.
@@ -162,9 +252,7 @@ class Playback:
     async def _stretch(self, ref: StreamRef, track: TrackKind, stretch: Stretch) -> bytes:
         """Raises FootageError `footage_moved`, too."""
         within = Span(stretch.started_us - SECOND_US, stretch.ended_us + SECOND_US)
-        rows, waiting = await self._rows_and_waiting(ref, within)
-        stored = await _in_parallel(_unless_refused(self._footage.index), rows)
-        indexes = [one for one in (*stored, *waiting) if one is not None and one.header.session == stretch.session_id]
+        indexes = [one for one in await self._indexes(ref, within) if one.header.session == stretch.session_id]
         pieces: list[bytes] = []
         position, end = stretch.decode_time, stretch.decode_time + stretch.duration
         for index in sorted(indexes, key=lambda one: one.header.seq):
@@ -174,7 +262,7 @@ class Playback:
                 parts = await self._footage.parts(index, numbers[0], numbers[-1])
                 pieces += [parts[number - numbers[0]] for number in numbers]
         if position < end:
-            raise NotFound("There is no such segment, or there is none any more.", code="segment_not_found")
+            raise _no_segment()
         return b"".join(pieces)
 
     async def _read(
@@ -197,23 +285,29 @@ class Playback:
                 # It has left the spool while it was read: it is in the catalogue by now.
                 if error.code != "footage_moved":
                     raise
-        raise NotFound("There is no such segment of this camera.", code="segment_not_found")
+        raise _no_segment()
 
     # --- objects ---------------------------------------------------------------------------------
 
-    async def _objects(self, ref: StreamRef, within: Span) -> list[_CutObject]:
+    async def _objects(self, ref: StreamRef, within: Span) -> list[CutObject]:
         """All objects that may have footage in the span, cut. Raises InvalidRequest for one that is too long."""
         if within.end_us - within.start_us > self._settings.playback_most_s * SECOND_US:
             hours = self._settings.playback_most_s / 3600
             raise InvalidRequest(f"A playback covers at most {hours:g} hours.", code="span_too_long")
         return await _once_more_if_moved(lambda: self._cut_objects(ref, within))
 
-    async def _cut_objects(self, ref: StreamRef, within: Span) -> list[_CutObject]:
+    async def _cut_objects(self, ref: StreamRef, within: Span) -> list[CutObject]:
         """Raises FootageError `footage_moved` when an object left the spool meanwhile."""
         rows, waiting = await self._rows_and_waiting(ref, within)
         stored = await _in_parallel(_unless_refused(self._cut_stored), rows)
         fresh = await _in_parallel(self._cut_index, waiting)
         return [one for one in stored if one is not None] + fresh
+
+    async def _indexes(self, ref: StreamRef, within: Span) -> list[FootageIndex]:
+        """Of all objects that may have footage in the span; those that are refused are left out."""
+        rows, waiting = await self._rows_and_waiting(ref, within)
+        stored = await _in_parallel(_unless_refused(self._footage.index), rows)
+        return [one for one in (*stored, *waiting) if one is not None]
 
     async def _rows_and_waiting(self, ref: StreamRef, within: Span) -> tuple[list[StoredObject], list[FootageIndex]]:
         """Each object that may have footage in the span: what is stored, and what lies in the spool alone.
@@ -225,21 +319,29 @@ class Playback:
         ids = {row.object_id for row in rows}
         return rows, [one for one in waiting if one.header.object_id not in ids]
 
-    async def _cut_stored(self, row: StoredObject) -> _CutObject:
+    async def _cut_stored(self, row: StoredObject) -> CutObject:
         found = self._cut.get(row.object_id)
         if found is None:
             found = await self._cut_index(await self._footage.index(row))
             self._cut.put(row.object_id, found)
         return found
 
-    async def _cut_index(self, index: FootageIndex) -> _CutObject:
+    async def _cut_index(self, index: FootageIndex) -> CutObject:
         pairs = await asyncio.to_thread(_cut_pairs, index)
         formats = {}
         for number in sorted({cut.init for pair in pairs for cut in pair if cut is not None}):
             (plain,) = await self._footage.parts(index, number, number)
             formats[number] = read_format(plain)
         header = index.header
-        return _CutObject(header.object_id, header.session, header.seq, pairs, formats)
+        return CutObject(header.object_id, header.session, header.seq, pairs, formats)
+
+    async def _find(self, camera_id: str, object_id: str) -> FootageIndex:
+        """Raises NotFound `segment_not_found`."""
+        spooled = await self._find_spooled(camera_id, object_id)
+        found = spooled or await self._find_stored(camera_id, object_id)
+        if found is None:
+            raise _no_segment()
+        return found
 
     async def _find_spooled(self, camera_id: str, object_id: str) -> FootageIndex | None:
         found = self._footage.find_spooled(object_id)
@@ -252,47 +354,7 @@ class Playback:
         return await self._footage.index(row)
 
 
-# --- from objects to entries ---------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _CutObject:
-    """An object as far as playlists need it. `formats` are those of its init parts, by their number."""
-
-    object_id: str
-    session: str
-    seq: int
-    pairs: tuple[CutPair, ...]
-    formats: Mapping[int, Format]
-
-
-class _Chosen(NamedTuple):
-    """A cut that plays."""
-
-    source: _CutObject
-    pair: CutPair
-
-    def follows(self, before: _Chosen) -> bool:
-        return self.source.session == before.source.session and self.pair.video.continues(before.pair.video)
-
-
-@dataclass(frozen=True, slots=True)
-class _Init:
-    """The init segment of a run of cuts: the first one that says what all of them need."""
-
-    uri: str
-    format: Format
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """A line of both playlists; `audio_init` is None where there is nothing that HLS can carry."""
-
-    object_id: str
-    pair: CutPair
-    video_init: _Init
-    audio_init: _Init | None
-    discontinuity: bool
+# --- from indexes --------------------------------------------------------------------------------
 
 
 def _cut_pairs(index: FootageIndex) -> tuple[CutPair, ...]:
@@ -306,117 +368,70 @@ def _coverage_of(source: FootageIndex) -> Span:
     return Span(video[0].started_us, video[-1].ended_us) if video else Span(0, 0)
 
 
-def _choose(objects: Iterable[_CutObject], within: Span) -> list[_Chosen]:
-    """The cuts that touch the span, session after session in the order in which they begin.
+def _find_cut(index: FootageIndex, track: TrackKind, first: int, last: int) -> Cut:
+    """The cut with these parts. Raises NotFound `segment_not_found` for what is none: only cuts are made anew.
 
-    Sessions are not interleaved where they overlap (a clock that was set back, a change of owner): each plays
-    whole, and nothing of it is left out.
+    In the spool a cut may have grown since: what was listed is what came until part `last`.
     """
-    runs: dict[str, list[_Chosen]] = {}
-    for one in sorted(objects, key=lambda item: item.seq):
-        for pair in one.pairs:
-            if Span(pair.video.started_us, pair.video.ended_us).overlaps(within):
-                runs.setdefault(one.session, []).append(_Chosen(one, pair))
-    in_order = sorted(runs.values(), key=lambda run: run[0].pair.video.started_us)
-    return [chosen for run in in_order for chosen in run]
+    until = [(entry.length, entry.descriptor) for entry in index.entries[: last + 1]]
+    cut = audio_cut(until, first) if track is TrackKind.AUDIO else _last_video_cut(until)
+    if cut is None or (cut.first, cut.last) != (first, last):
+        raise _no_segment()
+    return cut
 
 
-def _link(chosen: Sequence[_Chosen]) -> Iterator[_Entry]:
-    """Each object has init segments of its own; another one is named only where it says something new."""
-    video_init: _Init | None = None
-    audio_init: _Init | None = None
-    before: _Chosen | None = None
-    for one in chosen:
-        last_init, video_init = video_init, _init_of(one.source, one.pair.video, video_init)
-        audio = one.pair.audio
-        playable = audio is not None and _is_playable(one.source.formats[audio.init])
-        if audio is not None and playable:
-            audio_init = _init_of(one.source, audio, audio_init)
-        broken = before is not None and (video_init is not last_init or not one.follows(before))
-        yield _Entry(one.source.object_id, one.pair, video_init, audio_init if playable else None, broken)
-        before = one
+def _last_video_cut(parts: Sequence[tuple[int, Descriptor]]) -> Cut | None:
+    pairs = cut_object(parts)
+    return pairs[-1].video if pairs else None
 
 
-def _init_of(source: _CutObject, cut: Cut, current: _Init | None) -> _Init:
-    needed = source.formats[cut.init]
-    if current is not None and current.format == needed:
-        return current
-    return _Init(f"{source.object_id}/{_track_name(cut.track)}/init-{cut.init}.mp4", needed)
+def _numbers_around(index: FootageIndex, cut: Cut) -> list[int]:
+    """The parts of the cut's track and format in it, and within AROUND_S of it."""
+    found: list[int] = []
+    init: int | None = None
+    for number, entry in enumerate(index.entries):
+        part = entry.descriptor
+        if part.track != cut.track:
+            continue
+        if part.is_init:
+            init = number
+        elif _is_around(part, cut) and init is not None:
+            found.append(number)
+    return found
 
 
-def _plan(objects: Iterable[_CutObject], within: Span) -> list[_Entry]:
-    """What plays for the span, in order. Raises NotFound rather than give nothing."""
-    entries = list(_link(_choose(objects, within)))
-    if not entries:
-        raise NotFound("Nothing was recorded in this span.", code="no_footage")
-    return entries
-
-
-def _render_master(ref: StreamRef, within: Span, objects: Sequence[_CutObject]) -> bytes:
-    entries = _plan(objects, within)
-    query = f"start={_iso(within.start_us)}&end={_iso(within.end_us)}&stream={ref.stream}"
-    video = list(dict.fromkeys(one.video_init.format for one in entries))
-    audio = list(dict.fromkeys(one.audio_init.format for one in entries if one.audio_init is not None))
-    peak_bps, average_bps = _bit_rates(entries)
-    variant = VodVariant(
-        video_uri=f"video.m3u8?{query}",
-        audio_uri=f"audio.m3u8?{query}" if audio else None,
-        width=max(one.width for one in video if isinstance(one, VideoFormat)),
-        height=max(one.height for one in video if isinstance(one, VideoFormat)),
-        codecs=list(dict.fromkeys(one.rfc6381 for one in [*video, *audio])),
-        peak_bps=peak_bps,
-        average_bps=average_bps,
+def _is_around(part: Descriptor, cut: Cut) -> bool:
+    around = AROUND_S * cut.clock_rate
+    before_end = part.decode_time < cut.decode_time + cut.duration + around
+    return (
+        part.clock_rate == cut.clock_rate and before_end and part.decode_time + part.duration > cut.decode_time - around
     )
-    return multivariant_playlist(variant)
 
 
-def _render_track(track: TrackKind, within: Span, objects: Sequence[_CutObject]) -> bytes:
-    entries = _plan(objects, within)
-    video, audio = ([_segment(one, kind) for one in entries] for kind in (TrackKind.VIDEO, TrackKind.AUDIO))
-    segments = video if track is TrackKind.VIDEO else audio
-    if all(one.uri is None for one in segments):
-        raise NotFound("Nothing of this track was recorded in the span.", code="no_footage")
-    start_s = max(0, within.start_us - entries[0].pair.video.started_us) / SECOND_US
-    return media_playlist(segments, start_s, max(one.duration_s for one in [*video, *audio]))
+def _samples_of(parts: Sequence[bytes]) -> list[ReadSample]:
+    return [sample for part in parts for sample in read_samples(part)]
 
 
-def _is_playable(audio: Format) -> bool:
-    return audio.codec in HLS_AUDIO
+def _known(format: Format | None) -> Format:
+    assert format is not None  # noqa: S101 - of what is no still picture it is known
+    return format
 
 
-def _segment(entry: _Entry, track: TrackKind) -> VodSegment:
-    """Where the audio has nothing, it is a gap as long as the video, so that both playlists stay in step."""
-    cut, init = entry.pair.video, entry.video_init
-    if track is TrackKind.AUDIO:
-        if entry.pair.audio is None or entry.audio_init is None:
-            return VodSegment(None, None, cut.duration_s, cut.started_us, entry.discontinuity)
-        cut, init = entry.pair.audio, entry.audio_init
-    uri = f"{entry.object_id}/{_track_name(track)}/{cut.first}-{cut.last}.m4s"
-    return VodSegment(uri, init.uri, cut.duration_s, cut.started_us, entry.discontinuity)
-
-
-def _bit_rates(entries: Sequence[_Entry]) -> tuple[int, int]:
-    """Peak and average of both tracks together, in bits a second."""
-    sizes = [
-        one.pair.video.size_bytes + (one.pair.audio.size_bytes if one.pair.audio and one.audio_init else 0)
-        for one in entries
-    ]
-    durations_s = [one.pair.video.duration_s for one in entries]
-    peak = max(8 * size / duration_s for size, duration_s in zip(sizes, durations_s, strict=True))
-    return round(peak), round(8 * sum(sizes) / sum(durations_s))
+def _no_segment() -> NotFound:
+    return NotFound("There is no such segment, or there is none any more.", code="segment_not_found")
 
 
 # --- behind what is live -------------------------------------------------------------------------
 
 
-def _list_live(objects: Iterable[_CutObject], within: Span) -> tuple[list[Entries], _Chosen | None]:
+def _list_live(objects: Iterable[CutObject], within: Span) -> tuple[list[Entries], Chosen | None]:
     """The entries of a live playlist for what touches the span, and the last cut among them."""
-    chosen = _choose(objects, within)
-    return [_live_entries(entry) for entry in _link(chosen)], chosen[-1] if chosen else None
+    chosen = choose(objects, within)
+    return [_live_entries(entry) for entry in link(chosen)], chosen[-1] if chosen else None
 
 
-def _live_entries(entry: _Entry) -> Entries:
-    return {kind: _live_segment(_segment(entry, kind)) for kind in (TrackKind.VIDEO, TrackKind.AUDIO)}
+def _live_entries(entry: Entry) -> Entries:
+    return {one.track: _live_segment(segment_of(entry, one)) for one in (Rendition.VIDEO, Rendition.AUDIO)}
 
 
 def _live_segment(one: VodSegment) -> LiveSegment:
@@ -542,11 +557,3 @@ def _gap_span(one: TimelineGap, within: Span) -> Span:
 def _clip_gap(row: GapRow, within: Span) -> TimelineGap:
     ended_us = None if row.ended_us is None else min(row.ended_us, within.end_us)
     return TimelineGap(max(row.started_us, within.start_us), ended_us, row.cause)
-
-
-def _track_name(track: TrackKind) -> str:
-    return track.name.lower()
-
-
-def _iso(at_us: int) -> str:
-    return from_us(at_us).isoformat(timespec="microseconds").replace("+00:00", "Z")

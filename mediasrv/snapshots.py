@@ -17,10 +17,11 @@ from typing import Final
 from mediasrv.clock import Clock
 from mediasrv.errors import TooManyRequests, Unavailable
 from mediasrv.hub import Hub, Mountpoint
-from mediasrv.media.access_unit import AccessUnit, Codec, Session, StreamRef, TrackKind
+from mediasrv.media.access_unit import AccessUnit, Codec, Session, StreamRef, TrackKind, VideoFormat
 from mediasrv.media.nal import NAL_IDR, iter_avcc, nal_type
 from mediasrv.reasons import reason
 from mediasrv.settings import TranscodeSettings
+from mediasrv.transcoding.framing import Unit
 from mediasrv.transcoding.process import StartWorker, WorkerCounts, start_worker
 from mediasrv.transcoding.stills import StillWorker
 
@@ -125,7 +126,10 @@ class Snapshots:
     async def _made(self, key: tuple[StreamRef, int], gop: Sequence[AccessUnit]) -> _Kept:
         keyframe, etag, snapshot = gop[0], _etag(gop[0], key[1]), None
         try:
-            jpeg = await self._still.make(_needed(gop), key[1])
+            video = keyframe.format
+            assert isinstance(video, VideoFormat)  # noqa: S101 - what a GOP is made of
+            units = [Unit(0, one.dts, one.pts, one.keyframe, one.payload) for one in _needed(gop)]
+            jpeg = await self._still.make(video, units, key[1])
             if jpeg:
                 snapshot = Snapshot(jpeg, etag, keyframe.arrived_us)
         except Exception:

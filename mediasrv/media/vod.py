@@ -51,9 +51,12 @@ class VodVariant:
     """EXT-X-SESSION-DATA by name."""
 
 
-def media_playlist(segments: Sequence[VodSegment], start_s: float, longest_s: float) -> bytes:
+def media_playlist(
+    segments: Sequence[VodSegment], start_s: float, longest_s: float, *, keyframes_only: bool = False
+) -> bytes:
     """A complete media playlist; `start_s` is how far into it the time lies that was asked for, `longest_s` the
-    longest segment of either track: both state the same target duration.
+    longest segment of any track: all state the same target duration. `keyframes_only`: each segment is one keyframe
+    (EXT-X-I-FRAMES-ONLY, RFC 8216, 4.3.3.6).
     """
     lines = [
         "#EXTM3U",
@@ -62,6 +65,8 @@ def media_playlist(segments: Sequence[VodSegment], start_s: float, longest_s: fl
         "#EXT-X-MEDIA-SEQUENCE:0",
         "#EXT-X-PLAYLIST-TYPE:VOD",
     ]
+    if keyframes_only:
+        lines.append("#EXT-X-I-FRAMES-ONLY")
     if start_s > 0:
         lines.append(f"#EXT-X-START:TIME-OFFSET={start_s:.3f},PRECISE=YES")
     init_uri: str | None = None
@@ -83,23 +88,30 @@ def media_playlist(segments: Sequence[VodSegment], start_s: float, longest_s: fl
     return "\n".join(lines).encode()
 
 
-def multivariant_playlist(variant: VodVariant) -> bytes:
+def multivariant_playlist(variants: Sequence[VodVariant], keyframes: Sequence[VodVariant] = ()) -> bytes:
+    """Variants in the order in which players should take them, and playlists of their keyframes (RFC 8216, 4.3.4.3).
+
+    All have the sound of the first, if any.
+    """
+    first = variants[0]
     lines = ["#EXTM3U", f"#EXT-X-VERSION:{VERSION}"]
-    lines += [f'#EXT-X-SESSION-DATA:DATA-ID="{name}",VALUE="{value}"' for name, value in variant.session_data.items()]
-    rendition = ""
-    if variant.audio_uri is not None:
-        rendition = ',AUDIO="audio"'
+    lines += [f'#EXT-X-SESSION-DATA:DATA-ID="{name}",VALUE="{value}"' for name, value in first.session_data.items()]
+    if first.audio_uri is not None:
         lines.append(
-            '#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="audio",DEFAULT=YES,AUTOSELECT=YES,'
-            f'URI="{variant.audio_uri}"'
+            f'#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="audio",DEFAULT=YES,AUTOSELECT=YES,URI="{first.audio_uri}"'
         )
-    lines.append(
-        f"#EXT-X-STREAM-INF:BANDWIDTH={variant.peak_bps},AVERAGE-BANDWIDTH={variant.average_bps},"
-        f'CODECS="{",".join(variant.codecs)}",RESOLUTION={variant.width}x{variant.height}'
-        f"{_frame_rate(variant.frame_rate)}{rendition}"
+    for one in variants:
+        rendition = ',AUDIO="audio"' if one.audio_uri is not None else ""
+        lines += (f"#EXT-X-STREAM-INF:{_attributes(one)}{_frame_rate(one.frame_rate)}{rendition}", one.video_uri)
+    lines += [f'#EXT-X-I-FRAME-STREAM-INF:{_attributes(one)},URI="{one.video_uri}"' for one in keyframes]
+    return "\n".join([*lines, ""]).encode()
+
+
+def _attributes(one: VodVariant) -> str:
+    return (
+        f"BANDWIDTH={one.peak_bps},AVERAGE-BANDWIDTH={one.average_bps},"
+        f'CODECS="{",".join(one.codecs)}",RESOLUTION={one.width}x{one.height}'
     )
-    lines.append(f"{variant.video_uri}\n")
-    return "\n".join(lines).encode()
 
 
 def _frame_rate(measured: float) -> str:

@@ -248,6 +248,11 @@ def _check_transcode(transcode: TranscodeSettings) -> None:
         )
     if not all(8 <= kbps <= 256 for kbps in (transcode.opus_kbps, transcode.aac_kbps)):
         raise SettingsError("transcode.opus_kbps and transcode.aac_kbps must lie between 8 and 256.")
+    if not 1 <= transcode.most_playback <= 64 or transcode.playback_waiting < 1 or transcode.playback_cache_bytes < 0:
+        raise SettingsError(
+            "transcode.most_playback must lie between 1 and 64, transcode.playback_waiting be at least 1, "
+            "transcode.playback_cache_bytes at least 0."
+        )
     if transcode.nice > 19 or transcode.hang_s < 1 or transcode.backoff_first_s <= 0:
         raise SettingsError(
             "transcode.nice must be at most 19, transcode.hang_s at least 1 second, transcode.backoff_first_s above 0."

@@ -265,10 +265,16 @@ class TranscodeSettings:
     that does not answer for `hang_s` is ended. Pictures have at most `video_height` lines and `video_kbps`, sound has
     `opus_kbps` or `aac_kbps` a channel. `nice` is how far workers stand back behind the server. A worker that fails is
     started again after `backoff_first_s`, doubled up to `backoff_most_s`.
+
+    Recorded footage is made by at most `most_playback` workers of its own for pictures and one for sound; at most
+    `playback_waiting` cuts wait for one, and what was made is kept in at most `playback_cache_bytes` of memory.
     """
 
     most_video: int = 2
     most_audio: int = 16
+    most_playback: int = 2
+    playback_waiting: int = 16
+    playback_cache_bytes: int = 64 * 1024 * 1024
     video_height: int = 720
     video_kbps: int = 2000
     opus_kbps: int = 32

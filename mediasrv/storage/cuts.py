@@ -90,6 +90,20 @@ def cut_object(parts: Iterable[tuple[int, Descriptor]]) -> list[CutPair]:
     return list(_with_audio(video, tracks[TrackKind.AUDIO]))
 
 
+def audio_cut(parts: Iterable[tuple[int, Descriptor]], first: int) -> Cut | None:
+    """The sound among an object's parts from part `first` on, as far as it is of one format; None where is none."""
+    init: int | None = None
+    found: list[_Part] = []
+    for index, (length, descriptor) in enumerate(parts):
+        if descriptor.track != TrackKind.AUDIO:
+            continue
+        if descriptor.is_init:
+            init = index
+        elif index >= first and init is not None and descriptor.duration:
+            found.append(_Part(index, init, length, descriptor))
+    return _cut(found[: _count_of_one_format(found)]) if found else None
+
+
 def _video_runs(parts: Sequence[_Part]) -> Iterator[list[_Part]]:
     run: list[_Part] = []
     duration_s = 0.0

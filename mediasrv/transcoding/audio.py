@@ -28,7 +28,7 @@ _ENCODERS: Final = {
     Codec.OPUS: ("libopus", "s16", {"application": "audio", "frame_duration": "20", "compression_level": "5"}),
     Codec.AAC: ("aac", "fltp", {"aac_coder": "fast"}),
 }
-_LAYOUTS: Final = {1: "mono", 2: "stereo"}
+LAYOUTS: Final = {1: "mono", 2: "stereo"}
 
 
 class AudioTranscoder:
@@ -41,11 +41,11 @@ class AudioTranscoder:
         wish = AudioWish(**json.loads(message.document))
         self._generation = message.generation
         self._clock_rate = wish.clock_rate
-        self._decoder = _decoder(wish)
-        self._layout = _LAYOUTS[min(wish.channels, MOST_CHANNELS)]
-        self._encoder = _Encoder(Codec(wish.target), self._layout, wish.kbps)
+        self._decoder = sound_decoder(wish)
+        self._layout = LAYOUTS[min(wish.channels, MOST_CHANNELS)]
+        self._encoder = SoundEncoder(Codec(wish.target), self._layout, wish.kbps)
         self._times = SampleTimes()
-        self._resampler: _Resampler | None = None
+        self._resampler: SoundResampler | None = None
         self._fifo = AudioFifo()
         self._samples_in = 0
         self._samples_out = 0
@@ -66,7 +66,7 @@ class AudioTranscoder:
 
     def _resample(self, frame: AudioFrame) -> None:
         if self._resampler is None or not self._resampler.takes(frame):
-            self._resampler = _Resampler(frame, self._encoder.sample_format, self._layout)
+            self._resampler = SoundResampler(frame, self._encoder.sample_format, self._layout)
         for resampled in self._resampler.resample(frame):
             resampled.pts = None
             self._fifo.write(resampled)
@@ -81,7 +81,7 @@ class AudioTranscoder:
                     yield Unit(self._generation, at, at, True, payload)
 
 
-class _Encoder:
+class SoundEncoder:
     """Knows when what it hands out is heard: encoders delay sound by a constant number of samples."""
 
     def __init__(self, target: Codec, layout: str, kbps: int) -> None:
@@ -110,7 +110,7 @@ class _Encoder:
             yield self._times.popleft() - self._delay, bytes(packet)
 
 
-class _Resampler:
+class SoundResampler:
     """To one rate, layout and sample format. PyAV's own would start threads, which a confined process may not."""
 
     def __init__(self, template: AudioFrame, sample_format: str, layout: str) -> None:
@@ -143,9 +143,9 @@ class _Resampler:
             yield pulled
 
 
-def _decoder(wish: AudioWish) -> av.AudioCodecContext:
+def sound_decoder(wish: AudioWish) -> av.AudioCodecContext:
     decoder = cast(av.AudioCodecContext, av.CodecContext.create(_DECODERS[Codec(wish.source)], "r"))
-    decoder.sample_rate, decoder.layout = wish.clock_rate, _LAYOUTS[min(wish.channels, MOST_CHANNELS)]
+    decoder.sample_rate, decoder.layout = wish.clock_rate, LAYOUTS[min(wish.channels, MOST_CHANNELS)]
     decoder.thread_count = 1
     if wish.config:
         decoder.extradata = bytes.fromhex(wish.config)

@@ -210,7 +210,7 @@ class TrackTranscode:
         if self._session is None or made.generation != self._generation:
             return
         if self.kind is TrackKind.VIDEO:
-            self._made = _h264_format(made, self._made)
+            self._made = h264_format(made, self._made)
         elif self._made is None and isinstance(self._sent_format, AudioFormat):
             self._made = audio_made(self._sent_format, self.target)
         if self._made is None:
@@ -238,7 +238,7 @@ def rate_of(gop: list[AccessUnit]) -> float:
     return min(120.0, max(1.0, (len(gop) - 1) * gop[0].format.clock_rate / span))
 
 
-def _h264_format(made: Unit, before: Format | None) -> Format | None:
+def h264_format(made: Unit, before: Format | None) -> Format | None:
     """The format that this access unit begins or goes on in. Raises ProtocolError where it is no access unit."""
     nals = list(iter_avcc(made.payload))
     if not nals or made.keyframe is not any(nal_type(nal) == NAL_IDR for nal in nals):

@@ -14,7 +14,7 @@ from mediasrv.media.access_unit import VIDEO_CLOCK_RATE
 from mediasrv.media.nal import NAL_SEI, iter_avcc, join_avcc, nal_type
 from mediasrv.transcoding.framing import Unit, Wish
 from mediasrv.transcoding.pictures import TIME_BASE, PictureDecoder, bounded, scaled
-from mediasrv.transcoding.wishes import VideoWish
+from mediasrv.transcoding.wishes import VideoWish, level_of
 
 KEYFRAMES: Final = 2 * VIDEO_CLOCK_RATE
 """A keyframe at least so often, and wherever the source has one."""
@@ -55,7 +55,7 @@ class VideoTranscoder:
             encoder = self._encoder
             if encoder is None or encoder.size != (width, height) or (keyframe and self._is_off(encoder.rate)):
                 rate = VIDEO_CLOCK_RATE / self._interval
-                encoder = self._encoder = _Encoder(picture, width, height, rate, self._wish.kbps)
+                encoder = self._encoder = _Encoder(picture, width, height, rate, self._wish)
                 keyframe = True
             if keyframe:
                 self._next_keyframe = pts + KEYFRAMES
@@ -82,7 +82,7 @@ class _Encoder:
     (RFC 7742, 5), parameter sets in each keyframe, as good as the bitrate allows and no better than need be.
     """
 
-    def __init__(self, like: VideoFrame, width: int, height: int, rate: float, kbps: int) -> None:
+    def __init__(self, like: VideoFrame, width: int, height: int, rate: float, wish: VideoWish) -> None:
         self.size, self.rate = (width, height), rate
         codec = av.CodecContext.create("libx264", "w")
         codec.width, codec.height, codec.pix_fmt = width, height, "yuv420p"
@@ -96,9 +96,10 @@ class _Encoder:
             "profile": "baseline",
             "crf": "23",
             "forced-idr": "1",
+            "level": f"{level_of(wish.height) / 10:g}",
             "x264-params": (
-                "annexb=0:repeat-headers=1:sliced-threads=0:scenecut=0:keyint=infinite:"
-                f"vbv-maxrate={kbps}:vbv-bufsize={kbps}"
+                "annexb=0:repeat-headers=1:sliced-threads=0:scenecut=0:keyint=infinite:stitchable=1:"
+                f"vbv-maxrate={wish.kbps}:vbv-bufsize={wish.kbps}"
             ),
         }
         self._codec = codec

@@ -20,6 +20,7 @@ from mediasrv.transcoding import confinement
 from mediasrv.transcoding.audio import AudioTranscoder
 from mediasrv.transcoding.framing import Consumed, Failed, Message, MessageReader, Ready, Unit, Wish, build_message
 from mediasrv.transcoding.jpeg import JpegMaker
+from mediasrv.transcoding.sound_cut import SoundCutTranscoder
 from mediasrv.transcoding.video import VideoTranscoder
 
 _RECEIVE_BYTES: Final = 256 * 1024
@@ -39,6 +40,7 @@ class Job(Protocol):
 JOBS: Final[dict[str, tuple[type[Job], int]]] = {
     "audio": (AudioTranscoder, 256 * _MEGABYTE),
     "video": (VideoTranscoder, 1024 * _MEGABYTE),
+    "sound-cut": (SoundCutTranscoder, 256 * _MEGABYTE),
     "jpeg": (JpegMaker, 1024 * _MEGABYTE),
 }
 """What there is to do, and how much memory it may take: pictures of 8192 lines are beyond it."""

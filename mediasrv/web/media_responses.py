@@ -14,6 +14,7 @@ from aiohttp import hdrs, web
 from mediasrv.errors import NotFound
 from mediasrv.media.access_unit import TrackKind
 from mediasrv.media.playlist import MadeText
+from mediasrv.retrieval.playlists import Rendition
 from mediasrv.web.ready import ReadyResponse, ready_head
 from mediasrv.web.routing import is_unchanged
 from mediasrv.web.services import PlaybackSource
@@ -28,6 +29,7 @@ BLOCKING_TARGETS: Final = 6
 """An answer to a blocking reload stays what it is; so many target durations later nobody asks for it any more."""
 
 _RECORDED: Final = re.compile(r"(\d+)-(\d+)\.m4s", re.ASCII)
+_MADE_INIT: Final = re.compile(r"init-(\d+)-(\d+)\.mp4", re.ASCII)
 _PRIVATE: Final = (hdrs.CACHE_CONTROL, "private, no-store")
 _CHECKED: Final = (hdrs.CACHE_CONTROL, "private, no-cache")
 _MEDIA: Final = (hdrs.CACHE_CONTROL, f"public, max-age={MEDIA_S}, immutable")
@@ -74,12 +76,16 @@ def live_media(request: web.Request, body: bytes, track: TrackKind, *, shared: b
     return ReadyResponse(ready_head("200 OK", len(body), _MEDIA_TYPES[track], _MEDIA, tag), body)
 
 
-async def read_recorded(playback: PlaybackSource, camera_id: str, object_id: str, track: TrackKind, name: str) -> bytes:
+async def read_recorded(
+    playback: PlaybackSource, camera_id: str, object_id: str, rendition: Rendition, name: str
+) -> bytes:
     """The segment or init segment that is called `name` among those of a recording object. Raises NotFound."""
     if found := numbers(_RECORDED, name):
-        return await playback.segment(camera_id, object_id, track, found[0], found[1])
+        return await playback.segment(camera_id, object_id, rendition, found[0], found[1])
     if found := numbers(INIT, name):
-        return await playback.init(camera_id, object_id, track, found[0])
+        return await playback.init(camera_id, object_id, rendition, found[0])
+    if found := numbers(_MADE_INIT, name):
+        return await playback.init(camera_id, object_id, rendition, found[0], found[1])
     raise no_segment()
 
 

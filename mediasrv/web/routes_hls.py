@@ -17,6 +17,7 @@ from mediasrv.clock import SECOND_US
 from mediasrv.errors import InvalidRequest, NotAuthenticated, NotFound, NotPermitted
 from mediasrv.media.access_unit import StreamName, StreamRef, TrackKind
 from mediasrv.media.playlist import Manner
+from mediasrv.retrieval.playlists import Rendition
 from mediasrv.security.path_tokens import PATTERN
 from mediasrv.security.policy import Permission
 from mediasrv.web.fields import format_time, query_stream, whole_number
@@ -137,7 +138,7 @@ class _Handlers:
         track, object_id = TRACKS[match["track"]], match["object"]
         event = access.actor.event("playback.object", f"{access.camera_id} {object_id}", by="dvr")
         await self._services.access_log.once(event, DVR_LOGGED_US / SECOND_US)
-        body = await read_recorded(playback, access.camera_id, object_id, track, match["file"])
+        body = await read_recorded(playback, access.camera_id, object_id, Rendition(match["track"]), match["file"])
         return live_media(request, body, track, shared=access.by_path)
 
     async def _body(self, wanted: Wanted, access: Access) -> bytes:

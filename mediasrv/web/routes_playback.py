@@ -12,10 +12,12 @@ from typing import Final
 
 from aiohttp import web
 
+from mediasrv.errors import InvalidRequest
 from mediasrv.media.access_unit import StreamRef
+from mediasrv.retrieval.playlists import Choice, Rendition
 from mediasrv.security.policy import Permission
 from mediasrv.web.fields import format_time, query_span, query_stream
-from mediasrv.web.media_responses import TRACKS, media, playlist, read_recorded
+from mediasrv.web.media_responses import media, playlist, read_recorded
 from mediasrv.web.routing import Access, Route, Scope
 from mediasrv.web.services import Services
 
@@ -27,13 +29,13 @@ _OBJECT_IDS: Final = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 
 def routes(services: Services) -> list[Route]:
     playback = _Handlers(services)
-    footage, track = Permission.FOOTAGE_VIEW, "{track:video|audio}"
+    footage, rendition = Permission.FOOTAGE_VIEW, f"{{rendition:{'|'.join(Rendition)}}}"
     return [
         Route("GET", "/playback/{camera}/index.m3u8", footage, playback.master, Scope.FOOTAGE),
-        Route("GET", f"/playback/{{camera}}/{track}.m3u8", footage, playback.media_playlist, Scope.FOOTAGE),
+        Route("GET", f"/playback/{{camera}}/{rendition}.m3u8", footage, playback.media_playlist, Scope.FOOTAGE),
         Route(
             "GET",
-            f"/playback/{{camera}}/{{object:[0-9a-f]{{64}}}}/{track}/{{file}}",
+            f"/playback/{{camera}}/{{object:[0-9a-f]{{64}}}}/{rendition}/{{file}}",
             footage,
             playback.media,
             Scope.FOOTAGE,
@@ -65,14 +67,15 @@ class _Handlers:
 
     async def master(self, request: web.Request, access: Access) -> web.StreamResponse:
         ref, span = StreamRef(access.camera_id, query_stream(request)), query_span(request)
-        body = await self._services.playback_here().master(ref, *span)
+        choice, keys_only = _query_choice(request), request.query.get("pictures") == "keys"
+        body = await self._services.playback_here().master(ref, *span, choice, keys_only=keys_only)
         await self._viewing(access, ref, span)
         return playlist(body)
 
     async def media_playlist(self, request: web.Request, access: Access) -> web.StreamResponse:
         ref, span = StreamRef(access.camera_id, query_stream(request)), query_span(request)
-        track = TRACKS[request.match_info["track"]]
-        body = await self._services.playback_here().media_playlist(ref, track, *span)
+        rendition = Rendition(request.match_info["rendition"])
+        body = await self._services.playback_here().media_playlist(ref, rendition, *span)
         await self._viewing(access, ref, span)
         for object_id in set(_OBJECT_IDS.findall(body)):
             self._opened.add(access.principal.principal_id, object_id.decode())
@@ -80,10 +83,10 @@ class _Handlers:
 
     async def media(self, request: web.Request, access: Access) -> web.StreamResponse:
         object_id, name = request.match_info["object"], request.match_info["file"]
-        track = TRACKS[request.match_info["track"]]
-        body = await read_recorded(self._services.playback_here(), access.camera_id, object_id, track, name)
+        rendition = Rendition(request.match_info["rendition"])
+        body = await read_recorded(self._services.playback_here(), access.camera_id, object_id, rendition, name)
         await self._object_viewed(access, object_id)
-        return media(body, track)
+        return media(body, rendition.track)
 
     async def _viewing(self, access: Access, ref: StreamRef, span: tuple[int, int]) -> None:
         start, end = (format_time(one) for one in span)
@@ -96,3 +99,11 @@ class _Handlers:
             return
         event = access.actor.event("playback.object", f"{access.camera_id} {object_id}")
         await self._services.access_log.once(event, PLAYBACK_WINDOW_S)
+
+
+def _query_choice(request: web.Request) -> Choice:
+    """`codec` of the query. Raises InvalidRequest."""
+    try:
+        return Choice(request.query.get("codec", Choice.ANY))
+    except ValueError as error:
+        raise InvalidRequest(f"codec must be one of {', '.join(Choice)}.", code="codec_unknown") from error

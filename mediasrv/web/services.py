@@ -17,6 +17,7 @@ from mediasrv.media.camera_event import EventKind
 from mediasrv.media.playlist import MadeText, Manner
 from mediasrv.onvif import Holder, Move, Preset, PtzAbility, Vector
 from mediasrv.reasons import Reason
+from mediasrv.retrieval.playlists import Choice, Rendition
 from mediasrv.security.access_log import AccessLog
 from mediasrv.security.accounts import Accounts, Actor
 from mediasrv.security.path_tokens import PathTokens
@@ -196,13 +197,17 @@ class PlaybackSource(Protocol):
 
     async def timeline(self, ref: StreamRef, start_us: int, end_us: int) -> TimelineView: ...
 
-    async def master(self, ref: StreamRef, start_us: int, end_us: int) -> bytes: ...
+    async def master(
+        self, ref: StreamRef, start_us: int, end_us: int, choice: Choice = Choice.ANY, *, keys_only: bool = False
+    ) -> bytes: ...
 
-    async def media_playlist(self, ref: StreamRef, track: TrackKind, start_us: int, end_us: int) -> bytes: ...
+    async def media_playlist(self, ref: StreamRef, rendition: Rendition, start_us: int, end_us: int) -> bytes: ...
 
-    async def segment(self, camera_id: str, object_id: str, track: TrackKind, first: int, last: int) -> bytes: ...
+    async def segment(self, camera_id: str, object_id: str, rendition: Rendition, first: int, last: int) -> bytes: ...
 
-    async def init(self, camera_id: str, object_id: str, track: TrackKind, index: int) -> bytes: ...
+    async def init(
+        self, camera_id: str, object_id: str, rendition: Rendition, first: int, last: int | None = None
+    ) -> bytes: ...
 
 
 class EventSource(Protocol):

@@ -17,6 +17,7 @@ from mediasrv.media.access_unit import AccessUnit, Session, TrackKind
 from mediasrv.media.fmp4 import ReadSample, read_samples
 from mediasrv.media.playlist import Manner
 from mediasrv.playback import Playback
+from mediasrv.retrieval.playlists import Rendition
 from mediasrv.settings import HlsSettings, StorageSettings
 from tests.integration.recording import REF, Recording, Running, new_session, now_us
 from tests.unit.media.streams import AAC, audio_units, interleave, video_units
@@ -47,7 +48,7 @@ class Viewer:
         if uri.startswith("recorded/"):
             _, object_id, track, name = uri.split("/")
             first, last = name.removesuffix(".m4s").split("-")
-            return await self.playback.segment(REF.camera_id, object_id, TRACKS[track], int(first), int(last))
+            return await self.playback.segment(REF.camera_id, object_id, Rendition(track), int(first), int(last))
         track, name = urlsplit(uri).path.split("/")
         try:
             return await self.hls.segment(REF, TRACKS[track], int(name.removesuffix(".m4s")))

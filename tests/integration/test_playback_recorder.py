@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from mediasrv.clock import SECOND_US, SystemClock
-from mediasrv.media.access_unit import TrackKind
 from mediasrv.playback import Playback, TimelineGap
+from mediasrv.retrieval.playlists import Rendition
 from mediasrv.settings import HlsSettings, StorageSettings
 from tests.integration.recording import REF, Recording, Running, new_session, now_us
 from tests.unit.media.streams import AAC, audio_units, interleave, video_units
@@ -23,7 +23,7 @@ def playback_of(running: Running) -> Playback:
     return Playback(running.catalogue, running.footage, HlsSettings(), SystemClock())
 
 
-async def listed(playback: Playback, start_us: int, track: TrackKind = TrackKind.VIDEO) -> MediaPlaylist:
+async def listed(playback: Playback, start_us: int, track: Rendition = Rendition.VIDEO) -> MediaPlaylist:
     return read_playlist((await playback.media_playlist(REF, track, start_us, start_us + HOUR_US)).decode())
 
 
@@ -31,7 +31,7 @@ def fetcher(playback: Playback) -> Callable[[str], Awaitable[bytes]]:
     async def fetch(uri: str) -> bytes:
         object_id, track, name = uri.split("/")
         first, last = name.removesuffix(".m4s").split("-")
-        return await playback.segment(REF.camera_id, object_id, TrackKind[track.upper()], int(first), int(last))
+        return await playback.segment(REF.camera_id, object_id, Rendition(track), int(first), int(last))
 
     return fetch
 
@@ -46,12 +46,12 @@ async def test_storage_and_spool_play_as_one(tmp_path: Path, storage: StorageSet
         await running.spool.flush()
         await running.until(lambda: len(running.spool.objects()) == 1)
         playback = playback_of(running)
-        for track in (TrackKind.VIDEO, TrackKind.AUDIO):
+        for track in (Rendition.VIDEO, Rendition.AUDIO):
             samples = await read_all(await listed(playback, start_us, track), fetcher(playback))
-            sent = [unit.payload for unit in units if unit.format.kind is track]
+            sent = [unit.payload for unit in units if unit.format.kind is track.track]
             assert [one.payload for one in samples] == sent[: len(samples)]
             # What is not durable yet: a part that is being filled, half a second at most.
-            assert len(samples) >= len(sent) - 0.55 * (25 if track is TrackKind.VIDEO else 47)
+            assert len(samples) >= len(sent) - 0.55 * (25 if track is Rendition.VIDEO else 47)
 
 
 async def test_a_playlist_stays_right_while_its_objects_move_to_storage(

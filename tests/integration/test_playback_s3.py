@@ -6,26 +6,18 @@ import asyncio
 import itertools
 import json
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
-import aiohttp
 import pytest
-from aiohttp import web
 
 from load_tests.media import AAC_CLOCK_RATE, AAC_CONFIG, AAC_FRAME_SAMPLES, aac_frames, encoded_clip, split_avcc
-from mediasrv.catalogue.recordings import CatalogueKeys
-from mediasrv.clock import SECOND_US, from_us, to_us
-from mediasrv.errors import MediasrvError
+from mediasrv.clock import SECOND_US
 from mediasrv.media.access_unit import AccessUnit, AudioFormat, Codec, Session, TrackKind
 from mediasrv.media.nal import parameter_sets, video_format
-from mediasrv.playback import Playback
-from mediasrv.settings import HlsSettings, StorageSettings
-from mediasrv.storage.footage import Footage, KeyRing
-from mediasrv.storage.object_store import ObjectStore, crc32c_of
-from tests.archive import Archive
-from tests.clocks import SimulatedClock
+from mediasrv.retrieval.playlists import Rendition
+from mediasrv.settings import StorageSettings
+from mediasrv.storage.object_store import crc32c_of
+from tests.integration.playback_site import Site, open_site
 from tests.unit.media.streams import REF, STARTED_US, interleave
 from tests.vod import read_all, read_playlist
 
@@ -60,68 +52,10 @@ def both(of: Session, seconds: float) -> list[AccessUnit]:
     return interleave(picture_units(of, seconds), sound_units(of, seconds))
 
 
-@dataclass
-class Site:
-    """An archive on S3 and a web server that plays it."""
-
-    archive: Archive
-    store: ObjectStore
-    playback: Playback
-    url: str
-
-    def playlist_url(self, name: str, end_s: float, start_s: float = 0.0) -> str:
-        start, end = (
-            from_us(STARTED_US + round(one * SECOND_US)).isoformat().replace("+00:00", "Z") for one in (start_s, end_s)
-        )
-        return f"{self.url}/{name}?start={start}&end={end}"
-
-
 @pytest.fixture
 async def site(tmp_path: Path, storage: StorageSettings) -> AsyncIterator[Site]:
-    clock = SimulatedClock(STARTED_US + 3600 * SECOND_US)
-    async with ObjectStore(storage) as store:
-        await store.ensure_buckets()
-        archive = Archive(tmp_path, store, storage.key_bucket, clock)
-        await archive.register()
-        keyring = KeyRing([archive.identity], CatalogueKeys(archive.catalogue), clock, 300.0)
-        footage = Footage(store, None, keyring)
-        playback = Playback(archive.catalogue, footage, HlsSettings(), clock)
-        runner = web.AppRunner(_app(playback))
-        await runner.setup()
-        listener = web.TCPSite(runner, "127.0.0.1", 0)
-        await listener.start()
-        port = runner.addresses[0][1]
-        yield Site(archive, store, playback, f"http://127.0.0.1:{port}/playback/gate-1")
-        await runner.cleanup()
-        footage.close()
-        archive.catalogue.close()
-
-
-def _app(playback: Playback) -> web.Application:
-    async def answer(request: web.Request) -> web.Response:
-        name = request.match_info["name"]
-        try:
-            return web.Response(body=await _body(playback, request, name))
-        except MediasrvError as error:
-            return web.Response(status=error.status, text=error.sentence)
-
-    app = web.Application()
-    app.router.add_get("/playback/gate-1/{name:.*}", answer)
-    return app
-
-
-async def _body(playback: Playback, request: web.Request, name: str) -> bytes:
-    if name.endswith(".m3u8"):
-        start_us, end_us = (to_us(datetime.fromisoformat(request.query[key])) for key in ("start", "end"))
-        if name == "index.m3u8":
-            return await playback.master(REF, start_us, end_us)
-        return await playback.media_playlist(REF, TrackKind[name.removesuffix(".m3u8").upper()], start_us, end_us)
-    object_id, track, file = name.split("/")
-    kind = TrackKind[track.upper()]
-    if file.startswith("init-"):
-        return await playback.init("gate-1", object_id, kind, int(file[5:].removesuffix(".mp4")))
-    first, last = file.removesuffix(".m4s").split("-")
-    return await playback.segment("gate-1", object_id, kind, int(first), int(last))
+    async with open_site(tmp_path, storage) as opened:
+        yield opened
 
 
 async def ffprobe(url: str) -> tuple[list[dict[str, str]], str]:
@@ -150,20 +84,12 @@ async def test_what_comes_back_is_what_was_recorded(site: Site) -> None:
     runs = [both(session("one"), 30), both(session("two", 40), 30)]
     for run in runs:
         await site.archive.record(run)
-    async with aiohttp.ClientSession() as http:
-
-        async def fetch(uri: str) -> bytes:
-            async with http.get(f"{site.url}/{uri}") as answer:
-                answer.raise_for_status()
-                return await answer.read()
-
-        for track in (TrackKind.VIDEO, TrackKind.AUDIO):
-            async with http.get(site.playlist_url(f"{track.name.lower()}.m3u8", 100)) as answer:
-                playlist = read_playlist(await answer.text())
-            samples = await read_all(playlist, fetch)
-            sent = [unit.payload for run in runs for unit in run if unit.format.kind is track]
-            assert [one.payload for one in samples] == sent
-            assert sum(one.discontinuity for one in playlist.segments) == 1
+    for rendition in (Rendition.VIDEO, Rendition.AUDIO):
+        playlist = await site.playlist(rendition, 100)
+        samples = await read_all(playlist, site.fetch)
+        sent = [unit.payload for run in runs for unit in run if unit.format.kind is rendition.track]
+        assert [one.payload for one in samples] == sent
+        assert sum(one.discontinuity for one in playlist.segments) == 1
 
 
 async def test_an_object_that_was_altered_is_left_out(site: Site) -> None:
@@ -173,7 +99,7 @@ async def test_an_object_that_was_altered_is_left_out(site: Site) -> None:
     altered[-100] ^= 1
     await site.store.delete(victim.header.object_key)
     await site.store.put(victim.header.object_key, [bytes(altered)], crc32c_of([bytes(altered)]))
-    body = await site.playback.media_playlist(REF, TrackKind.VIDEO, STARTED_US, STARTED_US + 60 * SECOND_US)
+    body = await site.playback.media_playlist(REF, Rendition.VIDEO, STARTED_US, STARTED_US + 60 * SECOND_US)
     playlist = read_playlist(body.decode())
     assert sum(one.duration_s for one in playlist.segments) == pytest.approx(20)
     assert victim.header.object_id.encode() not in body

@@ -21,6 +21,7 @@ from mediasrv.media.dvr import Stretch
 from mediasrv.media.fmp4 import init_segment, read_samples
 from mediasrv.media.nal import video_format
 from mediasrv.playback import Playback, TimelineGap
+from mediasrv.retrieval.playlists import Rendition
 from mediasrv.settings import HlsSettings
 from mediasrv.storage.footage import Footage
 from mediasrv.storage.sealing import ObjectCipher, ObjectIndex, footer_length, header_length
@@ -43,7 +44,7 @@ from tests.unit.media.streams import (
 )
 from tests.vod import MediaPlaylist, read_all, read_playlist
 
-VIDEO_TRACK, AUDIO_TRACK = TrackKind.VIDEO, TrackKind.AUDIO
+VIDEO_TRACK, AUDIO_TRACK = Rendition.VIDEO, Rendition.AUDIO
 
 
 class MemoryStore:
@@ -113,14 +114,14 @@ class House:
         self.playback = Playback(self.archive.catalogue, cast(Footage, self.footage), HlsSettings(), self.archive.clock)
 
     async def playlist(
-        self, start_s: float, end_s: float, track: TrackKind = VIDEO_TRACK, ref: StreamRef = REF
+        self, start_s: float, end_s: float, track: Rendition = VIDEO_TRACK, ref: StreamRef = REF
     ) -> MediaPlaylist:
         body = await self.playback.media_playlist(ref, track, at(start_s), at(end_s))
         return read_playlist(body.decode())
 
     async def fetch(self, uri: str) -> bytes:
         object_id, track, name = uri.split("/")
-        kind = TrackKind[track.upper()]
+        kind = Rendition(track)
         if name.startswith("init-"):
             number = int(name.removeprefix("init-").removesuffix(".mp4"))
             return await self.playback.init(REF.camera_id, object_id, kind, number)
@@ -146,8 +147,8 @@ def session(name: str = "one", start_s: float = 0.0, ref: StreamRef = REF) -> Se
     return Session(name, ref, 1, at(start_s), 0.0)
 
 
-def payloads(units: Sequence[AccessUnit], track: TrackKind = VIDEO_TRACK) -> list[bytes]:
-    return [unit.payload for unit in units if unit.format.kind is track]
+def payloads(units: Sequence[AccessUnit], rendition: Rendition = VIDEO_TRACK) -> list[bytes]:
+    return [unit.payload for unit in units if unit.format.kind is rendition.track]
 
 
 async def test_every_access_unit_comes_back_once_and_in_order(house: House) -> None:
@@ -373,7 +374,7 @@ async def fetched(house: House, start_s: int, end_s: int) -> list[bytes]:
     """The pictures of the first session between two times of it."""
     rate = VIDEO.clock_rate
     wanted = Stretch(session().session_id, start_s * rate, (end_s - start_s) * rate, at(start_s), at(end_s))
-    return [one.payload for one in read_samples(await house.playback.stretch(REF, VIDEO_TRACK, wanted))]
+    return [one.payload for one in read_samples(await house.playback.stretch(REF, TrackKind.VIDEO, wanted))]
 
 
 async def test_a_stretch_is_one_read_of_each_object_though_sound_and_pictures_alternate(house: House) -> None:

@@ -30,6 +30,7 @@ from mediasrv.media.playlist import MadeText, Manner
 from mediasrv.media.profile import MediaProfile
 from mediasrv.onvif import Axes, Move, PtzAbility, PtzDesk
 from mediasrv.reasons import Reason, reason
+from mediasrv.retrieval.playlists import Choice, Rendition
 from mediasrv.security.access_log import AccessLog, Entry, read_entries
 from mediasrv.security.accounts import Accounts, Actor
 from mediasrv.security.passwords import Passwords
@@ -275,20 +276,24 @@ class FakePlayback:
     async def timeline(self, ref: StreamRef, start_us: int, end_us: int) -> FakeTimeline:
         return FakeTimeline([FakeSpan(start_us, end_us)], [FakeGap(start_us, None, "camera_lost")], [])
 
-    async def master(self, ref: StreamRef, start_us: int, end_us: int) -> bytes:
-        self.asked.append(("master", ref, start_us, end_us))
+    async def master(
+        self, ref: StreamRef, start_us: int, end_us: int, choice: Choice = Choice.ANY, *, keys_only: bool = False
+    ) -> bytes:
+        self.asked.append(("master", ref, start_us, end_us, choice, keys_only))
         return b"#EXTM3U\n"
 
-    async def media_playlist(self, ref: StreamRef, track: TrackKind, start_us: int, end_us: int) -> bytes:
+    async def media_playlist(self, ref: StreamRef, track: Rendition, start_us: int, end_us: int) -> bytes:
         self.asked.append(("playlist", ref, track, start_us, end_us))
         return f"#EXTM3U\n{OBJECT_ID}/video/0-3.m4s\n".encode()
 
-    async def segment(self, camera_id: str, object_id: str, track: TrackKind, first: int, last: int) -> bytes:
+    async def segment(self, camera_id: str, object_id: str, track: Rendition, first: int, last: int) -> bytes:
         self.asked.append(("segment", camera_id, object_id, track, first, last))
         return b"segment"
 
-    async def init(self, camera_id: str, object_id: str, track: TrackKind, index: int) -> bytes:
-        self.asked.append(("init", camera_id, object_id, track, index))
+    async def init(
+        self, camera_id: str, object_id: str, track: Rendition, first: int, last: int | None = None
+    ) -> bytes:
+        self.asked.append(("init", camera_id, object_id, track, first, *(() if last is None else (last,))))
         return b"init"
 
 

@@ -1,0 +1,1 @@
+"""What playback is made of: which cuts play for a span, their playlists, and the timeline."""
