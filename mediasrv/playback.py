@@ -12,14 +12,14 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, Generic, TypeVar
 
 from sqlalchemy import Connection
 
 from mediasrv.catalogue import Catalogue, footage_queries
-from mediasrv.catalogue.footage_queries import SEAM_US, GapRow, StoredObject
-from mediasrv.catalogue.spans import Span, clip, merge, subtract
+from mediasrv.catalogue.footage_queries import SEAM_US, StoredObject
+from mediasrv.catalogue.spans import Span
 from mediasrv.clock import SECOND_US, Clock
 from mediasrv.errors import FootageError, FootageRefused, InvalidRequest, NotFound
 from mediasrv.media.access_unit import AudioFormat, Codec, Format, StreamRef, TrackKind, VideoFormat
@@ -29,6 +29,7 @@ from mediasrv.media.playlist import DateRange, LiveSegment
 from mediasrv.media.vod import GAP_URI, VodSegment
 from mediasrv.retrieval.plan import Chosen, CutObject, Entry, choose, link
 from mediasrv.retrieval.playlists import Choice, Making, Rendition, render_master, render_track, segment_of
+from mediasrv.retrieval.timeline import Timeline, build_timeline, doubtful_spans
 from mediasrv.settings import HlsSettings
 from mediasrv.storage.cuts import Cut, CutPair, audio_cut, cut_object
 from mediasrv.storage.footage import Footage, FootageIndex
@@ -45,30 +46,8 @@ A = TypeVar("A")
 _MOST_CUT_OBJECTS: Final = 512
 _PARALLEL_READS: Final = 8
 _BEHIND_US: Final = 2 * SECOND_US
-_NEAR_US: Final = 3600 * SECOND_US
 AROUND_S: Final = 0.25
 """So much of the sound around a cut its AAC needs: the frames before, and the one that reaches behind it."""
-
-
-# --- answers -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class TimelineGap:
-    """`cause` is a code of docs/reasons.md; `ended_us` is None while it lasts."""
-
-    started_us: int
-    ended_us: int | None
-    cause: str
-
-
-@dataclass(frozen=True, slots=True)
-class Timeline:
-    """What is known of a span: where footage is, where none is and why, what is held. Sorted, cut to the span."""
-
-    coverage: list[Span]
-    gaps: list[TimelineGap]
-    holds: list[Span]
 
 
 class Playback:
@@ -93,8 +72,8 @@ class Playback:
         self._maker = maker
         self._cut: _Recent[str, CutObject] = _Recent(_MOST_CUT_OBJECTS)
 
-    async def timeline(self, ref: StreamRef, start_us: int, end_us: int) -> Timeline:
-        """Raises InvalidRequest for an empty span."""
+    async def timeline(self, ref: StreamRef, start_us: int, end_us: int, resolution_us: int = 0) -> Timeline:
+        """What is finer than `resolution_us` is told as one. Raises InvalidRequest for an empty span."""
         within = _span(start_us, end_us)
         # The spool first: an object that is stored in between is then in both, not in neither.
         waiting = [_coverage_of(one) for one in self._footage.spooled(ref, within)]
@@ -103,11 +82,12 @@ class Playback:
             self._catalogue.read(footage_queries.coverage, ref, within, SEAM_US),
             self._catalogue.read(footage_queries.active_holds, ref.camera_id, self._clock.wall_us()),
         )
-        shown_gaps = [_clip_gap(row, within) for row in gaps]
-        doubtful = _doubtful(shown_gaps, stored, within)
+        doubtful = doubtful_spans(gaps, stored, within)
         exact = await self._catalogue.read(_exact_coverage, ref, doubtful) if doubtful else []
-        covered = _coverage([*stored, *waiting], [*exact, *waiting], shown_gaps, within)
-        return Timeline(covered, shown_gaps, clip(merge(holds), within))
+        # In a thread: a month of a camera that comes and goes is ten thousands of each.
+        return await asyncio.to_thread(
+            build_timeline, [*stored, *waiting], [*exact, *waiting], gaps, holds, within, resolution_us
+        )
 
     async def master(
         self, ref: StreamRef, start_us: int, end_us: int, choice: Choice = Choice.ANY, *, keys_only: bool = False
@@ -530,30 +510,5 @@ def _span(start_us: int, end_us: int) -> Span:
     return Span(start_us, end_us)
 
 
-def _doubtful(gaps: Iterable[TimelineGap], joined: Sequence[Span], within: Span) -> list[Span]:
-    """Gaps with footage in them: some of what is joined there may be a hole as short as a seam. A few spans of them."""
-    spans = merge(_gap_span(one, within) for one in gaps)
-    return merge((one for one in spans if subtract([one], joined) != [one]), _NEAR_US)
-
-
 def _exact_coverage(connection: Connection, ref: StreamRef, spans: Iterable[Span]) -> list[Span]:
     return [one for span in spans for one in footage_queries.coverage(connection, ref, span)]
-
-
-def _coverage(
-    footage: Iterable[Span], in_gaps: Iterable[Span], gaps: Iterable[TimelineGap], within: Span
-) -> list[Span]:
-    """Joined over seams, which are nothing, but not over a gap as short as one: that has a cause. `in_gaps` is the
-    footage in gaps, not joined.
-    """
-    missing = subtract((_gap_span(one, within) for one in gaps), in_gaps)
-    return clip(subtract(merge(footage, SEAM_US), missing), within)
-
-
-def _gap_span(one: TimelineGap, within: Span) -> Span:
-    return Span(one.started_us, one.ended_us or within.end_us)
-
-
-def _clip_gap(row: GapRow, within: Span) -> TimelineGap:
-    ended_us = None if row.ended_us is None else min(row.ended_us, within.end_us)
-    return TimelineGap(max(row.started_us, within.start_us), ended_us, row.cause)

@@ -39,11 +39,13 @@ def subtract(spans: Iterable[Span], covered: Iterable[Span]) -> list[Span]:
     """What of `spans` no span of `covered` covers; sorted and disjoint."""
     taken = merge(covered)
     left: list[Span] = []
+    first = 0
     for span in merge(spans):
         start_us = span.start_us
-        for one in taken:
-            if one.end_us <= start_us:
-                continue
+        while first < len(taken) and taken[first].end_us <= start_us:
+            first += 1
+        for number in range(first, len(taken)):
+            one = taken[number]
             if one.start_us >= span.end_us:
                 break
             if one.start_us > start_us:

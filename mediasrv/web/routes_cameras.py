@@ -9,6 +9,7 @@ from aiohttp import web
 
 from mediasrv.cameras.views import CameraChanges, CameraView, NewCamera
 from mediasrv.catalogue.places import ROOT_PLACE_ID, get_place, list_places
+from mediasrv.clock import SECOND_US
 from mediasrv.errors import Conflict, InvalidRequest, SettingsError
 from mediasrv.media.access_unit import StreamRef, is_camera_id
 from mediasrv.onvif import parse_targets, split_login
@@ -16,14 +17,15 @@ from mediasrv.reasons import reason
 from mediasrv.security.policy import Permission, permissions_at
 from mediasrv.settings import GRID_STREAMS, RECORD_STREAMS, TRANSPORTS, parse_fingerprint
 from mediasrv.web.camera_json import camera_json, profile_json
-from mediasrv.web.fields import Fields, format_time, query_span, query_stream, read_fields
+from mediasrv.web.fields import Fields, format_time, query_int, query_span, query_stream, read_fields
 from mediasrv.web.routing import ANY_ACCOUNT, Access, Route, Scope
-from mediasrv.web.services import Services, TimelineView
+from mediasrv.web.services import Services, TimelineGap, TimelineView
 from mediasrv.web.viewers import Viewers
 
 _ADVANCED: Final = frozenset({"transport", "tls_fingerprint", "record_stream", "grid_stream"})
 _NEW: Final = _ADVANCED | {"id", "name", "address", "sub_address", "username", "password", "place", "record"}
 _CHANGES: Final = _ADVANCED | {"name", "enabled", "record", "username", "password"}
+_COARSEST_S: Final = 24 * 3600
 
 
 def routes(services: Services, viewers: Viewers) -> list[Route]:
@@ -95,7 +97,8 @@ class _Handlers:
     async def timeline(self, request: web.Request, access: Access) -> web.StreamResponse:
         start_us, end_us = query_span(request)
         ref = StreamRef(access.camera_id, query_stream(request))
-        found = await self._services.playback_here().timeline(ref, start_us, end_us)
+        resolution_s = query_int(request, "resolution", 0, 1, _COARSEST_S) or 0
+        found = await self._services.playback_here().timeline(ref, start_us, end_us, resolution_s * SECOND_US)
         return web.json_response(timeline_json(start_us, end_us, found))
 
     # --- inside ----------------------------------------------------------------------------------
@@ -139,15 +142,21 @@ def timeline_json(start_us: int, end_us: int, found: TimelineView) -> dict[str, 
         "end": format_time(end_us),
         "coverage": [_span(span.start_us, span.end_us) for span in found.coverage],
         "gaps": [
-            _span(gap.started_us, end_us if gap.ended_us is None else gap.ended_us) | _cause(gap.cause)
+            _span(gap.started_us, end_us if gap.ended_us is None else gap.ended_us) | _cause(gap.cause) | _counted(gap)
             for gap in found.gaps
         ],
         "holds": [_span(span.start_us, span.end_us) for span in found.holds],
+        "covered_s": found.covered_us / SECOND_US,
     }
 
 
 def _span(start_us: int, end_us: int) -> dict[str, Any]:
     return {"start": format_time(start_us), "end": format_time(end_us)}
+
+
+def _counted(gap: TimelineGap) -> dict[str, Any]:
+    """Of several that are told as one: how many, and how much is missing by all."""
+    return {} if gap.missing_us is None else {"count": gap.count, "missing_s": gap.missing_us / SECOND_US}
 
 
 def _cause(code: str) -> dict[str, str]:

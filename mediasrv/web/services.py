@@ -120,6 +120,12 @@ class TimelineGap(Protocol):
     @property
     def cause(self) -> str: ...
 
+    @property
+    def count(self) -> int: ...
+
+    @property
+    def missing_us(self) -> int | None: ...
+
 
 class CameraService(Protocol):
     """The supervisor of cameras. Raises NotFound `camera_not_found`, Conflict, CameraError.
@@ -191,11 +197,14 @@ class TimelineView(Protocol):
     @property
     def holds(self) -> Sequence[TimelineSpan]: ...
 
+    @property
+    def covered_us(self) -> int: ...
+
 
 class PlaybackSource(Protocol):
     """Recorded footage; URLs below /playback/{camera}/ map to these. Object ids of other cameras are NotFound."""
 
-    async def timeline(self, ref: StreamRef, start_us: int, end_us: int) -> TimelineView: ...
+    async def timeline(self, ref: StreamRef, start_us: int, end_us: int, resolution_us: int = 0) -> TimelineView: ...
 
     async def master(
         self, ref: StreamRef, start_us: int, end_us: int, choice: Choice = Choice.ANY, *, keys_only: bool = False

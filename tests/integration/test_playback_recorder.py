@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from mediasrv.clock import SECOND_US, SystemClock
-from mediasrv.playback import Playback, TimelineGap
+from mediasrv.playback import Playback
 from mediasrv.retrieval.playlists import Rendition
+from mediasrv.retrieval.timeline import TimelineGap
 from mediasrv.settings import HlsSettings, StorageSettings
 from tests.integration.recording import REF, Recording, Running, new_session, now_us
 from tests.unit.media.streams import AAC, audio_units, interleave, video_units

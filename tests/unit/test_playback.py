@@ -20,8 +20,9 @@ from mediasrv.media.access_unit import AccessUnit, Session, StreamName, StreamRe
 from mediasrv.media.dvr import Stretch
 from mediasrv.media.fmp4 import init_segment, read_samples
 from mediasrv.media.nal import video_format
-from mediasrv.playback import Playback, TimelineGap
+from mediasrv.playback import Playback
 from mediasrv.retrieval.playlists import Rendition
+from mediasrv.retrieval.timeline import TimelineGap
 from mediasrv.settings import HlsSettings
 from mediasrv.storage.footage import Footage
 from mediasrv.storage.sealing import ObjectCipher, ObjectIndex, footer_length, header_length

@@ -258,6 +258,8 @@ class FakeGap:
     started_us: int
     ended_us: int | None
     cause: str
+    count: int = 1
+    missing_us: int | None = None
 
 
 @dataclass
@@ -265,6 +267,7 @@ class FakeTimeline:
     coverage: list[FakeSpan] = field(default_factory=list)
     gaps: list[FakeGap] = field(default_factory=list)
     holds: list[FakeSpan] = field(default_factory=list)
+    covered_us: int = 0
 
 
 class FakePlayback:
@@ -273,7 +276,8 @@ class FakePlayback:
     def __init__(self) -> None:
         self.asked: list[tuple[Any, ...]] = []
 
-    async def timeline(self, ref: StreamRef, start_us: int, end_us: int) -> FakeTimeline:
+    async def timeline(self, ref: StreamRef, start_us: int, end_us: int, resolution_us: int = 0) -> FakeTimeline:
+        self.asked.append(("timeline", ref, start_us, end_us, resolution_us))
         return FakeTimeline([FakeSpan(start_us, end_us)], [FakeGap(start_us, None, "camera_lost")], [])
 
     async def master(
