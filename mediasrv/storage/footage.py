@@ -34,8 +34,10 @@ from mediasrv.storage.sealing import (
 from mediasrv.storage.spool import Spool
 from mediasrv.storage.spool_index import SpooledObject
 
-TAIL_BYTES: Final = 64 * 1024
-HEAD_BYTES: Final = 1024
+TAIL_BYTES: Final = 32 * 1024
+"""As a rule a footer whole: 80 bytes for each of some 250 parts, and the signature."""
+HEAD_BYTES: Final = 4096
+"""The header, and behind it the init segment of the pictures: a playlist needs both of each object."""
 INDEX_CACHE: Final = 256
 EXPIRE_S: Final = 5.0
 READ_BYTES: Final = 8 << 20
@@ -73,7 +75,7 @@ class RecordingRow(Protocol):
 class FootageIndex:
     """A verified object in storage (`object_key`), or what is durable of one in the spool (`spooled`).
 
-    `ended` says how an object in storage ended.
+    `ended` says how an object in storage ended; `head` is what was read of its beginning, sealed as it is.
     """
 
     header: ObjectHeader
@@ -82,6 +84,7 @@ class FootageIndex:
     version_id: str | None = None
     spooled: SpooledObject | None = None
     ended: Ended | None = None
+    head: bytes = b""
 
 
 class KeyRing:
@@ -246,7 +249,9 @@ class Footage:
         verified = await loop.run_in_executor(self._threads, ObjectIndex.verify, header, footer, size, node_keys)
         if verified.header.object_id != row.object_id:
             raise FootageRefused("Another object lies in its place.", code="object_swapped")
-        return FootageIndex(verified.header, verified.entries, row.object_key, row.version_id, ended=verified.ended)
+        return FootageIndex(
+            verified.header, verified.entries, row.object_key, row.version_id, ended=verified.ended, head=head
+        )
 
     async def _read(self, row: RecordingRow, first: int, length: int) -> bytes:
         return await self._object_store.get_range(row.object_key, first, length, version_id=row.version_id)
@@ -257,7 +262,10 @@ class Footage:
         if index.spooled is not None and self._spool is not None:
             return await self._spool.read(index.spooled, first, last)
         start, end = entries[0].offset, entries[-1].offset + entries[-1].length
-        data = await self._object_store.get_range(index.object_key, start, end - start, version_id=index.version_id)
+        if end <= len(index.head):
+            data = index.head[start:end]
+        else:
+            data = await self._object_store.get_range(index.object_key, start, end - start, version_id=index.version_id)
         return [data[entry.offset - start : entry.offset - start + entry.length] for entry in entries]
 
 
