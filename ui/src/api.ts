@@ -242,5 +242,10 @@ export const snapshotUrl = (id: string, stream: StreamName, width: number) =>
   `${camera(id)}/snapshot.jpg?stream=${stream}&width=${width}`
 export const liveHlsUrl = (id: string, stream: LiveStream = 'auto') =>
   `/hls/${encodeURIComponent(id)}/index.m3u8${stream === 'auto' ? '' : `?stream=${stream}`}`
-export const playbackUrl = (id: string, stream: StreamName, startMs: number, endMs: number) =>
-  `/playback/${encodeURIComponent(id)}/index.m3u8?${spanQuery(startMs, endMs)}&stream=${stream}`
+/** `keys`: keyframes alone, for speeds at which nobody could take all pictures. */
+export const playbackUrl = (id: string, stream: StreamName, startMs: number, endMs: number, keys = false) =>
+  `/playback/${encodeURIComponent(id)}/index.m3u8?${spanQuery(startMs, endMs)}&stream=${stream}` +
+  `&codec=${playsH265() ? 'original' : 'h264'}${keys ? '&pictures=keys' : ''}`
+
+/** Where the browser has no decoder for it, the server makes H.264 of what was recorded as H.265. */
+const playsH265 = () => globalThis.MediaSource?.isTypeSupported('video/mp4; codecs="hvc1.1.6.L93.B0"') ?? false

@@ -28,6 +28,8 @@ const VOD_CONFIG: Partial<HlsConfig> = {
   backBufferLength: 60,
   enableWorker: false,
 }
+/** Keyframes alone are few bytes, and gone through many times as fast. */
+const KEYS_CONFIG: Partial<HlsConfig> = { ...VOD_CONFIG, maxBufferLength: 120, maxMaxBufferLength: 240 }
 
 async function openHls(config: Partial<HlsConfig>): Promise<{ hls: Hls; Library: typeof Hls }> {
   const { default: Library } = await import('hls.js')
@@ -134,12 +136,14 @@ export class RecordedSpan {
     readonly startMs: number,
     readonly endMs: number,
     private readonly events: RecordedEvents,
+    /** Keyframes alone. */
+    private readonly keys = false,
   ) {}
 
   /** Loads the span and starts to play at `atMs`. */
   async open(atMs: number): Promise<void> {
     const startedMs = performance.now()
-    const { hls, Library } = await openHls(VOD_CONFIG)
+    const { hls, Library } = await openHls(this.keys ? KEYS_CONFIG : VOD_CONFIG)
     if (this.#closed) return hls.destroy()
     this.#hls = hls
     connections.hls[this.camera] = hls
@@ -153,7 +157,7 @@ export class RecordedSpan {
       if (position !== null) whenSeekable(this.video, () => this.#closed || (this.video.currentTime = position))
       void this.video.play().catch(() => undefined)
     })
-    hls.loadSource(playbackUrl(this.camera, this.stream, this.startMs, this.endMs))
+    hls.loadSource(playbackUrl(this.camera, this.stream, this.startMs, this.endMs, this.keys))
     hls.attachMedia(this.video)
   }
 

@@ -24,7 +24,12 @@ export function LiveHlsVideo(props: CommonProps & { stream: LiveStream; onState:
 
 /** `at` is a new object for each wish to go somewhere, also to where one was before. One of another stream has another key. */
 export function RecordedVideo(
-  props: CommonProps & Omit<RecordedOptions, 'camera' | 'onHold'> & { at: { ms: number }; rate: number },
+  props: CommonProps & Omit<RecordedOptions, 'camera' | 'onHold'> & {
+    at: { ms: number }
+    rate: number
+    /** Set to what shows the next picture, or the one before, while there is one. */
+    stepRef: { current: ((direction: 1 | -1) => void) | null }
+  },
 ) {
   const video = useRef<HTMLVideoElement>(null)
   const still = useRef<HTMLCanvasElement>(null)
@@ -43,13 +48,14 @@ export function RecordedVideo(
       onHold: (hold) => (hold ? copyPicture(video.current, still.current) : clearPicture(still.current)),
     })
     player.current = opened
-    return () => opened.close()
+    latest.current.stepRef.current = (direction) => opened.step(direction)
+    return () => {
+      latest.current.stepRef.current = null
+      opened.close()
+    }
   }, [props.camera])
   useEffect(() => void player.current?.seek(props.at.ms), [props.at])
-  useEffect(() => {
-    // a new source resets the rate to the default one
-    if (video.current) video.current.playbackRate = video.current.defaultPlaybackRate = props.rate
-  }, [props.rate])
+  useEffect(() => player.current?.setRate(props.rate), [props.rate])
   return (
     <>
       <canvas ref={still} class="video still" width={0} height={0} aria-hidden="true" />

@@ -8,6 +8,8 @@ const PATHS = {
   pause: 'M7 4v16M17 4v16',
   back: 'M11 5 4 12l7 7M20 5l-7 7 7 7',
   forward: 'm13 5 7 7-7 7M4 5l7 7-7 7',
+  step: 'M5 4v16l10-8zM19 4v16',
+  stepBack: 'M19 4v16L9 12zM5 4v16',
   sound: 'M4 9v6h4l5 4V5L8 9zM16 9a4 4 0 0 1 0 6M18.5 6.5a8 8 0 0 1 0 11',
   muted: 'M4 9v6h4l5 4V5L8 9zM17 9l5 6M22 9l-5 6',
   fullscreen: 'M4 9V4h5M20 9V4h-5M4 15v5h5M20 15v5h-5',

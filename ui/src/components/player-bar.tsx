@@ -7,7 +7,7 @@ import type { Transport } from './facts'
 import { IconButton } from './icon-button'
 import { Segmented } from './segmented'
 
-const RATES = [0.5, 1, 2, 4, 8] as const
+export const RATES = [0.25, 0.5, 1, 2, 4, 8, 16] as const
 
 interface PlayerBarProps {
   transport: Transport
@@ -33,6 +33,7 @@ interface PlayerBarProps {
   onMute: () => void
   onRate: (rate: number) => void
   onJump: (byMs: number) => void
+  onStep: (direction: 1 | -1) => void
   onFullscreen: () => void
 }
 
@@ -55,6 +56,20 @@ export function PlayerBar(props: PlayerBarProps) {
           label={t('player.forward')}
           disabled={!recorded}
           onClick={() => props.onJump(10_000)}
+        />
+        <IconButton
+          icon="stepBack"
+          label={t('player.stepBack')}
+          testId="step-back"
+          disabled={!recorded}
+          onClick={() => props.onStep(-1)}
+        />
+        <IconButton
+          icon="step"
+          label={t('player.step')}
+          testId="step"
+          disabled={!recorded}
+          onClick={() => props.onStep(1)}
         />
       </div>
       <PictureClock ms={props.clockMs} mode={recorded ? 'recorded' : props.streaming ? 'live' : 'lost'} />

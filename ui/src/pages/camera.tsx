@@ -9,13 +9,13 @@ import { Icon } from '../components/icon'
 import { LiveVideo } from '../components/live-video'
 import { HoldDialog } from '../components/hold-dialog'
 import { OtherPlayers } from '../components/other-players'
-import { PlayerBar } from '../components/player-bar'
+import { PlayerBar, RATES } from '../components/player-bar'
 import { mayMove, PtzPanel } from '../components/ptz-panel'
 import { TimelinePanel } from '../components/timeline-panel'
 import { peerKey } from '../connections'
 import { EVENT_KINDS, useDayEvents } from '../events'
 import { type Footage, locate, useDayFootage } from '../footage'
-import { codecTitle, formatDuration } from '../format'
+import { formatDuration } from '../format'
 import { type Translator, knownKey, useTexts } from '../i18n'
 import type { PlayerState } from '../live-player'
 import { HlsUnsupported, hlsCanBring, isUnreachable, troubleOf } from '../live-source'
@@ -235,6 +235,7 @@ function Screen(props: ScreenProps) {
   const [recorded, setRecorded] = useState<RecordedState>({ kind: 'loading' })
   const [muted, setMuted] = useState(true)
   const [rate, setRate] = useState(1)
+  const step = useRef<((direction: 1 | -1) => void) | null>(null)
   const frame = useRef<HTMLDivElement>(null)
   const paused = usePaused(video)
   const note = useSkippedGap(source, props.footage, props.clockMs)
@@ -248,7 +249,14 @@ function Screen(props: ScreenProps) {
     ' ': () => source?.kind === 'recorded' && pause(),
     f: fullscreen,
     m: () => hasAudio(camera, source) && setMuted(!muted),
-    l: () => props.canLive && source?.kind === 'recorded' && props.goLive('webrtc'),
+    end: () => props.canLive && source?.kind === 'recorded' && props.goLive('webrtc'),
+    k: () => source?.kind === 'recorded' && pause(),
+    j: () => source?.kind === 'recorded' && setRate(neighbour(rate, -1)),
+    l: () => source?.kind === 'recorded' && setRate(neighbour(rate, 1)),
+    ',': () => source?.kind === 'recorded' && step.current?.(-1),
+    '.': () => source?.kind === 'recorded' && step.current?.(1),
+    arrowleft: () => source?.kind === 'recorded' && jump(-10_000),
+    arrowright: () => source?.kind === 'recorded' && jump(10_000),
   })
   return (
     <div class="screen" ref={frame}>
@@ -272,6 +280,7 @@ function Screen(props: ScreenProps) {
             stream={props.footageOf}
             at={source.at}
             rate={rate}
+            stepRef={step}
             locate={(ms) => locate(camera.id, props.footageOf, ms, props.footage)}
             onState={setRecorded}
             onClock={props.onClock}
@@ -293,13 +302,14 @@ function Screen(props: ScreenProps) {
         paused={paused}
         muted={muted}
         hasAudio={hasAudio(camera, source)}
-        silence={silence(texts, camera, source, live)}
+        silence={silence(texts, source, live)}
         rate={rate}
         onTransport={(kind) => props.goLive(kind)}
         onPause={pause}
         onMute={() => setMuted(!muted)}
         onRate={setRate}
         onJump={jump}
+        onStep={(direction) => step.current?.(direction)}
         onFullscreen={fullscreen}
       />
     </div>
@@ -311,6 +321,12 @@ function watchedStream({ streams }: Camera, choice: LiveStream): Stream {
   return (choice === 'sub' ? streams.sub : null) ?? streams.main
 }
 
+/** The next speed, slower or faster; the same at the end. */
+function neighbour(rate: number, by: 1 | -1): number {
+  const index = RATES.findIndex((one) => one === rate)
+  return RATES[index + by] ?? rate
+}
+
 /** Keys of the whole page, as players have them; what has the focus and wants the key itself keeps it. */
 function useKeys(actions: Record<string, () => unknown>): void {
   const latest = useRef(actions)
@@ -319,7 +335,7 @@ function useKeys(actions: Record<string, () => unknown>): void {
     const onKey = (event: KeyboardEvent) => {
       const taken = event.target instanceof Element && event.target.closest('a, button, input, select, summary, dialog')
       const action = latest.current[event.key.toLowerCase()]
-      if (!action || taken || event.ctrlKey || event.metaKey || event.altKey) return
+      if (!action || taken || event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return
       event.preventDefault()
       action()
     }
@@ -344,20 +360,13 @@ function usePaused(video: HTMLVideoElement | null): boolean {
   return paused
 }
 
-const isInHls = (codec: string) => /aac|mp4a|opus/i.test(codec)
-
-/** Live, sound is made into what the transport carries; what was recorded is played as it is. */
+/** Sound is made into what the transport carries, live and recorded. */
 function hasAudio(camera: Camera, source: Source | null): boolean {
-  const codec = camera.streams.main.audio?.codec
-  return Boolean(codec && source && (source.kind !== 'recorded' || isInHls(codec)))
+  return Boolean(camera.streams.main.audio?.codec && source)
 }
 
 /** Why the camera's sound is not heard. */
-function silence({ t }: Translator, camera: Camera, source: Source | null, live: PlayerState): string | null {
-  const codec = camera.streams.main.audio?.codec
-  if (source?.kind === 'recorded' && codec && !isInHls(codec)) {
-    return t('player.recordedSilent', { codec: codecTitle(codec) })
-  }
+function silence({ t }: Translator, source: Source | null, live: PlayerState): string | null {
   if (source?.kind !== 'hls' || live.kind !== 'playing' || !live.silent) return null
   return t('player.hlsSilent', { why: t(knownKey(`error.${live.silent}`) ?? 'player.noAudio') })
 }
