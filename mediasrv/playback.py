@@ -138,6 +138,21 @@ class Playback:
             raise _no_segment()
         return init_segment(audio_made(source, Codec.AAC))
 
+    async def thumbnail(self, ref: StreamRef, at_us: int, width: int) -> bytes:
+        """The keyframe with which what was recorded at that time begins, as JPEG of at most that width.
+
+        Raises NotFound `no_footage`, and what making it raises (`RecordedTranscoder`).
+        """
+        within = Span(at_us, at_us + 1)
+        chosen = choose(await self._objects(ref, within), within)
+        if not chosen or self._maker is None:
+            raise NotFound("Nothing was recorded at this time.", code="no_footage")
+        source, cut = chosen[-1].source, chosen[-1].pair.video
+        media = source.formats[cut.init]
+        assert isinstance(media, VideoFormat)  # noqa: S101 - of a cut of pictures
+        key = source.object_id, "jpeg", cut.first, width
+        return await self._maker.still(key, media, lambda: self._keyframe(ref.camera_id, source.object_id, cut), width)
+
     # --- what is made of footage -----------------------------------------------------------------
 
     async def _make(self, camera_id: str, object_id: str, rendition: Rendition, first: int, last: int) -> MadeCut:

@@ -10,13 +10,14 @@ import re
 from collections import OrderedDict
 from typing import Final
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
+from mediasrv.clock import SECOND_US
 from mediasrv.errors import InvalidRequest
 from mediasrv.media.access_unit import StreamRef
 from mediasrv.retrieval.playlists import Choice, Rendition
 from mediasrv.security.policy import Permission
-from mediasrv.web.fields import format_time, query_span, query_stream
+from mediasrv.web.fields import format_time, parse_time, query_int, query_span, query_stream
 from mediasrv.web.media_responses import media, playlist, read_recorded
 from mediasrv.web.routing import Access, Route, Scope
 from mediasrv.web.services import Services
@@ -24,6 +25,8 @@ from mediasrv.web.services import Services
 PLAYBACK_WINDOW_S: Final = 300.0
 """The same span asked for by the same person within so long is one entry in the access log."""
 MOST_REMEMBERED: Final = 200_000
+_HOUR_US: Final = 3600 * SECOND_US
+_LEAST_WIDTH, _THUMBNAIL_WIDTH, _MOST_WIDTH = 16, 160, 640
 _OBJECT_IDS: Final = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 
 
@@ -32,6 +35,7 @@ def routes(services: Services) -> list[Route]:
     footage, rendition = Permission.FOOTAGE_VIEW, f"{{rendition:{'|'.join(Rendition)}}}"
     return [
         Route("GET", "/playback/{camera}/index.m3u8", footage, playback.master, Scope.FOOTAGE),
+        Route("GET", "/playback/{camera}/thumbnails", footage, playback.thumbnail, Scope.FOOTAGE),
         Route("GET", f"/playback/{{camera}}/{rendition}.m3u8", footage, playback.media_playlist, Scope.FOOTAGE),
         Route(
             "GET",
@@ -80,6 +84,19 @@ class _Handlers:
         for object_id in set(_OBJECT_IDS.findall(body)):
             self._opened.add(access.principal.principal_id, object_id.decode())
         return playlist(body)
+
+    async def thumbnail(self, request: web.Request, access: Access) -> web.StreamResponse:
+        """Who looks along the timeline sees many: an entry for each hour that was looked into."""
+        ref, at_us = StreamRef(access.camera_id, query_stream(request)), parse_time(request.query.get("at", ""), "at")
+        width = query_int(request, "width", _THUMBNAIL_WIDTH, _LEAST_WIDTH, _MOST_WIDTH) or _THUMBNAIL_WIDTH
+        if at_us < 0:
+            raise InvalidRequest("at must not lie before 1970.", code="time_invalid")
+        jpeg = await self._services.playback_here().thumbnail(ref, at_us, width)
+        hour_us = at_us - at_us % _HOUR_US
+        start, end = format_time(hour_us), format_time(hour_us + _HOUR_US)
+        event = access.actor.event("playback.thumbnails", f"{ref} {start} {end}")
+        await self._services.access_log.once(event, PLAYBACK_WINDOW_S)
+        return web.Response(body=jpeg, content_type="image/jpeg", headers={hdrs.CACHE_CONTROL: "private, no-store"})
 
     async def media(self, request: web.Request, access: Access) -> web.StreamResponse:
         object_id, name = request.match_info["object"], request.match_info["file"]

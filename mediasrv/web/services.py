@@ -218,6 +218,8 @@ class PlaybackSource(Protocol):
         self, camera_id: str, object_id: str, rendition: Rendition, first: int, last: int | None = None
     ) -> bytes: ...
 
+    async def thumbnail(self, ref: StreamRef, at_us: int, width: int) -> bytes: ...
+
 
 class EventSource(Protocol):
     """What cameras told, as the catalogue keeps it; `broker` hands on what is new."""

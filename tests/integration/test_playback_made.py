@@ -11,7 +11,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from mediasrv.errors import Unavailable
+from mediasrv.errors import NotFound, Unavailable
 from mediasrv.media.access_unit import AccessUnit, AudioFormat, Codec, Session
 from mediasrv.media.fmp4 import ReadSample, read_format, read_samples
 from mediasrv.retrieval.playlists import Choice, Rendition
@@ -19,7 +19,7 @@ from mediasrv.settings import StorageSettings, TranscodeSettings
 from mediasrv.transcoding.recorded import RecordedTranscoder
 from tests.integration.playback_site import Site, open_site
 from tests.integration.test_playback_s3 import ffprobe
-from tests.integration.transcode_media import heard, levels_of, marked_pictures, sound_units, tone
+from tests.integration.transcode_media import decoded_jpeg, heard, levels_of, marked_pictures, sound_units, tone
 from tests.unit.media.streams import REF, STARTED_US, interleave
 from tests.vod import MediaPlaylist
 
@@ -198,3 +198,22 @@ def _as_units(samples: Sequence[ReadSample], media: object) -> list[AccessUnit]:
         AccessUnit(SESSION, media, one.decode_time, one.decode_time, 0, one.keyframe, one.payload)  # type: ignore[arg-type]
         for one in samples
     ]
+
+
+@pytest.mark.timeout(120)
+async def test_a_thumbnail_is_the_keyframe_of_its_time_and_small(site: Site, maker: RecordedTranscoder) -> None:
+    await recorded(site)
+    for second in (0.0, 3.9, 12.5):
+        jpeg = await site.playback.thumbnail(REF, STARTED_US + round(second * 1_000_000), 64)
+        picture = decoded_jpeg(jpeg)
+        assert picture.width == 64
+        keyframe = int(second // 2) * 50
+        plane = picture.planes[0]
+        shown = bytes(plane)[plane.line_size * (picture.height // 2) + picture.width // 2]
+        assert abs(shown - levels()[keyframe]) <= 6
+    spent = maker.counts.cpu_us
+    await site.playback.thumbnail(REF, STARTED_US + 3_000_000, 64)
+    assert maker.counts.cpu_us == spent, "it lies in the same cut as one that was made"
+    with pytest.raises(NotFound) as missing:
+        await site.playback.thumbnail(REF, STARTED_US - 10_000_000, 64)
+    assert missing.value.code == "no_footage"

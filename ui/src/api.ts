@@ -242,6 +242,10 @@ export const snapshotUrl = (id: string, stream: StreamName, width: number) =>
   `${camera(id)}/snapshot.jpg?stream=${stream}&width=${width}`
 export const liveHlsUrl = (id: string, stream: LiveStream = 'auto') =>
   `/hls/${encodeURIComponent(id)}/index.m3u8${stream === 'auto' ? '' : `?stream=${stream}`}`
+/** A small picture of what was recorded at a time. */
+export const thumbnailUrl = (id: string, stream: StreamName, atMs: number) =>
+  `/playback/${encodeURIComponent(id)}/thumbnails?at=${new Date(atMs).toISOString()}&stream=${stream}&width=320`
+
 /** `keys`: keyframes alone, for speeds at which nobody could take all pictures. */
 export const playbackUrl = (id: string, stream: StreamName, startMs: number, endMs: number, keys = false) =>
   `/playback/${encodeURIComponent(id)}/index.m3u8?${spanQuery(startMs, endMs)}&stream=${stream}` +

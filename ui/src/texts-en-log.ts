@@ -84,6 +84,7 @@ export const enLog: Record<keyof typeof viLog, string> = {
   'action.live.started': 'Live viewing started',
   'action.live.ended': 'Live viewing ended',
   'action.playback.started': 'Playback',
+  'action.playback.thumbnails': 'Thumbnails along the timeline',
   'action.playback.object': 'Playback of one object',
   'action.snapshot.viewed': 'Still pictures viewed',
   'action.events.read': 'Events read',

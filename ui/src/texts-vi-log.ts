@@ -82,6 +82,7 @@ export const viLog = {
   'action.live.started': 'Bắt đầu xem trực tiếp',
   'action.live.ended': 'Ngừng xem trực tiếp',
   'action.playback.started': 'Xem lại',
+  'action.playback.thumbnails': 'Xem ảnh nhỏ trên dòng thời gian',
   'action.playback.object': 'Xem lại một đoạn',
   'action.snapshot.viewed': 'Xem ảnh tĩnh',
   'action.events.read': 'Xem sự kiện',

@@ -246,6 +246,10 @@ class FakeHls:
         self.asked.append(("init", ref, track, version))
         return b"init"
 
+    async def thumbnail(self, ref: StreamRef, at_us: int, width: int) -> bytes:
+        self.asked.append(("thumbnail", ref, at_us, width))
+        return b"jpeg"
+
 
 @dataclass(frozen=True)
 class FakeSpan:
@@ -299,6 +303,10 @@ class FakePlayback:
     ) -> bytes:
         self.asked.append(("init", camera_id, object_id, track, first, *(() if last is None else (last,))))
         return b"init"
+
+    async def thumbnail(self, ref: StreamRef, at_us: int, width: int) -> bytes:
+        self.asked.append(("thumbnail", ref, at_us, width))
+        return b"jpeg"
 
 
 class FakeSnapshots:

@@ -34,6 +34,8 @@ interface TimelinePanelProps {
   onStream: (stream: StreamName) => void
   /** Asks to hold the span that is shown; null where this person may not. */
   onHold: ((span: View) => void) | null
+  /** Where a small picture of a time is; null where this person may see none. */
+  thumbnail: ((ms: number) => string) | null
 }
 
 export function TimelinePanel(props: TimelinePanelProps) {

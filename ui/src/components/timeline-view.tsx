@@ -19,6 +19,7 @@ import {
   zoom,
 } from '../timeline'
 import { EventLanes, EventText, LANES_HEIGHT, occurrenceAt } from './event-lanes'
+import { Thumbnail } from './thumbnail'
 
 const HEIGHT = 84
 const TRACK_TOP = 30
@@ -43,6 +44,8 @@ interface TimelineViewProps {
   live: boolean
   onSeek: (ms: number) => void
   onView: (view: View) => void
+  /** Where a small picture of a time is; null where this person may see none. */
+  thumbnail: ((ms: number) => string) | null
 }
 
 export function TimelineView(props: TimelineViewProps) {
@@ -344,10 +347,12 @@ function Tooltip(props: TimelineViewProps & { at: Point; width: number }) {
   const occurrence = occurrenceUnder(props, props.at, props.width)
   const slackMs = ((props.view.endMs - props.view.startMs) / props.width) * LEAST_GAP_PX
   const gap = props.footage ? gapNear(props.footage.gaps, atMs, slackMs) : null
+  const covered = props.footage !== null && spanAt(props.footage.coverage, atMs) !== null
   const half = 120
   const left = Math.min(Math.max(props.at.x, half), Math.max(half, props.width - half))
   return (
     <div class="tooltip" style={{ left: `${left}px` }} role="status" data-testid="timeline-tooltip">
+      {covered && props.thumbnail && <Thumbnail atMs={atMs} url={props.thumbnail} />}
       <strong>{formatTime(atMs, locale)}</strong>
       {occurrence ? (
         <EventText occurrence={occurrence} nowMs={props.nowMs} />

@@ -1,5 +1,6 @@
 /** One camera: live, moved by hand, its facts, its recorded footage and what it told by the timeline. */
 import { useCallback, useEffect, useRef, useState } from 'preact/hooks'
+import { thumbnailUrl } from '../api'
 import { StreamReason } from '../components/badges'
 import { EventList } from '../components/event-list'
 import { Facts, type Transport, useFigures } from '../components/facts'
@@ -147,6 +148,7 @@ function Viewer({ camera, linkedMs }: { camera: Camera; linkedMs: number | null 
           stream={canFootage && hasSub(camera) ? footageOf : null}
           onStream={chooseFootage}
           onHold={camera.permissions.includes('hold.manage') ? setHolding : null}
+          thumbnail={canFootage ? (ms) => thumbnailUrl(camera.id, footageOf, ms) : null}
         />
       ) : (
         <section class="panel timeline-panel">
