@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import re
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -91,6 +93,17 @@ async def look(page: Page, node: Node, camera_id: str, after_s: float = 5.0) -> 
     return video
 
 
+SCREENS = os.environ.get("SCREENS")
+
+
+async def screens(page: Page, name: str) -> None:
+    if SCREENS:
+        await page.screenshot(path=f"{SCREENS}/{name}.png")
+        await page.set_viewport_size({"width": 390, "height": 844})
+        await page.screenshot(path=f"{SCREENS}/{name}-phone.png", full_page=True)
+        await page.set_viewport_size({"width": 1440, "height": 900})
+
+
 @pytest.mark.timeout(180)
 async def test_recorded_h265_and_g711_are_seen_and_heard(viewer: Page, node: Node) -> None:
     video = await look(viewer, node, HEVC)
@@ -141,6 +154,14 @@ def _went(page: Page, from_ms: float, by_ms: float):  # type: ignore[no-untyped-
 @pytest.mark.timeout(180)
 async def test_pictures_are_stepped_through_one_by_one_there_and_back(viewer: Page, node: Node) -> None:
     video = await look(viewer, node, PLAIN)
+    box = await viewer.get_by_test_id("timeline").bounding_box()
+    assert box is not None
+    edge = await viewer.locator("svg .covered").first.bounding_box()
+    assert edge is not None
+    await viewer.mouse.move(edge["x"] + edge["width"] / 2, box["y"] + 45)
+    await expect(viewer.locator("[data-testid=thumbnail] img.loaded")).to_be_attached()
+    await screens(viewer, "camera")
+    await viewer.mouse.move(5, 5)
     await viewer.keyboard.press("k")
     await video.evaluate(
         """video => {
@@ -187,3 +208,78 @@ async def test_the_picture_that_was_asked_for_is_there_soon_and_is_that_one(view
         assert -1000 / RATE <= await picture_ms(viewer) - wanted_ms < 2000
     print(f"first picture p50 {percentile(taken, 50):.0f} ms, p95 {percentile(taken, 95):.0f} ms")
     assert percentile(taken, 95) < FIRST_PICTURE_MS * SLACK
+
+
+WALLS = """() => Object.fromEntries(Object.entries(window.mediasrvDebug.hls)
+    .map(([camera, hls]) => [camera, hls.playingDate?.getTime() ?? null]))"""
+"""What each video shows by its playlist, as hls.js reckons it; all at one moment."""
+
+IN_STEP_MS = 100.0
+
+
+async def together(page: Page, start_ms: float, *cameras: str) -> None:
+    """Goes to the footage of several cameras; returns once all play."""
+    await page.goto(f"/#/footage?cameras={','.join(cameras)}&at={_iso(start_ms)}")
+    for camera in cameras:
+        tile = page.locator(f"[data-testid=footage-tile][data-camera='{camera}']")
+        await expect(tile).to_have_attribute("data-state", "playing", timeout=20_000)
+
+
+async def apart_ms(page: Page, seconds: float) -> list[float]:
+    """How far the pictures of all cameras were apart, again and again for so long."""
+    found = []
+    until_at = time.monotonic() + seconds
+    while time.monotonic() < until_at:
+        walls = [one for one in (await page.evaluate(WALLS)).values() if one is not None]
+        found.append(max(walls) - min(walls))
+        await asyncio.sleep(0.2)
+    return found
+
+
+@pytest.mark.timeout(240)
+async def test_several_cameras_play_in_step(viewer: Page, node: Node) -> None:
+    starts = [(await covered_ms(node, camera) or (0.0, 0.0))[0] for camera in (HEVC, PLAIN, OTHER)]
+    await together(viewer, max(starts) + 4000, HEVC, PLAIN, OTHER)
+
+    async def settled() -> bool:
+        return max(await apart_ms(viewer, 0.7)) < IN_STEP_MS
+
+    await until(settled, 20)
+    await screens(viewer, "footage")
+    await until(settled, 20)
+    before_ms = await picture_ms(viewer)
+    found = await apart_ms(viewer, 8)
+    print(f"apart p50 {percentile(found, 50):.0f} ms, most {max(found):.0f} ms")
+    assert percentile(found, 95) < IN_STEP_MS
+    assert await picture_ms(viewer) - before_ms > 6000
+    walls = (await viewer.evaluate(WALLS)).values()
+    assert all(abs(one - await picture_ms(viewer)) < 3 * IN_STEP_MS for one in walls)
+
+
+@pytest.mark.timeout(240)
+async def test_a_camera_in_its_gap_waits_while_the_others_go_on(viewer: Page, node: Node, cameras: CameraFarm) -> None:
+    cameras.fault(OTHER, "drop")
+    ref = StreamRef(OTHER, StreamName.MAIN)
+
+    async def gap() -> tuple[float, float] | None:
+        now_us = round(time.time() * 1_000_000)
+        timeline = await node.server.playback.timeline(ref, now_us - 120_000_000, now_us)
+        if len(timeline.coverage) < 2 or timeline.coverage[-1].end_us - timeline.coverage[-1].start_us < 6_000_000:
+            return None
+        return timeline.coverage[-2].end_us / 1000, timeline.coverage[-1].start_us / 1000
+
+    start_ms, end_ms = await until(gap, 60)
+    await together(viewer, start_ms - 4000, PLAIN, OTHER)
+    tile = viewer.locator(f"[data-testid=footage-tile][data-camera='{OTHER}']")
+    await expect(tile).to_have_attribute("data-state", "gap", timeout=20_000)
+    await expect(tile.get_by_test_id("footage-gap")).not_to_be_empty()
+    await screens(viewer, "gap")
+    assert start_ms - 300 <= await picture_ms(viewer) <= end_ms
+    other = viewer.locator(f"[data-testid=footage-tile][data-camera='{PLAIN}']")
+    assert await other.get_attribute("data-state") == "playing"
+    await expect(tile).to_have_attribute("data-state", "playing", timeout=30_000)
+
+    async def again() -> bool:
+        return await picture_ms(viewer) > end_ms + 1000 and max(await apart_ms(viewer, 0.5)) < IN_STEP_MS
+
+    await until(again, 20)

@@ -7,6 +7,7 @@ import { useTexts } from './i18n'
 import { AccessLogPage } from './pages/access-log'
 import { CameraPage } from './pages/camera'
 import { CamerasPage } from './pages/cameras'
+import { FootagePage } from './pages/footage'
 import { InvitePage } from './pages/invite'
 import { LoginPage } from './pages/login'
 import { OtherSystemsPage } from './pages/other-systems'
@@ -122,6 +123,8 @@ function Page({ route, session }: { route: Route; session: Session }) {
       return <WallPage />
     case 'camera':
       return <CameraPage key={route.id} id={route.id} atMs={route.atMs} />
+    case 'footage':
+      return <FootagePage ids={route.ids} atMs={route.atMs} />
     case 'cameras':
       return <CamerasPage />
     case 'survey':

@@ -4,6 +4,7 @@ import { useEffect, useState } from 'preact/hooks'
 export type Route =
   | { page: 'wall' }
   | { page: 'camera'; id: string; atMs: number | null }
+  | { page: 'footage'; ids: string[]; atMs: number | null }
   | { page: 'cameras' }
   | { page: 'survey' }
   | { page: 'access-log' }
@@ -21,6 +22,8 @@ export const href = {
   status: '#/status',
   retention: '#/retention',
   otherSystems: '#/other-systems',
+  footage: (ids: readonly string[], atMs: number | null = null) =>
+    `#/footage?cameras=${ids.map(encodeURIComponent).join(',')}${atMs === null ? '' : `&at=${new Date(atMs).toISOString()}`}`,
   camera: (id: string, atMs: number | null = null) =>
     `#/camera/${encodeURIComponent(id)}${atMs === null ? '' : `?at=${new Date(atMs).toISOString()}`}`,
 }
@@ -34,6 +37,7 @@ export function parseRoute(pathname: string, hash: string): Route {
   const [path = '', query = ''] = hash.replace(/^#\/?/, '').split('?')
   const [head = '', id] = path.split('/')
   if (head === 'camera' && id) return { page: 'camera', id: decode(id), atMs: parseAt(query) }
+  if (head === 'footage') return { page: 'footage', ids: parseIds(query), atMs: parseAt(query) }
   if (head === '' || head === 'login') return { page: 'wall' }
   const found = PLAIN.find((page) => page === head)
   if (found) return { page: found }
@@ -46,6 +50,10 @@ function decode(text: string): string {
   } catch {
     return text // a broken escape is nobody's id, and the page then says so
   }
+}
+
+function parseIds(query: string): string[] {
+  return (new URLSearchParams(query).get('cameras') ?? '').split(',').filter(Boolean)
 }
 
 function parseAt(query: string): number | null {

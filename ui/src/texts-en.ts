@@ -22,6 +22,7 @@ export const en: Record<MessageKey, string> = {
   'app.none': 'none',
 
   'nav.label': 'Main navigation',
+  'nav.footage': 'Footage',
   'nav.wall': 'Live',
   'nav.cameras': 'Cameras',
   'nav.retention': 'Retention',
@@ -147,6 +148,13 @@ export const en: Record<MessageKey, string> = {
   'recording.short': 'REC',
   'recording.durableUntil': 'Safe on disk until',
   'recording.storedUntil': 'In storage until',
+
+  'footage.title': 'Footage of several cameras',
+  'footage.pick': 'Cameras: {count} of at most {most}',
+  'footage.until': 'goes on at {time}',
+  'footage.lead': 'Show the timeline of this camera',
+  'footage.whose': 'Timeline of {name}. All cameras follow one clock.',
+  'footage.more': 'With other cameras',
 
   'player.connecting': 'Fetching the picture…',
   'player.reconnecting': 'Connection lost, reconnecting…',

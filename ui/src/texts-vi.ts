@@ -24,6 +24,7 @@ export const vi = {
   'app.none': 'không có',
 
   'nav.label': 'Điều hướng chính',
+  'nav.footage': 'Xem lại',
   'nav.wall': 'Giám sát',
   'nav.cameras': 'Camera',
   'nav.retention': 'Lưu trữ',
@@ -149,6 +150,13 @@ export const vi = {
   'recording.short': 'GHI',
   'recording.durableUntil': 'An toàn trên đĩa đến',
   'recording.storedUntil': 'Trong kho lưu trữ đến',
+
+  'footage.title': 'Xem lại nhiều camera',
+  'footage.pick': 'Camera: {count} trên tối đa {most}',
+  'footage.until': 'có hình lại lúc {time}',
+  'footage.lead': 'Hiện dòng thời gian của camera này',
+  'footage.whose': 'Dòng thời gian của {name}. Mọi camera chạy theo một đồng hồ.',
+  'footage.more': 'Cùng camera khác',
 
   'player.connecting': 'Đang lấy hình…',
   'player.reconnecting': 'Mất kết nối, đang nối lại…',

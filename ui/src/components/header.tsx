@@ -19,6 +19,9 @@ export function Header({ route, onLogout }: { route: Route; onLogout: () => void
       </a>
       <nav class="nav" aria-label={t('nav.label')}>
         <NavLink to={href.wall} icon="wall" text={t('nav.wall')} active={at('wall')} />
+        {may(session, 'footage.view') && (
+          <NavLink to={href.footage([])} icon="play" text={t('nav.footage')} active={at('footage')} />
+        )}
         {may(session, 'camera.manage') && (
           <NavLink to={href.cameras} icon="camera" text={t('nav.cameras')} active={at('cameras')} />
         )}

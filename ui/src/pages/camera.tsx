@@ -18,6 +18,7 @@ import { EVENT_KINDS, useDayEvents } from '../events'
 import { type Footage, locate, useDayFootage } from '../footage'
 import { formatDuration } from '../format'
 import { type Translator, knownKey, useTexts } from '../i18n'
+import { useKeys } from '../keys'
 import type { PlayerState } from '../live-player'
 import { HlsUnsupported, hlsCanBring, isUnreachable, troubleOf } from '../live-source'
 import { usePolled } from '../poller'
@@ -110,6 +111,11 @@ function Viewer({ camera, linkedMs }: { camera: Camera; linkedMs: number | null 
         </a>
         <h1>{camera.name}</h1>
         <code class="code">{camera.id}</code>
+        {canFootage && (
+          <a class="button" href={href.footage([camera.id], source?.kind === 'recorded' ? pictureMs : null)}>
+            {t('footage.more')}
+          </a>
+        )}
         {canLive && <OtherPlayers camera={camera.id} />}
       </div>
       <Screen
@@ -327,23 +333,6 @@ function watchedStream({ streams }: Camera, choice: LiveStream): Stream {
 function neighbour(rate: number, by: 1 | -1): number {
   const index = RATES.findIndex((one) => one === rate)
   return RATES[index + by] ?? rate
-}
-
-/** Keys of the whole page, as players have them; what has the focus and wants the key itself keeps it. */
-function useKeys(actions: Record<string, () => unknown>): void {
-  const latest = useRef(actions)
-  latest.current = actions
-  useEffect(() => {
-    const onKey = (event: KeyboardEvent) => {
-      const taken = event.target instanceof Element && event.target.closest('a, button, input, select, summary, dialog')
-      const action = latest.current[event.key.toLowerCase()]
-      if (!action || taken || event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return
-      event.preventDefault()
-      action()
-    }
-    document.addEventListener('keydown', onKey)
-    return () => document.removeEventListener('keydown', onKey)
-  }, [])
 }
 
 function usePaused(video: HTMLVideoElement | null): boolean {
