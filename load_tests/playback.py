@@ -62,7 +62,7 @@ async def _measure(directory: Path, s3: SeaweedServer, options: argparse.Namespa
         bucket="footage",
         key_bucket="keys",
         access_key="env:MEDIASRV_LOAD_S3_ACCESS_KEY",
-        secret_key="env:MEDIASRV_LOAD_S3_SECRET_KEY",  # noqa: S106 - the name of a variable
+        secret_key="env:MEDIASRV_LOAD_S3_SECRET_KEY",
     )
     async with ObjectStore(settings) as store:
         await store.ensure_buckets()
@@ -112,7 +112,7 @@ class _Looker:
 
 
 def _times(options: argparse.Namespace) -> list[int]:
-    chance = random.Random(7)  # noqa: S311 - the same looks in each run
+    chance = random.Random(7)
     last_s = max(1.0, (options.minutes - options.span) * 60)
     return [STARTED_US + round(chance.uniform(0, last_s) * SECOND_US) for _ in range(options.looks)]
 

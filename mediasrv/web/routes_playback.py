@@ -10,7 +10,7 @@ import re
 from collections import OrderedDict
 from typing import Final
 
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from mediasrv.clock import SECOND_US
 from mediasrv.errors import InvalidRequest
@@ -96,7 +96,7 @@ class _Handlers:
         start, end = format_time(hour_us), format_time(hour_us + _HOUR_US)
         event = access.actor.event("playback.thumbnails", f"{ref} {start} {end}")
         await self._services.access_log.once(event, PLAYBACK_WINDOW_S)
-        return web.Response(body=jpeg, content_type="image/jpeg", headers={hdrs.CACHE_CONTROL: "private, no-store"})
+        return web.Response(body=jpeg, content_type="image/jpeg")
 
     async def media(self, request: web.Request, access: Access) -> web.StreamResponse:
         object_id, name = request.match_info["object"], request.match_info["file"]

@@ -175,11 +175,12 @@ async def test_pictures_are_stepped_through_one_by_one_there_and_back(viewer: Pa
     )
     seen: list[float] = []
     for key in (".", ".", ".", ",", ","):
-        before = await fingerprint(video)
+        before, shown = await fingerprint(video), await viewer.evaluate("window.shown.length")
         await viewer.keyboard.press(key)
 
-        async def changed(before: str = before) -> bool:
-            return await fingerprint(video) != before
+        async def changed(before: str = before, shown: int = shown) -> bool:
+            told = await viewer.evaluate("window.shown.length") > shown
+            return told and await fingerprint(video) != before
 
         await until(changed)
         seen.append((await viewer.evaluate("window.shown"))[-1])
@@ -252,8 +253,8 @@ async def test_several_cameras_play_in_step(viewer: Page, node: Node) -> None:
     print(f"apart p50 {percentile(found, 50):.0f} ms, most {max(found):.0f} ms")
     assert percentile(found, 95) < IN_STEP_MS
     assert await picture_ms(viewer) - before_ms > 6000
-    walls = (await viewer.evaluate(WALLS)).values()
-    assert all(abs(one - await picture_ms(viewer)) < 3 * IN_STEP_MS for one in walls)
+    walls, clock_ms = (await viewer.evaluate(WALLS)).values(), await picture_ms(viewer)
+    assert all(abs(one - clock_ms) < 5 * IN_STEP_MS for one in walls)
 
 
 @pytest.mark.timeout(240)

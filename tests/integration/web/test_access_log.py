@@ -37,6 +37,18 @@ async def test_a_segment_asked_for_without_its_playlist_is_an_entry_of_its_own(s
     assert (await site.world.log())[-1].subject == f"{NORTH} {OBJECT_ID}"
 
 
+async def test_who_looks_along_the_timeline_is_one_entry_for_each_hour_of_it(site: Site) -> None:
+    token = await site.world.account("lan", "auditor")
+    for minute in (0, 7, 30, 59, 61, 62):
+        at = f"2026-01-01T{minute // 60:02}:{minute % 60:02}:00Z"
+        await site.call("GET", f"/playback/{NORTH}/thumbnails?at={at}&width=320", token)
+    shown = [one.subject for one in await site.world.log() if one.action == "playback.thumbnails"]
+    assert shown == [
+        f"{NORTH}/main 2026-01-01T00:00:00.000Z 2026-01-01T01:00:00.000Z",
+        f"{NORTH}/main 2026-01-01T01:00:00.000Z 2026-01-01T02:00:00.000Z",
+    ]
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [
@@ -46,6 +58,8 @@ async def test_a_segment_asked_for_without_its_playlist_is_an_entry_of_its_own(s
         ("GET", f"/playback/{NORTH}/index.m3u8?{SPAN}"),
         ("GET", f"/playback/{NORTH}/{OBJECT_ID}/video/0-3.m4s"),
         ("GET", f"/playback/{NORTH}/{OBJECT_ID}/video/init-0.mp4"),
+        ("GET", f"/playback/{NORTH}/{OBJECT_ID}/h264/init-0-3.mp4"),
+        ("GET", f"/playback/{NORTH}/thumbnails?at=2026-01-01T00:00:00Z"),
         ("POST", f"/whep/{NORTH}"),
     ],
 )

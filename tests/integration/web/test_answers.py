@@ -10,7 +10,7 @@ import pytest
 
 from mediasrv.reasons import reason
 from mediasrv.settings import ServerSettings
-from tests.integration.web.site import SDP, Site, make_site
+from tests.integration.web.site import SDP, SPAN, Site, make_site
 from tests.unit.web.fakes import NORTH, OBJECT_ID, PASSWORD
 
 
@@ -40,7 +40,13 @@ async def test_every_error_is_a_problem_with_a_code(site: Site, monkeypatch: pyt
         ("GET", f"/hls/{NORTH}/main/video/{'9' * 400}.m4s", {}, 404, "segment_not_found"),
         ("GET", f"/playback/{NORTH}/index.m3u8", {}, 400, "time_invalid"),
         ("GET", f"/playback/{NORTH}/{OBJECT_ID}/video/x.m4s", {}, 404, "segment_not_found"),
+        ("GET", f"/playback/{NORTH}/index.m3u8?{SPAN}&codec=vp9", {}, 400, "codec_unknown"),
+        ("GET", f"/playback/{NORTH}/{OBJECT_ID}/vp9/0-3.m4s", {}, 404, "not_found"),
+        ("GET", f"/playback/{NORTH}/{OBJECT_ID}/h264/init-0-3-4.mp4", {}, 404, "segment_not_found"),
+        ("GET", f"/playback/{NORTH}/thumbnails", {}, 400, "time_invalid"),
+        ("GET", f"/playback/{NORTH}/thumbnails?at=2026-01-01T00:00:00Z&width=9999", {}, 400, "request_invalid"),
         ("GET", f"/api/v1/cameras/{NORTH}/timeline?start=now&end=then", {}, 400, "time_invalid"),
+        ("GET", f"/api/v1/cameras/{NORTH}/timeline?{SPAN}&resolution=0", {}, 400, "request_invalid"),
         ("PUT", f"/api/v1/cameras/{NORTH}/retention", {"json": {"max_age_days": 0}}, 400, "request_invalid"),
         ("GET", "/api/v1/access-log?limit=0", {}, 400, "request_invalid"),
         ("DELETE", "/api/v1/tokens/nothing", {}, 404, "token_not_found"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from mediasrv.retrieval.playlists import Rendition
 from mediasrv.security.accounts import COMMAND_LINE
 from mediasrv.security.path_tokens import PATTERN
 from mediasrv.security.policy import ROLES, Permission
@@ -18,6 +19,7 @@ def concrete(route: Route, site: Site, token: str | None) -> str:
     """A path that the route answers, about the camera in the north; with a path token that this token made."""
     by_path = "A" * 160 if token is None else site.world.services.path_tokens.issue(hash_token(token), NORTH)
     names = {"camera": NORTH, "object:[0-9a-f]{64}": OBJECT_ID, "track:video|audio": "video", "stream:main|sub": "main"}
+    names |= {f"rendition:{'|'.join(Rendition)}": "video"}
     path = route.path
     names |= {f"token:{PATTERN}": by_path}
     for name, value in (names | {"token": "t", "id": "9999", "viewer": "v", "survey": "s", "place": "north"}).items():

@@ -10,7 +10,7 @@ import { Notice } from './feedback'
 import { Icon } from './icon'
 import { IconButton } from './icon-button'
 import { Segmented } from './segmented'
-import { Legend, TimelineView } from './timeline-view'
+import { type Beside, Legend, TimelineView } from './timeline-view'
 
 /** Twice the time between two readings of the timeline, and some. */
 const SETTLING_MS = 12_000
@@ -36,6 +36,8 @@ interface TimelinePanelProps {
   onHold: ((span: View) => void) | null
   /** Where a small picture of a time is; null where this person may see none. */
   thumbnail: ((ms: number) => string) | null
+  /** Other cameras that are looked at together with this one. */
+  beside?: readonly Beside[]
 }
 
 export function TimelinePanel(props: TimelinePanelProps) {

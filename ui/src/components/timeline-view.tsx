@@ -27,6 +27,8 @@ const TRACK_HEIGHT = 38
 /** Under the track, or in its place. */
 const LANES_TOP = { footage: 78, alone: TRACK_TOP + 4 }
 const LEAST_GAP_PX = 3
+const BESIDE_TOP = TRACK_TOP + TRACK_HEIGHT + 10
+const BESIDE_PX = 18
 const LEAST_COVER_PX = 1
 const DRAG_PX = 4
 const STEP_MS = 10_000
@@ -46,6 +48,13 @@ interface TimelineViewProps {
   onView: (view: View) => void
   /** Where a small picture of a time is; null where this person may see none. */
   thumbnail: ((ms: number) => string) | null
+  /** Other cameras that are looked at together with this one: a narrow track each, below. */
+  beside?: readonly Beside[]
+}
+
+export interface Beside {
+  name: string
+  footage: Footage | null
 }
 
 export function TimelineView(props: TimelineViewProps) {
@@ -54,7 +63,8 @@ export function TimelineView(props: TimelineViewProps) {
   const width = useWidth(box)
   const [hover, setHover] = useState<Point | null>(null)
   const hoverX = hover?.x ?? null
-  const height = props.occurrences ? lanesTop(props) + LANES_HEIGHT : HEIGHT
+  const beside = props.beside ?? []
+  const height = props.occurrences ? lanesTop(props) + LANES_HEIGHT : HEIGHT + BESIDE_PX * beside.length
   const latest = useRef(props)
   latest.current = props
   useWheelZoom(box, latest)
@@ -77,6 +87,9 @@ export function TimelineView(props: TimelineViewProps) {
         <Hatches />
         <Ticks view={props.view} width={width} locale={locale} />
         {props.canSeek && <Track {...props} width={width} />}
+        {beside.map((one, index) => (
+          <BesideTrack key={one.name} {...props} one={one} top={BESIDE_TOP + index * BESIDE_PX} width={width} />
+        ))}
         {props.occurrences && (
           <EventLanes {...props} day={props.bounds} occurrences={props.occurrences} top={lanesTop(props)} width={width} />
         )}
@@ -99,6 +112,21 @@ function Track(props: TimelineViewProps & { width: number }) {
       {footage && <Spans footage={footage} view={view} width={width} />}
       <Future {...props} />
       <rect class="frame" x={0.5} y={TRACK_TOP + 0.5} width={Math.max(0, width - 1)} height={TRACK_HEIGHT - 1} />
+    </g>
+  )
+}
+
+function BesideTrack(props: TimelineViewProps & { one: Beside; top: number; width: number }) {
+  const { one, top, width, view } = props
+  const place = { top, height: BESIDE_PX - 4 }
+  return (
+    <g>
+      <rect class="track" x={0} y={top} width={width} height={place.height} />
+      {one.footage && <Spans footage={one.footage} view={view} width={width} place={place} />}
+      <Future {...props} place={place} />
+      <text class="beside-name" x={6} y={top + place.height - 3}>
+        {one.name}
+      </text>
     </g>
   )
 }
@@ -260,14 +288,22 @@ function Ticks({ view, width, locale }: { view: View; width: number; locale: str
   )
 }
 
-function Spans({ footage, view, width }: { footage: Footage; view: View; width: number }) {
+interface Place {
+  top: number
+  height: number
+}
+
+const TRACK: Place = { top: TRACK_TOP, height: TRACK_HEIGHT }
+
+function Spans(props: { footage: Footage; view: View; width: number; place?: Place }) {
+  const { footage, view, width, place = TRACK } = props
   const pixelMs = (view.endMs - view.startMs) / Math.max(1, width)
   const visible = <T extends SpanMs>(spans: T[]) =>
     spans.filter((span) => span.endMs >= view.startMs && span.startMs <= view.endMs)
   return (
     <g>
       {merge(visible(footage.coverage), pixelMs).map((span) => (
-        <Bar key={span.startMs} class="covered" span={span} view={view} width={width} least={LEAST_COVER_PX} />
+        <Bar key={span.startMs} class="covered" span={span} view={view} width={width} place={place} least={LEAST_COVER_PX} />
       ))}
       {visible(footage.gaps).map((gap) => (
         <Bar
@@ -277,12 +313,13 @@ function Spans({ footage, view, width }: { footage: Footage; view: View; width: 
           span={gap}
           view={view}
           width={width}
+          place={place}
           least={LEAST_GAP_PX}
           cause={gap.cause}
         />
       ))}
       {merge(visible(footage.holds), pixelMs).map((span) => (
-        <Bar key={span.startMs} class="hold" span={span} view={view} width={width} least={2} thin />
+        <Bar key={span.startMs} class="hold" span={span} view={view} width={width} place={place} least={2} thin />
       ))}
     </g>
   )
@@ -293,6 +330,7 @@ interface BarProps {
   span: SpanMs
   view: View
   width: number
+  place: Place
   /** Short gaps must not vanish: they are drawn at least this wide. */
   least: number
   fill?: string
@@ -308,19 +346,19 @@ function Bar(props: BarProps) {
       class={props.class}
       fill={props.fill}
       x={left}
-      y={props.thin ? TRACK_TOP + TRACK_HEIGHT + 2 : TRACK_TOP}
+      y={props.thin ? props.place.top + props.place.height + 2 : props.place.top}
       width={Math.max(props.least, right - left)}
-      height={props.thin ? 4 : TRACK_HEIGHT}
+      height={props.thin ? 4 : props.place.height}
       data-testid={props.cause ? 'gap' : undefined}
       data-cause={props.cause}
     />
   )
 }
 
-function Future({ view, nowMs, width }: { view: View; nowMs: number; width: number }) {
+function Future({ view, nowMs, width, place = TRACK }: { view: View; nowMs: number; width: number; place?: Place }) {
   const x = Math.max(0, toX(view, width, nowMs))
   if (x >= width) return null
-  return <rect class="future" x={x} y={TRACK_TOP} width={width - x} height={TRACK_HEIGHT} />
+  return <rect class="future" x={x} y={place.top} width={width - x} height={place.height} />
 }
 
 function Playhead({ view, playheadMs, live, width, height }: TimelineViewProps & { width: number; height: number }) {

@@ -112,8 +112,13 @@ function Viewer({ camera, linkedMs }: { camera: Camera; linkedMs: number | null 
         <h1>{camera.name}</h1>
         <code class="code">{camera.id}</code>
         {canFootage && (
-          <a class="button" href={href.footage([camera.id], source?.kind === 'recorded' ? pictureMs : null)}>
-            {t('footage.more')}
+          <a
+            class="button footage-more"
+            title={t('footage.more')}
+            href={href.footage([camera.id], source?.kind === 'recorded' ? pictureMs : null)}
+          >
+            <Icon name="wall" />
+            <span>{t('footage.more')}</span>
           </a>
         )}
         {canLive && <OtherPlayers camera={camera.id} />}

@@ -78,7 +78,7 @@ function Together({ all, chosen, atMs }: { all: Camera[]; chosen: Camera[]; atMs
         <h1>{t('footage.title')}</h1>
         <CameraPicker all={all} chosen={names} onChosen={(ids) => (location.hash = href.footage(ids, clock.now()))} />
       </div>
-      <ul class="footage-grid" style={{ '--columns': Math.ceil(Math.sqrt(chosen.length)) }}>
+      <ul class="footage-grid" style={gridOf(chosen.length)}>
         {chosen.map((camera) => (
           <Tile
             key={camera.id}
@@ -131,6 +131,7 @@ function Together({ all, chosen, atMs }: { all: Camera[]; chosen: Camera[]; atMs
           </label>
         </div>
       </div>
+      <p class="fine">{t('footage.whose', { name: leading.name })}</p>
       <TimelinePanel
         key={leading.id}
         day={day}
@@ -144,11 +145,19 @@ function Together({ all, chosen, atMs }: { all: Camera[]; chosen: Camera[]; atMs
         onSeek={goTo}
         stream={null}
         onStream={() => undefined}
+        beside={chosen
+          .filter((camera) => camera !== leading)
+          .map((camera) => ({ name: camera.name, footage: data.current[camera.id]?.footage ?? null }))}
         thumbnail={(ms) => thumbnailUrl(leading.id, footageStream(leading), ms)}
       />
-      <p class="fine">{t('footage.whose', { name: leading.name })}</p>
     </div>
   )
+}
+
+/** As square as can be, as wide as leaves room for what is below. */
+function gridOf(count: number) {
+  const columns = Math.ceil(Math.sqrt(count))
+  return { '--columns': columns, '--rows': Math.ceil(count / columns) }
 }
 
 /** Moves everybody on, ten times a second, and tells how they are. */
