@@ -121,7 +121,9 @@ def _units(seconds: int, kbps: int) -> Iterator[AccessUnit]:
     """Pictures and sound of one session, by their times."""
     session = Session("archive", REF, 1, STARTED_US, 0.0)
     clip = encoded_clip(640, 360, RATE, kbps, 2.0, 8.0)
-    media = video_format(*parameter_sets(split_avcc(clip[0])))
+    sets = parameter_sets(split_avcc(clip[0]))
+    assert sets is not None
+    media = video_format(*sets)
     sound = itertools.cycle(aac_frames())
     heard = 0
     for number, payload in enumerate(itertools.islice(itertools.cycle(clip), seconds * RATE)):
