@@ -24,21 +24,25 @@ from typing import Any
 from load_tests.measure import machine, percentile, print_json
 from load_tests.media import AAC_CLOCK_RATE, AAC_CONFIG, AAC_FRAME_SAMPLES, aac_frames, encoded_clip, split_avcc
 from load_tests.seaweed import SeaweedServer, seaweed
+from load_tests.transcode import track_of
 from mediasrv.catalogue.recordings import CatalogueKeys
 from mediasrv.clock import SECOND_US
-from mediasrv.media.access_unit import AccessUnit, AudioFormat, Codec, Session, StreamName, StreamRef
+from mediasrv.media.access_unit import AccessUnit, AudioFormat, Codec, Session, StreamName, StreamRef, VideoFormat
+from mediasrv.media.fmp4 import ReadSample
 from mediasrv.media.nal import parameter_sets, video_format
 from mediasrv.playback import Playback
 from mediasrv.retrieval.playlists import Rendition
-from mediasrv.settings import HlsSettings, StorageSettings
+from mediasrv.settings import HlsSettings, StorageSettings, TranscodeSettings
 from mediasrv.storage.footage import Footage, KeyRing
 from mediasrv.storage.object_store import ObjectStore
+from mediasrv.transcoding.recorded import RecordedTranscoder
 from tests.archive import Archive
 from tests.clocks import SimulatedClock
 
 REF = StreamRef("gate-1", StreamName.MAIN)
 STARTED_US = 1_790_000_000 * SECOND_US
 RATE = 25
+_MADE_CUTS = 8
 AAC = AudioFormat(Codec.AAC, AAC_CLOCK_RATE, 1, AAC_CONFIG)
 
 
@@ -86,8 +90,34 @@ async def _measure(directory: Path, s3: SeaweedServer, options: argparse.Namespa
         "first_picture_ms_p95": percentile(looks["cold"], 95),
         "warm_ms_p50": percentile(looks["warm"], 50),
         "warm_ms_p95": percentile(looks["warm"], 95),
+        **await _made_cuts(),
         "machine": machine(),
     }
+
+
+async def _made_cuts() -> dict[str, float]:
+    """How long two seconds of H.265 (1080p, 25 a second) take to become H.264, by one worker that runs already, and the
+    CPU of that.
+    """
+    (form, payloads, duration), _ = track_of("h265_1080p_to_h264")
+    assert isinstance(form, VideoFormat)
+    pictures = payloads[: 2 * RATE]
+    samples = [ReadSample(number * duration, duration, number == 0, 0, one) for number, one in enumerate(pictures)]
+
+    async def read() -> list[ReadSample]:
+        return samples
+
+    maker, taken = RecordedTranscoder(TranscodeSettings(most_playback=1)), []
+    running = asyncio.ensure_future(maker.run())
+    await asyncio.sleep(0)
+    for number in range(_MADE_CUTS + 1):
+        began, spent_us = time.perf_counter(), maker.counts.cpu_us
+        await maker.video(number, form, read)
+        taken.append((time.perf_counter() - began, (maker.counts.cpu_us - spent_us) / 1e6))
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    elapsed_s, cpu_s = zip(*taken[1:], strict=True)
+    return {"h264_cut_ms_p50": 1000 * percentile(elapsed_s, 50), "h264_cut_cpu_ms": 1000 * percentile(cpu_s, 50)}
 
 
 class _Looker:
