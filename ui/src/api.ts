@@ -195,8 +195,19 @@ export const api = {
         signal,
       })
     ).receipts,
-  timeline: (id: string, stream: StreamName, startMs: number, endMs: number, signal?: AbortSignal) =>
-    request<Timeline>('GET', `${camera(id)}/timeline?${spanQuery(startMs, endMs)}&stream=${stream}`, { signal }),
+  /** What is finer than `resolutionS` is told as one; 0: all there is. */
+  timeline: (
+    id: string,
+    stream: StreamName,
+    startMs: number,
+    endMs: number,
+    signal?: AbortSignal,
+    resolutionS = 0,
+  ) => {
+    const coarse = resolutionS > 0 ? `&resolution=${resolutionS}` : ''
+    const path = `${camera(id)}/timeline?${spanQuery(startMs, endMs)}&stream=${stream}${coarse}`
+    return request<Timeline>('GET', path, { signal })
+  },
   /** The events of a span that were kept after the one with the id `after`, in that order. */
   events: (id: string, startMs: number, endMs: number, after: number, signal?: AbortSignal) =>
     request<EventsPage>(

@@ -24,6 +24,8 @@ const FASTEST = 16
 export class StepClock {
   running = false
   rate = 1
+  /** Rises each time somebody goes elsewhere: then all go there at once, those that failed try again. */
+  moves = 0
   #atMs: number
   #sinceMs = 0
 
@@ -38,6 +40,12 @@ export class StepClock {
   set(atMs: number): void {
     this.#atMs = atMs
     this.#sinceMs = performance.now()
+  }
+
+  goTo(atMs: number): void {
+    this.running = false
+    this.moves += 1
+    this.set(atMs)
   }
 
   run(running: boolean): void {
@@ -64,6 +72,7 @@ export class SyncedPlayer {
   #span: RecordedSpan | null = null
   #keys = false
   #jumpedMs = Number.NEGATIVE_INFINITY
+  #moves = 0
 
   constructor(
     private readonly video: HTMLVideoElement,
@@ -84,6 +93,7 @@ export class SyncedPlayer {
   }
 
   follow(footage: Footage | null): void {
+    if (this.#moves !== this.clock.moves) this.#startAnew()
     if (!footage || this.state.kind === 'failed') return
     const wantedMs = this.clock.now()
     const startMs = nextCovered(footage.coverage, wantedMs)
@@ -105,6 +115,13 @@ export class SyncedPlayer {
   close(): void {
     this.#span?.close()
     this.#span = null
+  }
+
+  #startAnew(): void {
+    this.#moves = this.clock.moves
+    this.#jumpedMs = Number.NEGATIVE_INFINITY
+    if (this.state.kind === 'failed') this.close()
+    this.state = { kind: 'loading' }
   }
 
   #keepUp(wallMs: number, wantedMs: number): void {

@@ -232,6 +232,8 @@ export const en: Record<MessageKey, string> = {
   'timeline.zoomIn': 'Zoom in',
   'timeline.zoomOut': 'Zoom out',
   'timeline.fullDay': 'Whole day',
+  'timeline.month': 'The last days',
+  'timeline.dayShare': '{date}: {percent} recorded, gaps: {gaps}',
   'timeline.previousDay': 'Previous day',
   'timeline.nextDay': 'Next day',
   'timeline.today': 'Today',

@@ -234,6 +234,8 @@ export const vi = {
   'timeline.zoomIn': 'Phóng to',
   'timeline.zoomOut': 'Thu nhỏ',
   'timeline.fullDay': 'Cả ngày',
+  'timeline.month': 'Những ngày qua',
+  'timeline.dayShare': '{date}: đã ghi {percent}, {gaps} khoảng trống',
   'timeline.previousDay': 'Ngày trước',
   'timeline.nextDay': 'Ngày sau',
   'timeline.today': 'Hôm nay',

@@ -292,6 +292,9 @@ export interface Gap extends Span {
   cause: string
   sentence: string
   sentence_vi?: string
+  /** Of several that are told as one: how many, and how much is missing by all. */
+  count?: number
+  missing_s?: number
 }
 
 export interface Timeline extends Span {

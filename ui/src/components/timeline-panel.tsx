@@ -4,11 +4,13 @@ import type { Occurrence } from '../events'
 import type { DayFootage, Footage } from '../footage'
 import { formatDate, formatDuration, formatPercent } from '../format'
 import { useTexts } from '../i18n'
+import type { DayShare } from '../month'
 import { type View, addDays, coveredMs, dayOf, follow, initialView, merge, recentView, zoom } from '../timeline'
 import type { StreamName } from '../types'
 import { Notice } from './feedback'
 import { Icon } from './icon'
 import { IconButton } from './icon-button'
+import { MonthStrip } from './month-strip'
 import { Segmented } from './segmented'
 import { type Beside, Legend, TimelineView } from './timeline-view'
 
@@ -36,6 +38,8 @@ interface TimelinePanelProps {
   onHold: ((span: View) => void) | null
   /** Where a small picture of a time is; null where this person may see none. */
   thumbnail: ((ms: number) => string) | null
+  /** The last days; null until they are known. */
+  month: DayShare[] | null
   /** Other cameras that are looked at together with this one. */
   beside?: readonly Beside[]
 }
@@ -65,6 +69,7 @@ export function TimelinePanel(props: TimelinePanelProps) {
           </button>
         </div>
       </div>
+      {props.canSeek && <MonthStrip month={props.month} day={props.day} onDay={props.onDay} />}
       {error !== null && footage === null ? (
         <Notice kind="bad">
           {t('timeline.failed')} {explain(error)}

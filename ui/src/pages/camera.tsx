@@ -21,6 +21,7 @@ import { type Translator, knownKey, useTexts } from '../i18n'
 import { useKeys } from '../keys'
 import type { PlayerState } from '../live-player'
 import { HlsUnsupported, hlsCanBring, isUnreachable, troubleOf } from '../live-source'
+import { useMonth } from '../month'
 import { usePolled } from '../poller'
 import type { RecordedState } from '../recorded-player'
 import { href } from '../router'
@@ -65,6 +66,7 @@ function Viewer({ camera, linkedMs }: { camera: Camera; linkedMs: number | null 
   const settled = useSettled(video)
   const [footageOf, setFootageOf] = useState(() => footageStream(camera))
   const data = useDayFootage(camera.id, footageOf, day, canFootage && settled)
+  const month = useMonth(camera.id, footageOf, canFootage && settled)
   const canEvents = camera.permissions.includes('event.view')
   const events = useDayEvents(camera.id, day, canEvents && settled)
   const [kinds, setKinds] = useState<ReadonlySet<EventKind>>(new Set(EVENT_KINDS))
@@ -159,6 +161,7 @@ function Viewer({ camera, linkedMs }: { camera: Camera; linkedMs: number | null 
           stream={canFootage && hasSub(camera) ? footageOf : null}
           onStream={chooseFootage}
           onHold={camera.permissions.includes('hold.manage') ? setHolding : null}
+          month={month}
           thumbnail={canFootage ? (ms) => thumbnailUrl(camera.id, footageOf, ms) : null}
         />
       ) : (

@@ -9,6 +9,7 @@ import { type DayFootage, useDayFootage } from '../footage'
 import { formatDateTime, formatTime } from '../format'
 import { useTexts } from '../i18n'
 import { useKeys } from '../keys'
+import { useMonth } from '../month'
 import { usePolled } from '../poller'
 import { href } from '../router'
 import { cameras } from '../stores'
@@ -51,11 +52,11 @@ function Together({ all, chosen, atMs }: { all: Camera[]; chosen: Camera[]; atMs
   const data = useRef<Record<string, DayFootage>>({})
   const players = useRef(new Map<string, SyncedPlayer>())
   const beat = useBeat(clock, wanted, players.current, data.current)
+  const month = useMonth(leading?.id ?? '', leading ? footageStream(leading) : 'main', leading !== undefined)
   const names = chosen.map((camera) => camera.id)
   const show = (ids: readonly string[]) => history.replaceState(null, '', href.footage(ids, clock.now()))
   const goTo = (ms: number) => {
-    clock.run(false)
-    clock.set(Math.min(ms, Date.now()))
+    clock.goTo(Math.min(ms, Date.now()))
     setDay((shown) => (ms >= shown.startMs && ms < shown.endMs ? shown : dayOf(ms)))
     show(names)
   }
@@ -145,6 +146,7 @@ function Together({ all, chosen, atMs }: { all: Camera[]; chosen: Camera[]; atMs
         onSeek={goTo}
         stream={null}
         onStream={() => undefined}
+        month={month}
         beside={chosen
           .filter((camera) => camera !== leading)
           .map((camera) => ({ name: camera.name, footage: data.current[camera.id]?.footage ?? null }))}
