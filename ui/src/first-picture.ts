@@ -8,18 +8,20 @@ export function watchClicks(): void {
 }
 
 /**
- * Calls back once, when `video` presents its first picture after now. `data-first-picture-ms` holds the
+ * Calls back once, when `video` presents its first picture after now that is the right one (`isIt`). `data-first-picture-ms` holds the
  * wait from `startedMs`, `data-click-to-picture-ms` the one from the click that led here.
  */
-export function onFirstPicture(video: HTMLVideoElement, key: string, startedMs: number, then: () => void): () => void {
+export function onFirstPicture(video: HTMLVideoElement, key: string, startedMs: number, then: () => void, isIt = () => true): () => void {
   const clickedMs = startedMs - lastClickMs < CLICK_COUNTS_FOR_MS ? lastClickMs : startedMs
   delete video.dataset['firstPictureMs']
   delete video.dataset['clickToPictureMs']
-  const handle = video.requestVideoFrameCallback((nowMs) => {
+  const onPicture = (nowMs: number) => {
+    if (!isIt()) return void (handle = video.requestVideoFrameCallback(onPicture))
     video.dataset['firstPictureMs'] = (nowMs - startedMs).toFixed(1)
     video.dataset['clickToPictureMs'] = (nowMs - clickedMs).toFixed(1)
     performance.measure(`first picture ${key}`, { start: clickedMs, end: nowMs })
     then()
-  })
+  }
+  let handle = video.requestVideoFrameCallback(onPicture)
   return () => video.cancelVideoFrameCallback(handle)
 }

@@ -128,6 +128,10 @@ export interface RecordedEvents {
 export class RecordedSpan {
   #hls: Hls | null = null
   #closed = false
+  /** Where on the video's time line the picture lies that was asked for; until it is there nothing is shown. */
+  #wantedS = Number.POSITIVE_INFINITY
+  #arrived = false
+  #forgetFirst: () => void = () => undefined
 
   constructor(
     private readonly video: HTMLVideoElement,
@@ -147,13 +151,17 @@ export class RecordedSpan {
     if (this.#closed) return hls.destroy()
     this.#hls = hls
     connections.hls[this.camera] = hls
-    onFirstPicture(this.video, `${this.camera}/recorded`, startedMs, () => this.#closed || this.events.onPlaying())
+    // a keyframe comes first, and is up to a GOP too early
+    this.video.style.opacity = '0'
+    const isIt = () => !this.video.seeking && this.video.currentTime >= this.#wantedS - 0.001
+    this.#forgetFirst = onFirstPicture(this.video, `${this.camera}/recorded`, startedMs, () => this.#arrive(), isIt)
     hls.on(Library.Events.ERROR, (_event, data) => {
       if (data.fatal && !recovered(hls, data, Library)) void toError(data).then(this.events.onError)
     })
     hls.once(Library.Events.LEVEL_LOADED, (_event, data) => {
       // the server cuts to whole GOPs, so the playlist begins a little before what was asked for
       const position = mediaAt(timed(data.details.fragments), atMs)
+      this.#wantedS = position ?? 0
       if (position !== null) whenSeekable(this.video, () => this.#closed || (this.video.currentTime = position))
       void this.video.play().catch(() => undefined)
     })
@@ -163,6 +171,7 @@ export class RecordedSpan {
 
   /** Wall time, ms, of the picture that is shown; null until known. */
   wallMs(): number | null {
+    if (!this.#arrived) return null
     return wallAt(this.#fragments(), this.video.currentTime)
   }
 
@@ -172,12 +181,22 @@ export class RecordedSpan {
     const first = fragments[0]?.programDateTime
     const position = mediaAt(fragments, wallMs)
     if (position === null || first === null || first === undefined || wallMs < first) return false
+    this.#wantedS = position
     this.video.currentTime = position
     return true
   }
 
+  #arrive(): void {
+    if (this.#closed) return
+    this.#arrived = true
+    this.video.style.opacity = ''
+    this.events.onPlaying()
+  }
+
   close(): void {
     this.#closed = true
+    this.#forgetFirst()
+    this.video.style.opacity = ''
     this.#hls?.destroy()
     if (this.#hls && connections.hls[this.camera] === this.#hls) delete connections.hls[this.camera]
     this.#hls = null
