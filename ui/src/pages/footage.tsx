@@ -145,6 +145,7 @@ function Together({ all, chosen, atMs }: { all: Camera[]; chosen: Camera[]; atMs
         live={false}
         onSeek={goTo}
         stream={null}
+        onHold={null}
         onStream={() => undefined}
         month={month}
         beside={chosen
