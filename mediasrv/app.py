@@ -30,6 +30,7 @@ from mediasrv.checking.marks import Marks
 from mediasrv.clock import SystemClock
 from mediasrv.errors import StorageError
 from mediasrv.events import Events
+from mediasrv.export import Exports
 from mediasrv.hls import HlsService
 from mediasrv.hub import Hub, Mountpoint, Renditions
 from mediasrv.journal import Journal
@@ -170,6 +171,16 @@ class Server:
         self.footage = Footage(store, self.spool if self._records else None, self.keyring)
         self.recorded = RecordedTranscoder(settings.transcode)
         self.playback = Playback(base.catalogue, self.footage, settings.hls, clock, self.recorded)
+        self.exports = Exports(
+            base.catalogue,
+            self.footage,
+            base.access_log,
+            settings.server.node_name,
+            node.key,
+            settings.data_path("", "exports"),
+            settings.export,
+            clock,
+        )
         self.hls = HlsService(self.hub, settings.hls, clock, self.cameras.ensure, self.playback, self.renditions)
         self.retention = RetentionTask(
             base.catalogue,
@@ -233,6 +244,7 @@ class Server:
             snapshots=self.snapshots,
             rtsp=self.rtsp,
             rtsp_logins=rtsp_logins,
+            exports=self.exports,
         )
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -241,7 +253,7 @@ class Server:
         app = build_app(self.services)
         always = (self.state.loop.run, self._node.ownership.run, self.witness.run, self.keyring.run)
         async with _running(*self._recording(), *always, self._keep_buckets):
-            async with _running(*self._viewing(app), *self._tending(), self.surveys.run):
+            async with _running(*self._viewing(app), *self._tending(), self.surveys.run, self.exports.run):
                 runner = await listen(app, self._settings.server.host, self._settings.server.port, 1.0)
                 try:
                     await self._announce()

@@ -1,7 +1,7 @@
 """The command line. Every command reads the same configuration as the server and may run beside it.
 
 Exit status: 0 done, 1 failed with a sentence on standard error, 2 wrong usage; `survey`: 3 where a device is not
-eligible; 130 interrupted.
+eligible; `verify`: docs/doors.md; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from mediasrv.security import access_log
 from mediasrv.security.policy import ROLES
 from mediasrv.security.redaction import RedactingFormatter
 from mediasrv.settings import Settings, load_settings
+from mediasrv.verifier import add_arguments as add_verify_arguments
+from mediasrv.verifier import run as verify_export
 
 if TYPE_CHECKING:
     from mediasrv.onvif import Target
@@ -43,6 +45,8 @@ Command = Callable[[argparse.Namespace, Settings], Awaitable[int]]
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command."""
     arguments = _parser().parse_args(argv)
+    if arguments.command is _verify:
+        return verify_export(arguments.export, arguments.trust)
     try:
         settings = load_settings(Path(arguments.config))
         _set_up_logging(settings, quiet=arguments.command is _survey)
@@ -117,6 +121,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     confirmed.add_argument("--by", required=True, help="who has looked at the holds; goes into the access log")
 
+    text = "Verify an export, offline: needs no configuration and no server"
+    verify = commands.add_parser("verify", help=text, description=text)
+    verify.set_defaults(command=_verify)
+    add_verify_arguments(verify)
+
     user = add_group("user", "Accounts and their grants")
     made = add(user, "add", "Make an account; asks for the password", _user_add)
     made.add_argument("username")
@@ -186,6 +195,11 @@ def _set_up_logging(settings: Settings, *, quiet: bool) -> None:
     if quiet:
         logging.getLogger("mediasrv").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells every plugin and every start
+
+
+async def _verify(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Marks the one command that is run without settings."""
+    raise NotImplementedError
 
 
 async def _serve(arguments: argparse.Namespace, settings: Settings) -> int:

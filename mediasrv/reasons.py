@@ -148,6 +148,15 @@ _SENTENCES: Final[dict[str, tuple[str, str]]] = {
         "It was recorded, and storage does not have it any more.",
         "Đã được ghi nhưng kho lưu trữ không còn giữ.",
     ),
+    "no_footage": (
+        "There is no footage of this time, and nothing says why: the camera was not recorded then, or it lies ahead.",
+        "Không có video của khoảng thời gian này và hệ thống không ghi nhận lý do: khi đó camera không được ghi hình, "
+        "hoặc thời điểm này chưa tới.",
+    ),
+    "footage_refused": (
+        "What is stored of this time cannot be given: it was altered, or its key was destroyed.",
+        "Không thể cung cấp dữ liệu đã lưu của khoảng thời gian này: dữ liệu đã bị thay đổi hoặc khóa đã bị hủy.",
+    ),
     "retention": ("Deleted under the retention policy.", "Đã xóa theo chính sách lưu trữ."),
     "destroyed": ("Destroyed by order, with its key.", "Đã tiêu hủy theo lệnh, cùng với khóa."),
     "camera_removed": ("The camera was removed.", "Camera đã bị gỡ."),

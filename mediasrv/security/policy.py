@@ -23,6 +23,7 @@ class Permission(StrEnum):
     CAMERA_MANAGE = "camera.manage"
     LIVE_VIEW = "live.view"
     FOOTAGE_VIEW = "footage.view"
+    FOOTAGE_EXPORT = "footage.export"
     EVENT_VIEW = "event.view"
     PTZ_CONTROL = "ptz.control"
     GRANT_MANAGE = "grant.manage"
@@ -57,6 +58,7 @@ ROLES: Final[Mapping[str, frozenset[Permission]]] = MappingProxyType(
             {
                 Permission.CAMERA_VIEW,
                 Permission.FOOTAGE_VIEW,
+                Permission.FOOTAGE_EXPORT,
                 Permission.EVENT_VIEW,
                 Permission.ACCESS_LOG_READ,
                 Permission.HOLD_MANAGE,

@@ -10,6 +10,7 @@ from mediasrv.settings.checks import KEY_SCHEMES, TRANSPORTS, WEBRTC_TRANSPORTS
 from mediasrv.settings.reading import load_settings, parse_settings, read_secret
 from mediasrv.settings.slices import (
     CatalogueSettings,
+    ExportSettings,
     HlsSettings,
     JournalSettings,
     LogSettings,
@@ -37,6 +38,7 @@ __all__ = [
     "WEBRTC_TRANSPORTS",
     "CameraEntry",
     "CatalogueSettings",
+    "ExportSettings",
     "HlsSettings",
     "JournalSettings",
     "LogSettings",

@@ -10,6 +10,7 @@ from typing import Final
 from mediasrv.errors import SettingsError
 from mediasrv.settings.slices import (
     CatalogueSettings,
+    ExportSettings,
     OnvifSettings,
     PullSettings,
     RetentionSettings,
@@ -63,6 +64,7 @@ def check(settings: Settings) -> None:
     _check_rtsp_serve(settings.rtsp_serve)
     _check_webrtc(settings.webrtc)
     _check_transcode(settings.transcode)
+    _check_export(settings.export)
 
 
 def _check_storage(storage: StorageSettings) -> None:
@@ -257,6 +259,15 @@ def _check_transcode(transcode: TranscodeSettings) -> None:
         raise SettingsError(
             "transcode.nice must be at most 19, transcode.hang_s at least 1 second, transcode.backoff_first_s above 0."
         )
+
+
+def _check_export(export: ExportSettings) -> None:
+    if min(export.at_once, export.most_cameras) < 1 or min(export.most_span_s, export.keep_s) < 1:
+        raise SettingsError(
+            "export.at_once, export.most_cameras, export.most_span_s and export.keep_s must be at least 1."
+        )
+    if abs(export.local_offset_min) > 14 * 60:
+        raise SettingsError("export.local_offset_min must lie between -840 and 840 minutes.")
 
 
 def _check_network(network: str) -> None:

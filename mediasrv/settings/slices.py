@@ -364,6 +364,20 @@ class JournalSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ExportSettings:
+    """Exports of footage: `at_once` are made at a time, of `most_cameras` and `most_span_s` each. What is made is kept
+    for `keep_s`, all together no more than `most_bytes`. Names and notes tell local time, `local_offset_min` from UTC.
+    """
+
+    at_once: int = 2
+    most_cameras: int = 16
+    most_span_s: float = 24 * 3600.0
+    keep_s: float = 24 * 3600.0
+    most_bytes: int = 50 * 1024**3
+    local_offset_min: int = 420
+
+
+@dataclass(frozen=True, slots=True)
 class LogSettings:
     level: str = "info"
 
@@ -388,6 +402,7 @@ class Settings:
     security: SecuritySettings = field(default_factory=SecuritySettings)
     retention: RetentionSettings = field(default_factory=RetentionSettings)
     journal: JournalSettings = field(default_factory=JournalSettings)
+    export: ExportSettings = field(default_factory=ExportSettings)
     log: LogSettings = field(default_factory=LogSettings)
 
     def data_path(self, configured: str, name: str) -> Path:

@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Final, Protocol
 
 from mediasrv.clock import Clock
@@ -20,6 +21,8 @@ from mediasrv.storage.identities import HeldIdentities, Identities
 from mediasrv.storage.keys import Identity, KeyRecord, parse_key_record
 from mediasrv.storage.object_store import ObjectStore
 from mediasrv.storage.sealing import (
+    SIGNATURE_BYTES,
+    TRAILER_BYTES,
     Descriptor,
     Ended,
     ObjectCipher,
@@ -75,7 +78,9 @@ class RecordingRow(Protocol):
 class FootageIndex:
     """A verified object in storage (`object_key`), or what is durable of one in the spool (`spooled`).
 
-    `ended` says how an object in storage ended; `head` is what was read of its beginning, sealed as it is.
+    `ended` says how an object in storage ended; `head` is what was read of its beginning, sealed as it is;
+    `footer_sha256` and `signature` what its node signed: the footer up to the signature (docs/format.md, 1.3), which
+    holds the header's hash and every part's tag.
     """
 
     header: ObjectHeader
@@ -85,6 +90,8 @@ class FootageIndex:
     spooled: SpooledObject | None = None
     ended: Ended | None = None
     head: bytes = b""
+    footer_sha256: bytes = b""
+    signature: bytes = b""
 
 
 class KeyRing:
@@ -249,8 +256,16 @@ class Footage:
         verified = await loop.run_in_executor(self._threads, ObjectIndex.verify, header, footer, size, node_keys)
         if verified.header.object_id != row.object_id:
             raise FootageRefused("Another object lies in its place.", code="object_swapped")
+        signed, signature = footer[: -TRAILER_BYTES - SIGNATURE_BYTES], footer[-TRAILER_BYTES - SIGNATURE_BYTES :]
         return FootageIndex(
-            verified.header, verified.entries, row.object_key, row.version_id, ended=verified.ended, head=head
+            verified.header,
+            verified.entries,
+            row.object_key,
+            row.version_id,
+            ended=verified.ended,
+            head=head,
+            footer_sha256=sha256(signed).digest(),
+            signature=signature[:SIGNATURE_BYTES],
         )
 
     async def _read(self, row: RecordingRow, first: int, length: int) -> bytes:

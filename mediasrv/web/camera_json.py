@@ -17,6 +17,7 @@ from mediasrv.web.fields import format_time
 _SHOWN: Final = (
     Permission.LIVE_VIEW,
     Permission.FOOTAGE_VIEW,
+    Permission.FOOTAGE_EXPORT,
     Permission.CAMERA_MANAGE,
     Permission.EVENT_VIEW,
     Permission.PTZ_CONTROL,

@@ -60,6 +60,15 @@ class Fields:
             raise InvalidRequest(f"{name} must be a text of at most {most} characters.")
         return check_text(value, name)
 
+    def texts(self, name: str, most: int = LONGEST_TEXT) -> list[str]:
+        """A list of texts; empty where there is none. How many they may be is for the caller to say."""
+        values = self._document.get(name)
+        if values is None:
+            return []
+        if not isinstance(values, list) or not all(isinstance(one, str) and len(one) <= most for one in values):
+            raise InvalidRequest(f"{name} must be a list of texts of at most {most} characters.")
+        return [check_text(one, name) for one in values]
+
     def optional_choice(self, name: str, known: Sequence[str]) -> str | None:
         value = self.optional_text(name)
         if value is not None and value not in known:
@@ -109,6 +118,9 @@ class Fields:
     def optional_time(self, name: str) -> int | None:
         value = self.optional_text(name)
         return None if value is None else parse_time(value, name)
+
+    def required_time(self, name: str) -> int:
+        return parse_time(self.required_text(name), name)
 
     def optional_expiry(self, now_us: int) -> tuple[int | None, int | None]:
         """`expires_at`, and how many whole seconds from now that is; both None where nothing expires."""

@@ -12,6 +12,7 @@ from mediasrv.catalogue import Catalogue
 from mediasrv.clock import Clock
 from mediasrv.errors import Unavailable
 from mediasrv.events import EventBroker, StoredEvent
+from mediasrv.export import Exports
 from mediasrv.media.access_unit import StreamRef, TrackKind
 from mediasrv.media.camera_event import EventKind
 from mediasrv.media.playlist import MadeText, Manner
@@ -276,7 +277,8 @@ class SurveyService(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What a process does not do is None: `live`, `hls`, `playback`, `events`, `ptz`, `surveys`, `snapshots`, `rtsp`.
+    """What a process does not do is None: `live`, `hls`, `playback`, `events`, `ptz`, `surveys`, `snapshots`, `rtsp`,
+    `exports`.
 
     `ui_dir` is the page's build.
     """
@@ -301,6 +303,13 @@ class Services:
     snapshots: SnapshotSource | None = None
     rtsp: RtspService | None = None
     rtsp_logins: RtspLogins | None = None
+    exports: Exports | None = None
+
+    def exports_here(self) -> Exports:
+        """Raises Unavailable in a process without the role."""
+        if self.exports is None:
+            raise Unavailable("This process exports no footage.", code="export_not_here")
+        return self.exports
 
     def rtsp_logins_here(self) -> RtspLogins:
         """Raises Unavailable in a process without the role."""
