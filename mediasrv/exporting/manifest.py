@@ -203,6 +203,7 @@ def _object(report: Report, used: UsedObject) -> dict[str, Any]:
         "node_id": header.node_id,
         "node_public_key": None if signer is None else signer.hex(),
         "started_at": iso(header.started_us),
+        "ended": None if index.ended is None else index.ended.name.lower(),
         "first_part": used.first,
         "last_part": used.last,
         "footer_sha256": index.footer_sha256.hex() if stored else None,

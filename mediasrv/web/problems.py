@@ -18,7 +18,9 @@ _OF_STATUS: Final = {
     411: ("length_required", "The request must say how long it is."),
     413: ("request_too_large", "The request is too large."),
     415: ("media_type_unsupported", "This kind of content is not understood here."),
+    416: ("range_invalid", "What is asked for lies beyond the end."),
 }
+_KEPT: Final = frozenset({"Allow", "Content-Range"})
 _INTERNAL: Final = ("internal_error", "Something went wrong on the server; it has been logged.")
 
 
@@ -57,8 +59,8 @@ def from_http(error: web.HTTPException) -> web.Response:
     """The problem of an error that aiohttp found (unknown path, method, size)."""
     code, detail = _OF_STATUS.get(error.status, (f"http_{error.status}", HTTPStatus(error.status).phrase + "."))
     response = problem(error.status, code, detail)
-    if "Allow" in error.headers:
-        response.headers["Allow"] = error.headers["Allow"]
+    for name in _KEPT & error.headers.keys():
+        response.headers[name] = error.headers[name]
     return response
 
 

@@ -22,7 +22,8 @@ def concrete(route: Route, site: Site, token: str | None) -> str:
     names |= {f"rendition:{'|'.join(Rendition)}": "video"}
     path = route.path
     names |= {f"token:{PATTERN}": by_path}
-    for name, value in (names | {"token": "t", "id": "9999", "viewer": "v", "survey": "s", "place": "north"}).items():
+    plain = {"token": "t", "id": "9999", "viewer": "v", "survey": "s", "place": "north", "export": "e"}
+    for name, value in (names | plain).items():
         path = path.replace("{" + name + "}", value)
     file = "0-1.m4s" if OBJECT_ID in path else "1.m4s"
     return path.replace("{file}", file)
