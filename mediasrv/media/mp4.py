@@ -77,7 +77,12 @@ class _Track:
 
     @property
     def start_s(self) -> float:
-        return self._first_dts / self._format.clock_rate
+        """When its first sample is shown or heard."""
+        return (self._first_dts + self._begins) / self._format.clock_rate
+
+    @property
+    def _begins(self) -> int:
+        return max(0, self._offsets[0])
 
     @property
     def duration(self) -> int:
@@ -140,10 +145,11 @@ class _Track:
         )
 
     def _edits(self, origin_s: float) -> bytes:
-        """Nothing until the track begins, then all of it from the first picture that is shown (8.6.6)."""
-        # A picture is shown no earlier than the first keyframe's turn: the offsets of one GOP's start say when.
-        begins = min(self._offsets[:32])
-        edits = [(self.shown, begins)]
+        """Nothing until the track begins, then all of it from the first keyframe's turn on (8.6.6).
+
+        Pictures that are shown before it need others that are not in the file.
+        """
+        edits = [(self.shown, self._begins)]
         if self.delay(origin_s):
             edits.insert(0, (self.delay(origin_s), -1))
         rows = b"".join(struct.pack(">QqHH", length, at, 1, 0) for length, at in edits)
