@@ -17,6 +17,7 @@ SCREENS = (
     "#/camera/{camera}",
     "#/cameras",
     "#/survey",
+    "#/exports",
     "#/access-log",
     "#/status",
     "#/retention",

@@ -20,7 +20,7 @@ from aiortc.contrib.media import MediaPlayer, MediaRelay
 
 DIST = Path(__file__).resolve().parent.parent / "dist"
 WORK = Path(tempfile.gettempdir()) / "mediasrv-mock"
-ALL = ["camera.view", "camera.manage", "live.view", "footage.view", "grant.manage", "system.read", "access_log.read"]
+ALL = ["camera.view", "camera.manage", "live.view", "footage.view", "footage.export", "grant.manage", "system.read", "access_log.read"]
 NAMES = {
     "gate-1": "Cổng chính",
     "lobby": "Sảnh đón tiếp",

@@ -5,11 +5,13 @@ import type {
   CameraChanges,
   Device,
   EventsPage,
+  Export,
   Facts,
   HlsToken,
   Hold,
   LiveStream,
   NewCamera,
+  NewExport,
   NewHold,
   NewRtspLogin,
   NewSurvey,
@@ -122,6 +124,7 @@ async function readProblem(response: Response): Promise<ApiError> {
 }
 
 const survey = (id: string) => `/api/v1/surveys/${encodeURIComponent(id)}`
+const exportOf = (id: string) => `/api/v1/exports/${encodeURIComponent(id)}`
 const camera = (id: string) => `/api/v1/cameras/${encodeURIComponent(id)}`
 /** A preview may walk through all footage of a place. */
 const PREVIEW_TIMEOUT_MS = 120_000
@@ -208,6 +211,10 @@ export const api = {
     const path = `${camera(id)}/timeline?${spanQuery(startMs, endMs)}&stream=${stream}${coarse}`
     return request<Timeline>('GET', path, { signal })
   },
+  exports: async (signal?: AbortSignal) =>
+    (await request<{ exports: Export[] }>('GET', '/api/v1/exports', { signal })).exports,
+  startExport: (body: NewExport) => request<Export>('POST', '/api/v1/exports', { body }),
+  removeExport: (id: string) => request<void>('DELETE', exportOf(id)),
   /** The events of a span that were kept after the one with the id `after`, in that order. */
   events: (id: string, startMs: number, endMs: number, after: number, signal?: AbortSignal) =>
     request<EventsPage>(
@@ -247,6 +254,7 @@ export function spanQuery(startMs: number, endMs: number): string {
 
 export const receiptUrl = (id: number) => `/api/v1/receipts/${id}`
 export const surveyTableUrl = (id: string) => `${survey(id)}/report.csv`
+export const exportUrl = (id: string) => `${exportOf(id)}/download`
 export const whepUrl = (id: string, stream: LiveStream) => `/whep/${encodeURIComponent(id)}?stream=${stream}`
 /** A still picture of a stream, at most `width` wide. The server keeps one for each width that is asked for. */
 export const snapshotUrl = (id: string, stream: StreamName, width: number) =>

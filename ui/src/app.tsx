@@ -7,6 +7,7 @@ import { useTexts } from './i18n'
 import { AccessLogPage } from './pages/access-log'
 import { CameraPage } from './pages/camera'
 import { CamerasPage } from './pages/cameras'
+import { ExportsPage } from './pages/exports'
 import { FootagePage } from './pages/footage'
 import { InvitePage } from './pages/invite'
 import { LoginPage } from './pages/login'
@@ -110,6 +111,7 @@ async function logout(setAccount: (account: Account) => void): Promise<void> {
 const NEEDED: Partial<Record<Route['page'], Permission>> = {
   cameras: 'camera.manage',
   survey: 'camera.manage',
+  exports: 'footage.export',
   'access-log': 'access_log.read',
   status: 'system.read',
 }
@@ -129,6 +131,8 @@ function Page({ route, session }: { route: Route; session: Session }) {
       return <CamerasPage />
     case 'survey':
       return <SurveyPage />
+    case 'exports':
+      return <ExportsPage />
     case 'access-log':
       return <AccessLogPage />
     case 'retention':

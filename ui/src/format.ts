@@ -36,6 +36,12 @@ export function formatMoment(ms: number, nowMs: number, locale: string): string 
   return formatDate(ms, locale) === formatDate(nowMs, locale) ? formatTime(ms, locale) : formatDateTime(ms, locale)
 }
 
+/** A span of one day with its date once. */
+export function formatSpan(startMs: number, endMs: number, locale: string): string {
+  const sameDay = formatDate(startMs, locale) === formatDate(endMs, locale)
+  return `${formatDateTime(startMs, locale)} – ${(sameDay ? formatTime : formatDateTime)(endMs, locale)}`
+}
+
 export function formatDate(ms: number, locale: string): string {
   return days(locale).format(ms)
 }

@@ -1,5 +1,5 @@
 /** What an entry of the access log says, in the reader's language. Pure. What has no words yet stays as it was written. */
-import { formatBytes, formatDate, formatDateTime, formatTime } from './format'
+import { formatBytes, formatDateTime, formatSpan } from './format'
 import { knownKey, type Translator } from './i18n'
 
 type Texts = Pick<Translator, 't' | 'locale'>
@@ -10,13 +10,8 @@ const SPAN = new RegExp(`(${ISO_TIME.source}) (${ISO_TIME.source})`, 'g')
 /** What was done to: times in it as local ones, a span of one day with its date once. */
 export function subjectText(subject: string, texts: Texts): string {
   return word(subject, texts)
-    .replace(SPAN, (_, start: string, end: string) => spanText(Date.parse(start), Date.parse(end), texts.locale))
+    .replace(SPAN, (_, start: string, end: string) => formatSpan(Date.parse(start), Date.parse(end), texts.locale))
     .replace(ISO_TIME, (time) => formatDateTime(Date.parse(time), texts.locale))
-}
-
-function spanText(startMs: number, endMs: number, locale: string): string {
-  const sameDay = formatDate(startMs, locale) === formatDate(endMs, locale)
-  return `${formatDateTime(startMs, locale)} – ${(sameDay ? formatTime : formatDateTime)(endMs, locale)}`
 }
 
 /** `name value, name value`: what the entry adds. */

@@ -7,6 +7,7 @@ export type Route =
   | { page: 'footage'; ids: string[]; atMs: number | null }
   | { page: 'cameras' }
   | { page: 'survey' }
+  | { page: 'exports' }
   | { page: 'access-log' }
   | { page: 'status' }
   | { page: 'retention' }
@@ -18,6 +19,7 @@ export const href = {
   wall: '#/',
   cameras: '#/cameras',
   survey: '#/survey',
+  exports: '#/exports',
   accessLog: '#/access-log',
   status: '#/status',
   retention: '#/retention',
@@ -28,7 +30,7 @@ export const href = {
     `#/camera/${encodeURIComponent(id)}${atMs === null ? '' : `?at=${new Date(atMs).toISOString()}`}`,
 }
 
-const PLAIN = ['cameras', 'survey', 'access-log', 'status', 'retention', 'other-systems'] as const
+const PLAIN = ['cameras', 'survey', 'exports', 'access-log', 'status', 'retention', 'other-systems'] as const
 
 /** The route of a location; `hash` begins with `#` or is empty. */
 export function parseRoute(pathname: string, hash: string): Route {

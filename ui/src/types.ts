@@ -13,6 +13,7 @@ export type Permission =
   | 'camera.manage'
   | 'live.view'
   | 'footage.view'
+  | 'footage.export'
   | 'event.view'
   | 'ptz.control'
   | 'grant.manage'
@@ -216,6 +217,27 @@ export interface Device {
 export type Verdict = 'eligible' | 'substream_only' | 'not_eligible'
 
 /** How far a survey is; the counts of verdicts add up to `done`. */
+export interface NewExport {
+  cameras: string[]
+  stream: StreamName
+  start: string
+  end: string
+  purpose: string
+}
+
+/** Footage taken out with proof; `size_bytes` once it can be fetched. */
+export interface Export extends NewExport {
+  id: string
+  state: 'running' | 'ready' | 'cancelled' | 'failed'
+  started_at: string
+  ended_at: string | null
+  done_bytes: number
+  total_bytes: number
+  size_bytes: number | null
+  entry: number
+  error: Reason | null
+}
+
 export interface Survey {
   id: string
   state: 'running' | 'done' | 'cancelled' | 'failed'

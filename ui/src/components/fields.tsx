@@ -12,7 +12,7 @@ interface FieldProps {
   name: string
   hint?: string
   error?: string | null
-  type?: 'text' | 'number' | 'search'
+  type?: 'text' | 'number' | 'search' | 'datetime-local'
   autoComplete?: string
   required?: boolean
   autoFocus?: boolean
@@ -36,7 +36,7 @@ export function Field(props: FieldProps) {
         autoFocus={props.autoFocus}
         placeholder={props.placeholder}
         spellcheck={props.spellcheck ?? false}
-        step={props.type === 'number' ? 'any' : undefined}
+        step={props.type === 'number' ? 'any' : props.type === 'datetime-local' ? 1 : undefined}
         min={props.type === 'number' ? '0' : undefined}
         aria-invalid={props.error ? true : undefined}
         aria-describedby={described}

@@ -28,6 +28,9 @@ export function Header({ route, onLogout }: { route: Route; onLogout: () => void
         {mayKeep(session) && (
           <NavLink to={href.retention} icon="lock" text={t('nav.retention')} active={at('retention')} />
         )}
+        {may(session, 'footage.export') && (
+          <NavLink to={href.exports} icon="download" text={t('nav.exports')} active={at('exports')} />
+        )}
         {may(session, 'access_log.read') && (
           <NavLink to={href.accessLog} icon="list" text={t('nav.accessLog')} active={at('access-log')} />
         )}

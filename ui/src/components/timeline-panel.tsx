@@ -42,6 +42,8 @@ interface TimelinePanelProps {
   month: DayShare[] | null
   /** Other cameras that are looked at together with this one. */
   beside?: readonly Beside[]
+  /** Null where this person may not export footage. */
+  onExport: (() => void) | null
 }
 
 export function TimelinePanel(props: TimelinePanelProps) {
@@ -67,6 +69,12 @@ export function TimelinePanel(props: TimelinePanelProps) {
           <button type="button" class="button" onClick={() => setView(props.day)}>
             {t('timeline.fullDay')}
           </button>
+          {props.onExport && (
+            <button type="button" class="button" data-testid="export" onClick={props.onExport}>
+              <Icon name="download" />
+              {t('exports.open')}
+            </button>
+          )}
         </div>
       </div>
       {props.canSeek && <MonthStrip month={props.month} day={props.day} onDay={props.onDay} />}

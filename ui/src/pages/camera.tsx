@@ -3,6 +3,7 @@ import { useCallback, useEffect, useRef, useState } from 'preact/hooks'
 import { thumbnailUrl } from '../api'
 import { StreamReason } from '../components/badges'
 import { EventList } from '../components/event-list'
+import { ExportDialog } from '../components/export-dialog'
 import { Facts, type Transport, useFigures } from '../components/facts'
 import { Loading, Notice } from '../components/feedback'
 import { LiveHlsVideo, RecordedVideo } from '../components/hls-videos'
@@ -62,6 +63,8 @@ function Viewer({ camera, linkedMs }: { camera: Camera; linkedMs: number | null 
   const [pictureMs, setPictureMs] = useState<number | null>(linkedMs)
   const nowMs = useNow()
   const canFootage = camera.permissions.includes('footage.view')
+  const canExport = camera.permissions.includes('footage.export')
+  const [exporting, setExporting] = useState(false)
   const canLive = camera.permissions.includes('live.view')
   const settled = useSettled(video)
   const [footageOf, setFootageOf] = useState(() => footageStream(camera))
@@ -163,6 +166,7 @@ function Viewer({ camera, linkedMs }: { camera: Camera; linkedMs: number | null 
           onHold={camera.permissions.includes('hold.manage') ? setHolding : null}
           month={month}
           thumbnail={canFootage ? (ms) => thumbnailUrl(camera.id, footageOf, ms) : null}
+          onExport={canExport ? () => setExporting(true) : null}
         />
       ) : (
         <section class="panel timeline-panel">
@@ -185,6 +189,14 @@ function Viewer({ camera, linkedMs }: { camera: Camera; linkedMs: number | null 
           camera={camera}
           span={{ startMs: holding.startMs, endMs: Math.min(holding.endMs, Date.now()) }}
           onClose={() => setHolding(null)}
+        />
+      )}
+      {exporting && (
+        <ExportDialog
+          camera={camera}
+          stream={footageOf}
+          aroundMs={source?.kind === 'recorded' ? (pictureMs ?? source.at.ms) : nowMs}
+          onClose={() => setExporting(false)}
         />
       )}
     </div>
