@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final
 
 from mediasrv.catalogue import Catalogue, footage_queries
@@ -19,8 +21,11 @@ from mediasrv.storage.footage import Footage, FootageIndex
 
 log = logging.getLogger(__name__)
 
-BATCH_BYTES: Final = 12 * 1024 * 1024
-"""So much is read and unsealed in one go; another such is read ahead."""
+BATCH_BYTES: Final = 8 * 1024 * 1024
+"""So much is read and unsealed in one go."""
+
+AHEAD: Final = 4
+"""So many are read at once: storage answers while the one before is written."""
 
 _PARALLEL: Final = 8
 
@@ -106,30 +111,29 @@ class Collector:
         return plan
 
     async def batches(self, plan: Plan) -> AsyncGenerator[Batch, None]:
-        """All that was planned, one batch read ahead. What cannot be opened goes to `plan.unreadable`."""
-        jobs = iter([(source, pairs) for source in plan.sources for pairs in _runs(source.pairs)])
-        ahead = self._start(next(jobs, None))
+        """All that was planned, a few batches read ahead. What cannot be opened goes to `plan.unreadable`."""
+        jobs = ((source, pairs) for source in plan.sources for pairs in _runs(source.pairs))
+        ahead: deque[tuple[Source, asyncio.Task[Batch]]] = deque()
         try:
-            while ahead is not None:
-                current, ahead = ahead, None
-                (source, _), reading = current
-                ahead = self._start(next(jobs, None))
+            while True:
+                for source, pairs in islice(jobs, AHEAD - len(ahead)):
+                    reading = asyncio.create_task(self._batch(source, pairs), name="export reads ahead")
+                    ahead.append((source, reading))
+                if not ahead:
+                    return
+                source, reading = ahead[0]
                 try:
-                    yield await reading
+                    batch = await reading
                 except (FootageRefused, KeyUnavailable) as error:
-                    header = source.index.header
-                    log.error("object %s is left out of an export (%s)", header.object_id, error.code)
-                    if all(one.object_id != header.object_id for one in plan.unreadable):
-                        plan.unreadable.append(source.unreadable(error))
+                    _leave_out(plan, source, error)
+                    batch = None
+                ahead.popleft()
+                if batch is not None:
+                    yield batch
         finally:
-            if ahead is not None:
-                ahead[1].cancel()
-                await asyncio.wait({ahead[1]})
-
-    def _start(
-        self, job: tuple[Source, Sequence[CutPair]] | None
-    ) -> tuple[tuple[Source, Sequence[CutPair]], asyncio.Task[Batch]] | None:
-        return None if job is None else (job, asyncio.create_task(self._batch(*job), name="export reads ahead"))
+            for _, reading in ahead:
+                reading.cancel()
+            await asyncio.gather(*(reading for _, reading in ahead), return_exceptions=True)
 
     async def _batch(self, source: Source, pairs: Sequence[CutPair]) -> Batch:
         cuts = [cut for pair in pairs for cut in pair if cut is not None]
@@ -159,6 +163,13 @@ class Collector:
         except FootageRefused as error:
             log.error("%s: object %s is left out of an export (%s)", row.ref, row.object_id, error.code)
             return Unreadable(row.object_id, row.object_key, row.span, error.code, error.sentence)
+
+
+def _leave_out(plan: Plan, source: Source, error: MediasrvError) -> None:
+    object_id = source.index.header.object_id
+    log.error("object %s is left out of an export (%s)", object_id, error.code)
+    if all(one.object_id != object_id for one in plan.unreadable):
+        plan.unreadable.append(source.unreadable(error))
 
 
 def _source(index: FootageIndex, within: Span) -> Source:

@@ -16,7 +16,7 @@ from mediasrv.catalogue.spans import Span
 from mediasrv.clock import SECOND_US, from_us
 from mediasrv.exporting.manifest import CameraPart, Missing, Report
 from mediasrv.exporting.pieces import Piece
-from mediasrv.media.access_unit import TrackKind
+from mediasrv.media.access_unit import Codec, TrackKind
 from mediasrv.reasons import reason
 
 LANGUAGES: Final = ("vi", "en")
@@ -71,7 +71,8 @@ _TEXTS: Final[Mapping[str, Mapping[str, str]]] = {
         "and compare it with:",
         "proof_3": "Then run, on any computer with mediasrv installed, without a network:",
         "proof_4": "It prints VERIFIED where everything is as it was signed. Without --trust it can only say that the "
-        "package agrees with itself. How to verify without this program is described in docs/format.md, section 5.",
+        "package agrees with itself. How to verify without this program is described in its documentation: "
+        "docs/format.md, section 5.",
         "node": "Server (node)",
         "fingerprint": "Fingerprint of its key",
         "hashes": "Checksums (SHA-256)",
@@ -126,12 +127,21 @@ _TEXTS: Final[Mapping[str, Mapping[str, str]]] = {
         "rồi đối chiếu với:",
         "proof_3": "Sau đó chạy lệnh sau trên một máy tính bất kỳ có cài mediasrv, không cần mạng:",
         "proof_4": "Lệnh in ra VERIFIED nếu mọi thứ đúng như đã ký. Không có --trust, lệnh chỉ cho biết gói này tự nó "
-        "nhất quán. Cách kiểm chứng không dùng phần mềm này được mô tả trong docs/format.md, mục 5.",
+        "nhất quán. Cách kiểm chứng không dùng phần mềm này có trong tài liệu của nó: docs/format.md, mục 5.",
         "node": "Máy chủ (nút)",
         "fingerprint": "Dấu vân tay khóa của máy chủ",
         "hashes": "Mã kiểm tra (SHA-256)",
         "footer": "Tạo bởi mediasrv {version}.",
     },
+}
+
+_CODECS: Final = {
+    Codec.H264: "H.264",
+    Codec.H265: "H.265",
+    Codec.AAC: "AAC",
+    Codec.OPUS: "Opus",
+    Codec.PCMA: "G.711 A-law",
+    Codec.PCMU: "G.711 µ-law",
 }
 
 _STYLE: Final = """
@@ -142,7 +152,7 @@ h3{font-size:1rem;margin:1.2rem 0 .3rem}table{border-collapse:collapse;width:100
 th,td{border:1px solid #888;padding:.3rem .5rem;text-align:left;vertical-align:top;overflow-wrap:anywhere}
 th{background:#eee;font-weight:600}table.facts th{width:12rem}code,pre{font-family:ui-monospace,Consolas,monospace}
 code{font-size:.85em;overflow-wrap:anywhere}pre{background:#eee;padding:.6rem;white-space:pre-wrap;overflow-wrap:anywhere}
-.utc{color:#444;font-size:.85em;white-space:nowrap}.scroll{overflow-x:auto}footer{margin-top:2rem;color:#444}
+.utc{color:#444;font-size:.85em}.utc,.whole,th[scope=col]{white-space:nowrap}.scroll{overflow-x:auto}footer{margin-top:2rem;color:#444}
 @media print{body{margin:0;max-width:none;font-size:11pt}h2{break-after:avoid}tr{break-inside:avoid}}
 """
 
@@ -181,7 +191,7 @@ class _Note:
         t, wish = self._texts, self._report.wish
         head = self._report.logged.head
         names = ", ".join(part.facts.name for part in self._report.cameras)
-        entry = t["entry_text"].format(entry=head.entry, hash=head.entry_hash.hex())
+        entry = t["entry_text"].format(entry=head.entry, hash=f"<code>{head.entry_hash.hex()}</code>")
         yield f"<h2>{t['what']}</h2>"
         yield _facts(
             (t["purpose"], escape(wish.purpose)),
@@ -192,7 +202,7 @@ class _Note:
             (t["requested"], self._time(self._report.requested_us)),
             (t["made"], self._time(self._report.made_us)),
             (t["export_id"], f"<code>{escape(self._report.export_id)}</code>"),
-            (t["entry"], f"<code>{escape(entry)}</code>"),
+            (t["entry"], entry),
         )
 
     def _camera(self, part: CameraPart) -> Iterator[str]:
@@ -246,9 +256,9 @@ class _Note:
 
     def _picture(self, piece: Piece) -> str:
         t, video = self._texts, piece.video
-        sound = t["no_sound"] if piece.audio is None else escape(str(piece.audio.codec).upper())
+        sound = t["no_sound"] if piece.audio is None else _CODECS[piece.audio.codec]
         count = t["pictures"].format(count=piece.access_units[TrackKind.VIDEO])
-        return f"{escape(str(video.codec).upper())}, {video.width}&times;{video.height}, {count}, {sound}"
+        return f"{_CODECS[video.codec]}, {video.width}&times;{video.height}, {count}, {sound}"
 
     def _cause(self, missing: Missing) -> str:
         why = reason(missing.cause)
@@ -266,7 +276,7 @@ class _Note:
     def _length(self, span: Span) -> str:
         whole, rest = divmod(span.end_us - span.start_us, SECOND_US)
         hours, minutes, seconds = whole // 3600, whole // 60 % 60, whole % 60
-        return f"{hours}:{minutes:02}:{seconds:02}.{rest // 1000:03}"
+        return f'<span class="whole">{hours}:{minutes:02}:{seconds:02}.{rest // 1000:03}</span>'
 
     def _seconds(self, length_us: int) -> str:
         number = f"{length_us / SECOND_US:.3f}"
