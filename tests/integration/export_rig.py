@@ -55,16 +55,17 @@ def at(seconds: float) -> int:
 
 
 def pictures(
-    of: Session, seconds: float, *, size: tuple[int, int] = (320, 180), kbps: int = 200
+    of: Session, seconds: float, *, size: tuple[int, int] = (320, 180), kbps: int = 200, start_s: float = 0.0
 ) -> Iterator[AccessUnit]:
-    """Really encoded pictures, each with an SEI of its own."""
+    """Really encoded pictures, each with an SEI of its own, from `start_s` of the session on."""
     clip = encoded_clip(*size, RATE, kbps, 2.0, 4.0)
     format = video_format(*parameter_sets(split_avcc(clip[0])))
     for number, payload in enumerate(itertools.islice(itertools.cycle(clip), round(seconds * RATE))):
         nals = split_avcc(payload)
         slices = next(index for index, nal in enumerate(nals) if nal[0] & 31 in (1, 5))
         nals.insert(slices, SEI)
-        yield _unit(of, format, number * 3600, nals[slices + 1][0] & 31 == 5, join_avcc(nals))
+        dts = round(start_s * 90_000) + number * 3600
+        yield _unit(of, format, dts, nals[slices + 1][0] & 31 == 5, join_avcc(nals))
 
 
 def sounds(of: Session, seconds: float, codec: Codec = Codec.AAC, start_s: float = 0.0) -> Iterator[AccessUnit]:

@@ -120,6 +120,20 @@ async def test_a_hole_another_session_and_another_size_begin_new_files_and_every
     assert sum(piece["video"]["access_units"] for piece in camera["pieces"]) == 50 * 25
 
 
+async def test_another_size_within_a_session_begins_a_new_file_and_no_gap(rig: Rig, tmp_path: Path) -> None:
+    one = session()
+    units = [*pictures(one, 20), *pictures(one, 10, size=(640, 360), start_s=20)]
+    await rig.archive.record(units)
+    files = unpack(await rig.fetch(await rig.make(0, 30)))
+    paths = save(files, tmp_path / "out")
+    for path in paths:
+        assert await complaints(path) == ""
+    (camera,) = manifest_of(files)["cameras"]
+    assert [piece["video"]["width"] for piece in camera["pieces"]] == [320, 640]
+    assert camera["gaps"] == []
+    assert [payload for path in sorted(paths) for payload in packets(path)["video"]] == payloads(units, TrackKind.VIDEO)
+
+
 async def test_two_cameras_pass_the_verifier_and_name_where_each_piece_comes_from(rig: Rig, tmp_path: Path) -> None:
     made = await rig.archive.record(pictures(session(), 20))
     await rig.archive.record(pictures(session("gate-2"), 20))

@@ -1,4 +1,4 @@
-"""What an export says of itself: no hole in silence, nothing of strangers in the page, names that every system takes."""
+"""What an export says of itself: no hole in silence, nothing of strangers in the page, names for every system."""
 
 from __future__ import annotations
 
