@@ -86,7 +86,7 @@ class Export:
     state: ExportState = ExportState.RUNNING
     done_bytes: int = 0
     total_bytes: int = 0
-    """Of the footage as it is sealed; 0 until it is known."""
+    """Of the objects as they are sealed, whole ones: 0 until it is known, and `done_bytes` at the end."""
     ended_us: int | None = None
     ended_at: float = 0.0
     error: MediasrvError | None = None
@@ -239,7 +239,7 @@ class Exports:
     async def _run(self, export: Export) -> None:
         try:
             await self._make(export)
-            export.state = ExportState.READY
+            export.state, export.total_bytes = ExportState.READY, export.done_bytes
         except asyncio.CancelledError:
             export.state, export.error = ExportState.CANCELLED, export.cancelled_because
             raise
@@ -285,7 +285,7 @@ class Exports:
         async with contextlib.aclosing(self._collector.batches(plan)) as batches:
             async for batch in batches:
                 await _finished(asyncio.to_thread(writer.add, facts.name, batch))
-                export.done_bytes += sum(cut.size_bytes for pair in batch.pairs for cut in pair if cut is not None)
+                export.done_bytes += batch.size_bytes
         pieces = await _finished(asyncio.to_thread(writer.finish))
         gaps = await self._catalogue.read(footage_queries.gaps, StreamRef(camera_id, wish.stream), wish.span)
         clocks = await self._catalogue.read(export_queries.camera_clocks, {one.session_id for one in pieces})

@@ -154,8 +154,9 @@ _SENTENCES: Final[dict[str, tuple[str, str]]] = {
         "hoặc thời điểm này chưa tới.",
     ),
     "footage_refused": (
-        "What is stored of this time cannot be given: it was altered, or its key was destroyed.",
-        "Không thể cung cấp dữ liệu đã lưu của khoảng thời gian này: dữ liệu đã bị thay đổi hoặc khóa đã bị hủy.",
+        "What was stored of this time cannot be given: it was altered, or it or its key has been deleted.",
+        "Không thể cung cấp dữ liệu đã lưu của khoảng thời gian này: dữ liệu đã bị thay đổi, "
+        "hoặc dữ liệu hay khóa đã bị xóa.",
     ),
     "retention": ("Deleted under the retention policy.", "Đã xóa theo chính sách lưu trữ."),
     "destroyed": ("Destroyed by order, with its key.", "Đã tiêu hủy theo lệnh, cùng với khóa."),

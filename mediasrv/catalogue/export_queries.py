@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
 
-from mediasrv.catalogue.tables import camera, node, place, session
+from mediasrv.catalogue.footage_queries import in_span
+from mediasrv.catalogue.spans import Span
+from mediasrv.catalogue.tables import camera, node, place, recording, session
+from mediasrv.media.access_unit import StreamRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,13 @@ def camera_facts(connection: Connection, camera_id: str) -> CameraFacts | None:
     rows = connection.execute(select(place.c.place_id, place.c.name).where(place.c.place_id.in_(ids)))
     names = {row.place_id: row.name for row in rows}
     return CameraFacts(camera_id, found.name, tuple(names.get(one, one) for one in ids))
+
+
+def places_in_sessions(connection: Connection, ref: StreamRef, within: Span) -> dict[str, tuple[str, int]]:
+    """Session id and number in it of each stored object of the stream with footage in `within`, by object id."""
+    columns = (recording.c.object_id, recording.c.session_id, recording.c.seq)
+    rows = connection.execute(select(*columns).where(in_span(ref, within)))
+    return {row.object_id: (row.session_id, row.seq) for row in rows}
 
 
 def camera_clocks(connection: Connection, session_ids: Collection[str]) -> dict[str, CameraClock]:

@@ -7,13 +7,12 @@ import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Final
 
-from mediasrv.catalogue import Catalogue, footage_queries
+from mediasrv.catalogue import Catalogue, export_queries, footage_queries
 from mediasrv.catalogue.footage_queries import StoredObject
 from mediasrv.catalogue.spans import Span
-from mediasrv.errors import FootageError, FootageRefused, KeyUnavailable, MediasrvError, StorageError
+from mediasrv.errors import FootageError, FootageRefused, KeyUnavailable, StorageError
 from mediasrv.media.access_unit import Format, StreamRef
 from mediasrv.media.fmp4 import read_format
 from mediasrv.storage.cuts import CutPair, cut_object
@@ -26,8 +25,6 @@ BATCH_BYTES: Final = 8 * 1024 * 1024
 
 AHEAD: Final = 4
 """So many are read at once: storage answers while the one before is written."""
-
-_PARALLEL: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,28 +40,24 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An object and those of its cuts that touch the span."""
+    """An object that may have footage in the span. Of one that is stored the index is read when it is due."""
 
-    index: FootageIndex
-    pairs: Sequence[CutPair]
+    found: StoredObject | FootageIndex
+    session_id: str
+    seq: int
+    span: Span
+    size_bytes: int
 
-    @property
-    def span(self) -> Span:
-        return Span(self.pairs[0].video.started_us, self.pairs[-1].video.ended_us)
-
-    @property
-    def size_bytes(self) -> int:
-        return sum(cut.size_bytes for pair in self.pairs for cut in pair if cut is not None)
-
-    def unreadable(self, error: MediasrvError) -> Unreadable:
-        header = self.index.header
-        return Unreadable(header.object_id, self.index.object_key, self.span, error.code, error.sentence)
+    def unreadable(self, error: FootageError) -> Unreadable:
+        named = self.found if isinstance(self.found, StoredObject) else self.found.header
+        return Unreadable(named.object_id, named.object_key, self.span, error.code, error.sentence)
 
 
 @dataclass(slots=True)
 class Plan:
-    """What there is of one stream in a span: sources in the order in which they play."""
+    """What there may be of one stream in a span: sources in the order in which they play."""
 
+    within: Span
     sources: list[Source] = field(default_factory=list)
     unreadable: list[Unreadable] = field(default_factory=list)
 
@@ -77,10 +70,14 @@ class Plan:
 class Batch:
     """A run of cuts of one object with their plain parts by number, and the formats by number of their init part."""
 
-    source: Source
+    index: FootageIndex
     pairs: Sequence[CutPair]
     parts: Mapping[int, bytes]
     formats: Mapping[int, Format]
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(cut.size_bytes for pair in self.pairs for cut in pair if cut is not None)
 
 
 class Collector:
@@ -91,40 +88,34 @@ class Collector:
         self._footage = footage
 
     async def plan(self, ref: StreamRef, within: Span) -> Plan:
-        """Footage is widened to whole GOPs, as in playback."""
+        """Footage is widened to whole GOPs, as in playback. No object is looked into yet: there may be thousands."""
         # The spool first: an object that is stored in between is then in both, not in neither.
         waiting = self._footage.spooled(ref, within)
         rows = await self._catalogue.read(footage_queries.objects_in_span, ref, within)
-        stored = {row.object_id for row in rows}
-        plan, at_once = Plan(), asyncio.Semaphore(_PARALLEL)
-
-        async def index(row: StoredObject) -> FootageIndex | Unreadable:
-            async with at_once:
-                return await self._index(row)
-
-        found = await asyncio.gather(*(index(row) for row in rows))
-        plan.unreadable = [one for one in found if isinstance(one, Unreadable)]
-        indexes = [one for one in found if isinstance(one, FootageIndex)]
-        indexes += [one for one in waiting if one.header.object_id not in stored]
-        sources = await asyncio.to_thread(lambda: [_source(one, within) for one in indexes])
-        plan.sources = _in_order(one for one in sources if one.pairs)
-        return plan
+        places = await self._catalogue.read(export_queries.places_in_sessions, ref, within)
+        known = {row.object_id for row in rows}
+        sources = [
+            Source(row, *places[row.object_id], row.span, row.size_bytes) for row in rows if row.object_id in places
+        ]
+        sources += [_spooled(one) for one in waiting if one.header.object_id not in known]
+        return Plan(within, _in_order(sources))
 
     async def batches(self, plan: Plan) -> AsyncGenerator[Batch, None]:
         """All that was planned, a few batches read ahead. What cannot be opened goes to `plan.unreadable`."""
-        jobs = ((source, pairs) for source in plan.sources for pairs in _runs(source.pairs))
         ahead: deque[tuple[Source, asyncio.Task[Batch]]] = deque()
+        jobs = self._jobs(plan)
         try:
             while True:
-                for source, pairs in islice(jobs, AHEAD - len(ahead)):
-                    reading = asyncio.create_task(self._batch(source, pairs), name="export reads ahead")
+                while len(ahead) < AHEAD and (job := await anext(jobs, None)) is not None:
+                    source, index, pairs = job
+                    reading = asyncio.create_task(self._batch(index, pairs), name="export reads ahead")
                     ahead.append((source, reading))
                 if not ahead:
                     return
                 source, reading = ahead[0]
                 try:
                     batch = await reading
-                except (FootageRefused, KeyUnavailable) as error:
+                except FootageError as error:
                     _leave_out(plan, source, error)
                     batch = None
                 ahead.popleft()
@@ -134,16 +125,28 @@ class Collector:
             for _, reading in ahead:
                 reading.cancel()
             await asyncio.gather(*(reading for _, reading in ahead), return_exceptions=True)
+            await jobs.aclose()
 
-    async def _batch(self, source: Source, pairs: Sequence[CutPair]) -> Batch:
+    async def _jobs(self, plan: Plan) -> AsyncGenerator[tuple[Source, FootageIndex, Sequence[CutPair]], None]:
+        for source in plan.sources:
+            try:
+                found = source.found
+                index = await self._footage.index(found) if isinstance(found, StoredObject) else found
+            except FootageError as error:
+                _leave_out(plan, source, error)
+                continue
+            for pairs in await asyncio.to_thread(_runs_in, index, plan.within):
+                yield source, index, pairs
+
+    async def _batch(self, index: FootageIndex, pairs: Sequence[CutPair]) -> Batch:
         cuts = [cut for pair in pairs for cut in pair if cut is not None]
         first, last = min(cut.first for cut in cuts), max(cut.last for cut in cuts)
-        parts = dict(enumerate(await self._parts(source.index, first, last), first))
+        parts = dict(enumerate(await self._parts(index, first, last), first))
         formats = {}
         for number in sorted({cut.init for cut in cuts}):
-            plain = parts.get(number) or (await self._parts(source.index, number, number))[0]
+            plain = parts.get(number) or (await self._parts(index, number, number))[0]
             formats[number] = read_format(plain)
-        return Batch(source, pairs, parts, formats)
+        return Batch(index, pairs, parts, formats)
 
     async def _parts(self, index: FootageIndex, first: int, last: int) -> list[bytes]:
         try:
@@ -157,37 +160,40 @@ class Collector:
             raise StorageError("The footage is neither in the spool nor in the catalogue.", code="footage_moved")
         return await self._footage.parts(await self._footage.index(row), first, last)
 
-    async def _index(self, row: StoredObject) -> FootageIndex | Unreadable:
-        try:
-            return await self._footage.index(row)
-        except FootageRefused as error:
-            log.error("%s: object %s is left out of an export (%s)", row.ref, row.object_id, error.code)
-            return Unreadable(row.object_id, row.object_key, row.span, error.code, error.sentence)
+
+def _leave_out(plan: Plan, source: Source, error: FootageError) -> None:
+    """For what is wrong with this object alone: it was altered, or it or its key has been deleted. Else raises."""
+    if not isinstance(error, FootageRefused | KeyUnavailable) and error.code != "object_missing":
+        raise error
+    one = source.unreadable(error)
+    log.error("object %s is left out of an export (%s)", one.object_id, one.code)
+    if all(other.object_id != one.object_id for other in plan.unreadable):
+        plan.unreadable.append(one)
 
 
-def _leave_out(plan: Plan, source: Source, error: MediasrvError) -> None:
-    object_id = source.index.header.object_id
-    log.error("object %s is left out of an export (%s)", object_id, error.code)
-    if all(one.object_id != object_id for one in plan.unreadable):
-        plan.unreadable.append(source.unreadable(error))
+def _spooled(index: FootageIndex) -> Source:
+    media = [entry.descriptor for entry in index.entries if not entry.descriptor.is_init]
+    span = Span(min(one.started_us for one in media), max(one.ended_us for one in media))
+    size_bytes = sum(entry.length for entry in index.entries)
+    return Source(index, index.header.session, index.header.seq, span, size_bytes)
 
 
-def _source(index: FootageIndex, within: Span) -> Source:
-    pairs = cut_object((entry.length, entry.descriptor) for entry in index.entries)
-    return Source(index, [one for one in pairs if Span(one.video.started_us, one.video.ended_us).overlaps(within)])
-
-
-def _in_order(sources: Iterator[Source]) -> list[Source]:
+def _in_order(sources: Sequence[Source]) -> list[Source]:
     """Session after session in the order in which they begin: sessions that overlap are not interleaved."""
     sessions: dict[str, list[Source]] = {}
-    for one in sorted(sources, key=lambda source: source.index.header.seq):
-        sessions.setdefault(one.index.header.session, []).append(one)
+    for one in sorted(sources, key=lambda source: source.seq):
+        sessions.setdefault(one.session_id, []).append(one)
     runs = sorted(sessions.values(), key=lambda run: run[0].span)
     return [source for run in runs for source in run]
 
 
+def _runs_in(index: FootageIndex, within: Span) -> list[Sequence[CutPair]]:
+    """Those cuts of an object that touch the span, in runs that are read in one go."""
+    pairs = cut_object((entry.length, entry.descriptor) for entry in index.entries)
+    return list(_runs([one for one in pairs if Span(one.video.started_us, one.video.ended_us).overlaps(within)]))
+
+
 def _runs(pairs: Sequence[CutPair]) -> Iterator[Sequence[CutPair]]:
-    """Cuts that are read in one go."""
     run: list[CutPair] = []
     size = 0
     for pair in pairs:

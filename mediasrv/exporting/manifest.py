@@ -193,21 +193,19 @@ def _piece(report: Report, piece: Piece, clock: CameraClock | None) -> dict[str,
 
 
 def _object(report: Report, used: UsedObject) -> dict[str, Any]:
-    index = used.index
-    header, signer = index.header, report.node_keys.get(index.header.node_id)
-    stored = bool(index.object_key)
+    header, signer = used.header, report.node_keys.get(used.header.node_id)
     return {
         "object_id": header.object_id,
-        "object_key": index.object_key or header.object_key,
-        "version_id": index.version_id,
+        "object_key": used.object_key,
+        "version_id": used.version_id,
         "node_id": header.node_id,
         "node_public_key": None if signer is None else signer.hex(),
         "started_at": iso(header.started_us),
-        "ended": None if index.ended is None else index.ended.name.lower(),
+        "ended": None if used.ended is None else used.ended.name.lower(),
         "first_part": used.first,
         "last_part": used.last,
-        "footer_sha256": index.footer_sha256.hex() if stored else None,
-        "footer_signature": index.signature.hex() if stored else None,
+        "footer_sha256": used.footer_sha256.hex() or None,
+        "footer_signature": used.signature.hex() or None,
     }
 
 

@@ -7,7 +7,7 @@ import re
 import unicodedata
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Final
@@ -21,6 +21,7 @@ from mediasrv.media.fmp4 import ReadSample, read_samples
 from mediasrv.media.mp4 import Mp4Writer
 from mediasrv.storage.cuts import Cut, CutPair
 from mediasrv.storage.footage import FootageIndex
+from mediasrv.storage.sealing import Ended, ObjectHeader
 
 _MOST_NAME: Final = 60
 _NOT_IN_NAMES: Final = re.compile(r"[^\w-]+")
@@ -40,11 +41,19 @@ class MadeFile:
 
 @dataclass(frozen=True, slots=True)
 class UsedObject:
-    """A recording object, and which of its parts are in a piece: the first and the last, both included."""
+    """A recording object as the manifest names it, and which of its parts are in a piece: the first and the last.
 
-    index: FootageIndex
+    The last three members are empty of one that was still in the spool.
+    """
+
+    header: ObjectHeader
     first: int
     last: int
+    object_key: str
+    version_id: str | None
+    ended: Ended | None
+    footer_sha256: bytes
+    signature: bytes
 
 
 @dataclass(slots=True)
@@ -103,7 +112,7 @@ class PieceWriter:
         self._made: list[Piece] = []
 
     def add(self, camera_name: str, batch: Batch) -> None:
-        header = batch.source.index.header
+        header = batch.index.header
         for pair in batch.pairs:
             video = batch.formats[pair.video.init]
             audio = None if pair.audio is None else batch.formats[pair.audio.init]
@@ -144,11 +153,12 @@ class PieceWriter:
         samples = list(_samples(batch, cut))
         piece.write(piece.mp4.add(format, samples))
         piece.counts[cut.track] += len(samples)
-        index, used = batch.source.index, piece.objects[-1] if piece.objects else None
-        if used is None or used.index is not index:
-            piece.objects.append(UsedObject(index, cut.first, cut.last))
+        used = piece.objects[-1] if piece.objects else None
+        if used is None or used.header != batch.index.header:
+            piece.objects.append(_used(batch.index, cut))
         else:
-            piece.objects[-1] = UsedObject(index, min(used.first, cut.first), max(used.last, cut.last))
+            first, last = min(used.first, cut.first), max(used.last, cut.last)
+            piece.objects[-1] = replace(used, first=first, last=last)
 
     def _close(self) -> None:
         piece, self._open = self._open, None
@@ -187,8 +197,15 @@ def name_time(at: datetime) -> str:
     return at.strftime("%Y-%m-%dT%H-%M-%S") + (offset[:3] if offset.endswith("00") else offset)
 
 
+def _used(index: FootageIndex, cut: Cut) -> UsedObject:
+    # Not the index: of a day it would take a hundred megabytes.
+    key = index.object_key or index.header.object_key
+    made = (key, index.version_id, index.ended, index.footer_sha256, index.signature)
+    return UsedObject(index.header, cut.first, cut.last, *made)
+
+
 def _samples(batch: Batch, cut: Cut) -> Iterator[ReadSample]:
-    entries = batch.source.index.entries
+    entries = batch.index.entries
     for number in range(cut.first, cut.last + 1):
         descriptor = entries[number].descriptor
         if descriptor.track == cut.track and not descriptor.is_init:

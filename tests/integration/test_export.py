@@ -15,7 +15,15 @@ from sqlalchemy import Connection, insert
 from mediasrv.catalogue.accounts import list_grants
 from mediasrv.catalogue.tables import gap
 from mediasrv.clock import from_us
-from mediasrv.errors import Conflict, InvalidRequest, MediasrvError, NotFound, NotPermitted, TooManyRequests
+from mediasrv.errors import (
+    Conflict,
+    InvalidRequest,
+    MediasrvError,
+    NotFound,
+    NotPermitted,
+    StorageError,
+    TooManyRequests,
+)
 from mediasrv.export import Export, ExportState
 from mediasrv.media.access_unit import AccessUnit, Codec, TrackKind
 from mediasrv.security.access_log import read_entries
@@ -231,6 +239,26 @@ async def test_an_altered_object_is_left_out_and_said_so(rig: Rig, tmp_path: Pat
     assert [(gap["cause"], length_s(gap)) for gap in camera["gaps"]] == [("footage_refused", 10)]
     for path in save(files, tmp_path / "out"):
         assert await complaints(path) == ""
+
+
+async def test_an_object_that_went_meanwhile_is_left_out_and_storage_that_is_away_ends_the_export(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = await rig.archive.record(pictures(session(), 30))
+    await rig.store.delete(made[0].header.object_key)
+    (camera,) = manifest_of(unpack(await rig.fetch(await rig.make(0, 30))))["cameras"]
+    assert [(one["object_id"], one["code"]) for one in camera["unreadable"]] == [
+        (made[0].header.object_id, "object_missing")
+    ]
+    await rig.archive.record(pictures(session(name="two", start_s=100), 30))
+
+    async def away(*_: object, **__: object) -> bytes:
+        raise StorageError("The object store is not reached.", code="storage_unreachable")
+
+    monkeypatch.setattr(rig.store, "get_range", away)
+    export = await rig.exports.start(rig.wish(100, 130))
+    assert await failed(export) == "storage_unreachable"
+    assert not export.directory.exists()
 
 
 async def test_what_is_too_much_is_refused(tmp_path: Path, storage: StorageSettings) -> None:

@@ -84,9 +84,9 @@ class MemoryFootage:
     async def parts(self, index: ObjectIndex, first: int, last: int) -> list[bytes]:
         self.reads += 1
         for gone in [one for one in self.leaving if one.header.object_id == index.header.object_id]:
-            self.waiting.remove(gone)
             self.leaving.remove(gone)
             await self.archive.keep(gone)
+            self.waiting.remove(gone)
             raise FootageError("It has left the spool.", code="footage_moved")
         key = next(key for key in self.archive.keys.values() if key.key_id == index.header.key_id)
         cipher = ObjectCipher(index.header, key.secret)
