@@ -193,6 +193,22 @@ async def test_a_revoked_grant_ends_the_export(site: Archived) -> None:
     assert "export.ended" in await site.world.actions()
 
 
+async def test_a_grant_that_is_revoked_cuts_a_download_under_way(site: Archived) -> None:
+    """16 MB: more than what lies in the buffers of a connection that nobody reads from."""
+    token = await site.world.account("lan", "auditor")
+    export = await made(site, token, wish(NORTH, SOUTH))
+    headers = {"Authorization": f"Bearer {token}"}
+    async with site.client.get(f"{EXPORTS}/{export['id']}/download", headers=headers) as answer:
+        assert answer.status == 200
+        read = len(await answer.content.readexactly(1000))
+        (grant_id,) = await site.world.services.catalogue.read(_grant_ids)
+        await site.world.services.accounts.revoke_grant(grant_id)
+        site.world.clock.advance(3)
+        with pytest.raises(aiohttp.ClientError):
+            read += len(await answer.read())
+    assert read < export["size_bytes"]
+
+
 async def test_removed_it_is_gone(site: Archived) -> None:
     token = await site.world.account("lan", "auditor")
     export = await made(site, token, wish())
