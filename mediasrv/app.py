@@ -253,7 +253,7 @@ class Server:
         app = build_app(self.services)
         always = (self.state.loop.run, self._node.ownership.run, self.witness.run, self.keyring.run)
         async with _running(*self._recording(), *always, self._keep_buckets):
-            async with _running(*self._viewing(app), *self._tending(), self.surveys.run, self.exports.run):
+            async with _running(*self._viewing(app), *self._tending(), self.surveys.run):
                 runner = await listen(app, self._settings.server.host, self._settings.server.port, 1.0)
                 try:
                     await self._announce()
@@ -284,7 +284,7 @@ class Server:
         if "web" not in self._settings.server.roles:
             return ()
         serving = (self.webrtc.run, self.hls.run, self.rtsp.run, app[VIEWERS].run, app[STATES].run)
-        return (*serving, self.transcoder.run, self.snapshots.run, self.recorded.run)
+        return (*serving, self.transcoder.run, self.snapshots.run, self.recorded.run, self.exports.run)
 
     async def _prepare(self) -> None:
         if not self._records:

@@ -1,4 +1,4 @@
-"""Verifies an export by docs/format.md, section 5, alone: offline, with the standard library and `cryptography`.
+"""Verifies an export by docs/format.md, section 7, alone: offline, with the standard library and `cryptography`.
 
     python verifier.py EXPORT [--trust FILE|FINGERPRINT]
 
@@ -39,7 +39,7 @@ class NoExport(Exception):
     """What was given cannot be read as an export at all."""
 
 
-# --- the ZIP, byte by byte (docs/format.md, 5.1) -------------------------------------------------
+# --- the ZIP, byte by byte (docs/format.md, 7.1) -------------------------------------------------
 
 
 class Member(NamedTuple):
@@ -202,7 +202,7 @@ class _Signature(NamedTuple):
 
 
 def build_signature(node_id: str, public_key: bytes, signature: bytes) -> bytes:
-    """The file `manifest.sig`: there is one way only to write it (docs/format.md, 5.3)."""
+    """The file `manifest.sig`: there is one way only to write it (docs/format.md, 7.3)."""
     document = {"format": FORMAT, "node_id": node_id, "public_key": public_key.hex(), "signature": signature.hex()}
     return (json.dumps(document, indent=1) + "\n").encode()
 

@@ -1,4 +1,4 @@
-"""What an export says of itself: the manifest, to the byte as docs/format.md, 5.2 has it, and its signature."""
+"""What an export says of itself: the manifest, to the byte as docs/format.md, 7.2 has it, and its signature."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ _TEXTS: Final[Mapping[str, Mapping[str, str]]] = {
         "proof_3": "Then run, on any computer with mediasrv installed, without a network:",
         "proof_4": "It prints VERIFIED where everything is as it was signed. Without --trust it can only say that the "
         "package agrees with itself. How to verify without this program is described in its documentation: "
-        "docs/format.md, section 5.",
+        "docs/format.md, section 7.",
         "node": "Server (node)",
         "fingerprint": "Fingerprint of its key",
         "hashes": "Checksums (SHA-256)",
@@ -127,7 +127,7 @@ _TEXTS: Final[Mapping[str, Mapping[str, str]]] = {
         "rồi đối chiếu với:",
         "proof_3": "Sau đó chạy lệnh sau trên một máy tính bất kỳ có cài mediasrv, không cần mạng:",
         "proof_4": "Lệnh in ra VERIFIED nếu mọi thứ đúng như đã ký. Không có --trust, lệnh chỉ cho biết gói này tự nó "
-        "nhất quán. Cách kiểm chứng không dùng phần mềm này có trong tài liệu của nó: docs/format.md, mục 5.",
+        "nhất quán. Cách kiểm chứng không dùng phần mềm này có trong tài liệu của nó: docs/format.md, mục 7.",
         "node": "Máy chủ (nút)",
         "fingerprint": "Dấu vân tay khóa của máy chủ",
         "hashes": "Mã kiểm tra (SHA-256)",

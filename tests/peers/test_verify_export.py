@@ -226,7 +226,7 @@ def test_it_stands_alone() -> None:
 
 
 def test_openssl_agrees(tmp_path: Path) -> None:
-    """The signature by a program that we did not write (docs/format.md, 5.3)."""
+    """The signature by a program that we did not write (docs/format.md, 7.3)."""
     signed = json.loads(FILES["manifest.sig"])
     prefix = bytes.fromhex("302a300506032b6570032100")  # SubjectPublicKeyInfo of Ed25519 (RFC 8410, 4)
     (tmp_path / "key.der").write_bytes(prefix + bytes.fromhex(signed["public_key"]))
