@@ -16,20 +16,24 @@ const AROUND_MS = 5 * 60_000
 
 interface ExportDialogProps {
   camera: Camera
+  /** Cameras that are chosen at first, where it is not this one alone. */
+  beside?: readonly string[]
   stream: StreamName
   aroundMs: number
   onClose: () => void
 }
 
-export function ExportDialog({ camera, stream, aroundMs, onClose }: ExportDialogProps) {
+export function ExportDialog({ camera, beside = [camera.id], stream, aroundMs, onClose }: ExportDialogProps) {
   const { t, explain } = useTexts()
   const { busy, error, submit } = useSubmit()
   const { value } = usePolled(cameras)
-  const [chosen, choose] = useState<ReadonlySet<string>>(new Set([camera.id]))
   const [start, setStart] = useState(() => localInput(aroundMs - AROUND_MS))
   const [end, setEnd] = useState(() => localInput(Math.min(Date.now(), aroundMs + AROUND_MS)))
   const [purpose, setPurpose] = useState('')
   const mine = (value ?? [camera]).filter((one) => one.permissions.includes('footage.export'))
+  const [chosen, choose] = useState<ReadonlySet<string>>(
+    () => new Set(beside.filter((id) => mine.some((one) => one.id === id))),
+  )
   const isSpan = Date.parse(start) < Date.parse(end)
   const toggle = (id: string, on: boolean) => {
     const next = new Set(chosen)

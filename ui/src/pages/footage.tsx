@@ -1,6 +1,7 @@
 /** Recorded footage of several cameras in one grid, by one clock and one timeline. */
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
 import { thumbnailUrl } from '../api'
+import { ExportDialog } from '../components/export-dialog'
 import { Empty, Notice, PollNotice } from '../components/feedback'
 import { IconButton } from '../components/icon-button'
 import { RATES } from '../components/player-bar'
@@ -27,6 +28,7 @@ const STEP_MS = 10_000
 export function FootagePage({ ids, atMs }: { ids: readonly string[]; atMs: number | null }) {
   const { t } = useTexts()
   const { value } = usePolled(cameras)
+  const [exporting, setExporting] = useState(false)
   if (value === null) return <PollNotice poller={cameras} />
   const mine = value.filter((camera) => camera.permissions.includes('footage.view'))
   if (mine.length === 0) return <Notice kind="warn">{t('app.noRight')}</Notice>
@@ -146,6 +148,7 @@ function Together({ all, chosen, atMs }: { all: Camera[]; chosen: Camera[]; atMs
         onSeek={goTo}
         stream={null}
         onHold={null}
+        onExport={leading.permissions.includes('footage.export') ? () => setExporting(true) : null}
         onStream={() => undefined}
         month={month}
         beside={chosen
@@ -153,6 +156,15 @@ function Together({ all, chosen, atMs }: { all: Camera[]; chosen: Camera[]; atMs
           .map((camera) => ({ name: camera.name, footage: data.current[camera.id]?.footage ?? null }))}
         thumbnail={(ms) => thumbnailUrl(leading.id, footageStream(leading), ms)}
       />
+      {exporting && (
+        <ExportDialog
+          camera={leading}
+          beside={chosen.map((camera) => camera.id)}
+          stream={footageStream(leading)}
+          aroundMs={beat.nowMs}
+          onClose={() => setExporting(false)}
+        />
+      )}
     </div>
   )
 }
