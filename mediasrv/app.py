@@ -28,7 +28,7 @@ from mediasrv.catalogue.recordings import CatalogueKeys
 from mediasrv.check import Checker, Report, Tell, read_spool
 from mediasrv.checking.marks import Marks
 from mediasrv.clock import SystemClock
-from mediasrv.errors import StorageError
+from mediasrv.errors import SettingsError, StorageError
 from mediasrv.events import Events
 from mediasrv.export import Exports
 from mediasrv.hls import HlsService
@@ -92,8 +92,23 @@ async def serve(settings: Settings) -> None:
         node = await join_node(settings, base.catalogue)
         try:
             await Server(settings, base, store, node).run(stop)
+        except ExceptionGroup as group:
+            # What a store cannot do is found out while the parts are running already.
+            refused = _settings_error(group)
+            if refused is None:
+                raise
+            raise refused from None
         finally:
             await node.ownership.leave()
+
+
+def _settings_error(group: ExceptionGroup[Exception]) -> SettingsError | None:
+    """The first one in it, however deep."""
+    for error in group.exceptions:
+        found = _settings_error(error) if isinstance(error, ExceptionGroup) else error
+        if isinstance(found, SettingsError):
+            return found
+    return None
 
 
 @dataclass(frozen=True, slots=True)

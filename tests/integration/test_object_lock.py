@@ -19,6 +19,7 @@ from sqlalchemy import select
 
 from load_tests.faulting.storage_proxy import FaultProxy
 from load_tests.seaweed import SeaweedServer
+from load_tests.server import ServerFiles
 from mediasrv.catalogue.holds import NewHold, place_hold, release_hold
 from mediasrv.catalogue.spans import Span
 from mediasrv.catalogue.tables import garbage, legal_hold, recording
@@ -32,6 +33,7 @@ from mediasrv.storage import object_lock
 from mediasrv.storage.object_lock import prove_lock
 from mediasrv.storage.object_store import ObjectStore, crc32c_of
 from tests.integration.recording import REF, Recording, Running, new_session, now_us
+from tests.integration.s3 import delete_bucket
 from tests.unit.media.streams import video_units
 
 BODY = [b"sealed"]
@@ -123,6 +125,24 @@ async def test_a_bucket_that_was_made_without_lock_is_refused(locking: StorageSe
         with pytest.raises(SettingsError) as refused:
             await start(store, locking)
     assert refused.value.code == "object_lock_unproved"
+
+
+def test_a_server_that_cannot_lock_ends_with_a_sentence(tmp_path: Path, s3: SeaweedServer) -> None:
+    bucket, keys = "never-locked", "never-locked-keys"
+    s3.client().make_bucket(bucket)
+    storage = {"bucket": bucket, "key_bucket": keys, "object_lock": "governance", "lock_days": 1}
+    files = ServerFiles(tmp_path / "server", s3, overrides={"storage": storage})
+    files.write()
+    try:
+        with pytest.raises(RuntimeError) as ended:
+            files.command("serve")
+    finally:
+        empty(s3, bucket)
+        for one in (bucket, keys):
+            delete_bucket(s3, one)
+    last = str(ended.value).splitlines()[-1]
+    assert last.endswith("it refuses an object that is to be locked. [object_lock_unproved]")
+    assert "Traceback" not in str(ended.value)
 
 
 async def test_probes_of_earlier_starts_go(locking: StorageSettings) -> None:

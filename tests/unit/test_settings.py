@@ -80,6 +80,15 @@ def test_a_whole_number_does_for_a_setting_in_seconds() -> None:
         ({"webrtc": {"turn": ["turn:turn.example.org"]}}, "webrtc.turn_secret"),
         ({"webrtc": {"turn": ['turn:a>; rel="x"'], "turn_secret": "env:X"}}, "webrtc.turn"),
         ({"webrtc": {"turn_secret": "env:X"}}, "webrtc.turn"),
+        ({"storage": {"object_lock": "on", "lock_days": 1}}, "storage.object_lock"),
+        ({"storage": {"object_lock": "governance"}}, "storage.lock_days"),
+        ({"storage": {"lock_days": 3}}, "storage.lock_days"),
+        (
+            {"storage": {"object_lock": "compliance", "lock_days": 3}, "retention": {"max_size_bytes": 5}},
+            "retention.max_size_bytes",
+        ),
+        ({"retention": {"batch": 0}}, "retention.batch"),
+        ({"retention": {"event_after_s": 3601}}, "retention.event_after_s"),
     ],
 )
 def test_what_cannot_be_used_is_refused_by_name(document: dict[str, Any], named: str) -> None:

@@ -12,7 +12,7 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
-from mediasrv.settings import ServerSettings, WebRtcSettings
+from mediasrv.settings import ServerSettings, StorageSettings, WebRtcSettings
 from mediasrv.web.application import build_app, serve
 from tests.unit.web.fakes import NORTH, World, make_world
 
@@ -60,8 +60,9 @@ async def make_site(
     ui_dir: Path | None = None,
     server: ServerSettings | None = None,
     webrtc: WebRtcSettings | None = None,
+    storage: StorageSettings | None = None,
 ) -> AsyncIterator[Site]:
-    async with make_world(directory, ui_dir=ui_dir, server=server, webrtc=webrtc) as world:
+    async with make_world(directory, ui_dir=ui_dir, server=server, webrtc=webrtc, storage=storage) as world:
         app = build_app(world.services)
         runner = await serve(app, "127.0.0.1", 0, 1.0)
         port = runner.addresses[0][1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, insert, select
@@ -13,9 +14,10 @@ from mediasrv.catalogue.receipts import add_receipt
 from mediasrv.catalogue.tables import data_key, hold, outbox, recording
 from mediasrv.clock import SECOND_US, from_us
 from mediasrv.security.receipts import CONTEXT, build_receipt, sign_receipt
+from mediasrv.settings import StorageSettings
 from mediasrv.storage.keys import NodeKey, verify_signature
 from mediasrv.web.fields import format_time
-from tests.integration.web.site import Site
+from tests.integration.web.site import Site, make_site
 from tests.unit.web.fakes import NORTH, SOUTH, START_US
 
 DAY_US = 86_400 * SECOND_US
@@ -161,6 +163,21 @@ async def test_a_preview_of_a_place_respects_what_its_cameras_say_themselves(sit
     await ok(site, "PUT", f"/api/v1/cameras/{NORTH}/retention", token, json={"max_age_days": 20})
     shown = await ok(site, "POST", "/api/v1/places/north/retention/preview", token, json={"max_age_days": 3})
     assert (shown["objects"], shown["cameras"]) == (0, [])
+
+
+async def test_where_storage_locks_in_compliance_mode_size_is_no_policy(tmp_path: Path) -> None:
+    storage = StorageSettings(object_lock="compliance", lock_days=10)
+    async with make_site(tmp_path, storage=storage) as site:
+        token = await site.world.account("lan", "administrator")
+        path = f"/api/v1/cameras/{NORTH}/retention"
+        for way, method in ((path, "PUT"), (f"{path}/preview", "POST")):
+            refused = await site.problem(method, way, token, json={"max_size_bytes": 5})
+            assert refused == (400, "size_policy_locked")
+        shown = await ok(site, "PUT", path, token, json={"max_age_days": 2, "max_size_bytes": 0})
+        assert (shown["effective"]["max_age_days"], shown["effective"]["locked_days"]) == (2, 10)
+        await record(site, NORTH, 5, 11)
+        preview = await ok(site, "POST", f"{path}/preview", token, json={"max_age_days": 2})
+        assert preview["objects"] == 1, "the other one is locked"
 
 
 # --- holds ---------------------------------------------------------------------------------------

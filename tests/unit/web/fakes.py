@@ -37,7 +37,14 @@ from mediasrv.security.passwords import Passwords
 from mediasrv.security.path_tokens import PathTokens
 from mediasrv.security.rtsp_logins import RtspLogins
 from mediasrv.security.sessions import Sessions
-from mediasrv.settings import SecuritySettings, ServerSettings, Settings, SurveySettings, WebRtcSettings
+from mediasrv.settings import (
+    SecuritySettings,
+    ServerSettings,
+    Settings,
+    StorageSettings,
+    SurveySettings,
+    WebRtcSettings,
+)
 from mediasrv.snapshots import Snapshot
 from mediasrv.survey import SurveyDesk
 from mediasrv.web.camera_places import CameraPlaces
@@ -389,6 +396,7 @@ async def make_world(
     ui_dir: Path | None = None,
     server: ServerSettings | None = None,
     webrtc: WebRtcSettings | None = None,
+    storage: StorageSettings | None = None,
 ) -> AsyncIterator[World]:
     url = url_for(directory)
     upgrade(url)
@@ -400,7 +408,12 @@ async def make_world(
     playback, system, ptz_camera = FakePlayback(), FakeSystem(), FakePtzCamera()
     events = Events(catalogue, bytes(32))
     ptz = PtzDesk(lambda camera_id: ptz_camera, clock, hold_s=2.0, lock_s=15.0)
-    settings = Settings(server=server or ServerSettings(), security=CHEAP, webrtc=webrtc or WebRtcSettings())
+    settings = Settings(
+        server=server or ServerSettings(),
+        security=CHEAP,
+        webrtc=webrtc or WebRtcSettings(),
+        storage=storage or StorageSettings(),
+    )
     network, snapshots = Network(), FakeSnapshots()
     desk = SurveyDesk(network.drivers(), LIMITS, clock, SurveySettings(measure_s=1.0, surveys_at_once=1, keep_s=100.0))
     services = Services(
