@@ -316,7 +316,6 @@ async def test_a_server_without_the_role_record_knows_the_cameras_and_touches_no
         other.add(NewCamera("10.0.0.5", camera_id="gate"), by=ADMIN),
         other.change("yard", CameraChanges(name="Back yard"), by=ADMIN),
         other.remove("yard", by=ADMIN),
-        other.set_retention("yard", 1, None, by=ADMIN),
         other.ensure(StreamRef("yard", StreamName.MAIN)),
     ]
     for attempt in refused:
