@@ -140,9 +140,7 @@ def test_one_process_records_and_another_opens(tmp_path: Path, s3: SeaweedServer
             assert set(client.cameras()) == {camera_id}
             assert len(farm.sessions(camera_id)) == 1
             with pytest.raises(ApiError) as refused:
-                client.call(
-                    "PUT", f"/api/v1/cameras/{camera_id}/retention", {"max_age_days": 1, "max_size_bytes": None}
-                )
+                client.call("POST", "/api/v1/cameras", {"address": "127.0.0.1", "id": "another"})
             assert (refused.value.status, refused.value.code) == (503, "role_missing")
             for path in ("/api/v1/cameras", f"/playback/{camera_id}/index.m3u8", "/"):
                 with pytest.raises(ApiError) as missing:
