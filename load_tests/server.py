@@ -24,12 +24,13 @@ from load_tests.ports import free_ports
 from load_tests.seaweed import SeaweedServer
 
 START_S: Final = 30.0
+ATTESTED_BY: Final = "the simulation, which draws its pictures"
 ROLES: Final = ("administrator", "viewer", "operator", "auditor")
 
 
 @dataclass(frozen=True, slots=True)
 class CameraAddress:
-    """A camera for config/cameras.toml. The password goes through the environment."""
+    """A camera for config/cameras.toml, where `recording` is its plan. The password goes through the environment."""
 
     camera_id: str
     address: str
@@ -37,7 +38,7 @@ class CameraAddress:
     username: str = ""
     password: str = field(default="", repr=False)
     sub_address: str = ""
-    record: bool = True
+    recording: Mapping[str, Any] = field(default_factory=lambda: {"mode": "continuous"})
 
 
 @dataclass(slots=True)
@@ -92,7 +93,8 @@ class ServerFiles:
 
     def _camera_table(self, number: int, camera: CameraAddress) -> str:
         variable = f"MEDIASRV_CAMERA_PASSWORD_{number}"
-        values: dict[str, Any] = {"id": camera.camera_id, "address": camera.address, "record": camera.record}
+        values: dict[str, Any] = {"id": camera.camera_id, "address": camera.address, "attested_by": ATTESTED_BY}
+        values["recording"] = camera.recording
         if camera.name:
             values["name"] = camera.name
         if camera.sub_address:
@@ -238,5 +240,13 @@ def _healthy(url: str) -> bool:
 
 
 def _toml(values: Mapping[str, Any]) -> str:
-    # TOML's basic strings, numbers, booleans and arrays are written as in JSON.
-    return "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items())
+    return "".join(f"{name} = {toml_value(value)}\n" for name, value in values.items())
+
+
+def toml_value(value: Any) -> str:
+    """TOML's basic strings, numbers, booleans and arrays are written as in JSON; its tables are not."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{name} = {toml_value(one)}" for name, one in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(toml_value, value)) + "]"
+    return json.dumps(value)

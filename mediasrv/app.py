@@ -35,6 +35,7 @@ from mediasrv.hls import HlsService
 from mediasrv.hub import Hub, Mountpoint, Renditions
 from mediasrv.journal import Journal
 from mediasrv.media.access_unit import Session, StreamRef
+from mediasrv.media.camera_event import CameraEvent, EventKind
 from mediasrv.offline import Offline, load_node_key, make_rtsp_logins, offline, open_identities, open_recipients
 from mediasrv.playback import Playback
 from mediasrv.pulling.gather import Gatherer
@@ -151,7 +152,7 @@ class Server:
             self.hub, self.spool, store, base.catalogue, context, clock, settings.recording, settings.storage
         )
         self.events = Events(base.catalogue, node.key.derive(_EVENTS))
-        self.fleet = onvif.OnvifFleet(settings.onvif, settings.pull, clock, self.events)
+        self.fleet = onvif.OnvifFleet(settings.onvif, settings.pull, clock, _EventTap(self.events, self.recorder))
         vault = CredentialVault(node.key.derive(_VAULT))
         self.cameras = Cameras(
             self.hub,
@@ -161,6 +162,7 @@ class Server:
             self._drivers(clock),
             clock,
             settings.pull,
+            settings.recording,
             settings.server.cell,
         )
         self.surveys = SurveyDesk(
@@ -373,6 +375,8 @@ class Server:
             viewers=lambda: len(self.webrtc.viewers()) + len(self.rtsp.readers()),
             spool=(lambda: self.spool.state) if self._records else None,
             upload=(lambda: self.recorder.status.uploads) if self._records else None,
+            preroll=(lambda: self.recorder.status) if self._records else None,
+            spool_hours=self._settings.spool.budget_hours,
             retention=(lambda: self.retention.state) if self._records else None,
             witness=lambda: self.witness.state,
             events=lambda: self.events,
@@ -413,6 +417,10 @@ class _DeviceControl:
 
         self._fleet.start(camera_id, address, onvif_login)
 
+    def hears(self, camera_id: str) -> bool:
+        camera = self._fleet.find(camera_id)
+        return camera is None or camera.services()[onvif.Service.EVENTS].state not in ("missing", "failed", "off")
+
     def view(self, camera_id: str) -> DeviceView | None:
         camera = self._fleet.find(camera_id)
         if camera is None:
@@ -447,7 +455,31 @@ class _RecordingControl:
     def view(self, ref: StreamRef) -> RecordingView:
         state = self._state(ref)
         why = reason(state.reason_code) if state.reason_code else None
-        return RecordingView(str(state.state), why, state.durable_until_us, state.stored_until_us)
+        return RecordingView(
+            str(state.state),
+            why,
+            state.durable_until_us,
+            state.stored_until_us,
+            state.received_until_us,
+            state.indexed_until_us,
+        )
+
+
+class _EventTap:
+    """What cameras tell goes to the recorder as it comes, and to the catalogue a moment later."""
+
+    def __init__(self, events: Events, recorder: Recorder) -> None:
+        self._events = events
+        self._recorder = recorder
+
+    def offer(self, events: Sequence[CameraEvent]) -> None:
+        self._recorder.on_events(events)
+        self._events.offer(events)
+
+    async def active(self, camera_id: str) -> set[tuple[EventKind, str]]:
+        active = await self._events.active(camera_id)
+        self._recorder.on_recalled(camera_id, active)
+        return active
 
 
 def _calm_collector() -> None:

@@ -126,6 +126,30 @@ _SENTENCES: Final[dict[str, tuple[str, str]]] = {
         "Đã kết nối, đang chờ khung khóa đầu tiên.",
     ),
     "server_down": ("The server was not running.", "Máy chủ không hoạt động."),
+    "spool_short": (
+        "At the present rate the local disk would not hold an outage of storage for as long as spool.budget_hours.",
+        "Với tốc độ hiện tại, đĩa cục bộ không đủ chỗ cho thời gian mất kho lưu trữ đã định (spool.budget_hours).",
+    ),
+    "spool_filling": (
+        "Footage waits on the local disk and its room runs short: storage must take it, or the oldest goes.",
+        "Hình ảnh đang chờ trên đĩa cục bộ và sắp hết chỗ: nếu kho lưu trữ không nhận, hình ảnh cũ nhất sẽ mất.",
+    ),
+    "outside_schedule": (
+        "By its schedule the camera is not recorded at this time.",
+        "Theo lịch ghi hình, camera không ghi vào thời gian này.",
+    ),
+    "no_event": (
+        "The camera is recorded around events only, and there was none.",
+        "Camera chỉ ghi hình khi có sự kiện và không có sự kiện nào.",
+    ),
+    "attestation_missing": (
+        "Nobody has attested yet that the camera looks into no private room, so it is not recorded.",
+        "Chưa có người cam kết camera không hướng vào nơi riêng tư nên camera chưa được ghi hình.",
+    ),
+    "events_unsupported": (
+        "Recording around events needs an ONVIF camera: one that is given by its rtsp:// address tells no events.",
+        "Ghi hình theo sự kiện cần camera ONVIF: camera khai báo bằng địa chỉ rtsp:// không báo sự kiện.",
+    ),
     "not_recording": ("Recording was switched off.", "Chế độ ghi hình đã tắt."),
     "other_stream_recorded": (
         "The camera's other stream is recorded instead.",

@@ -21,12 +21,14 @@ from mediasrv.catalogue.spans import Span
 from mediasrv.clock import Clock
 from mediasrv.errors import Unavailable
 from mediasrv.hub import Hub, Subscription
-from mediasrv.media.access_unit import StreamRef
-from mediasrv.media.gaps import CLOCK_WENT_BACK_US, GapLedger, gaps_after_restart
+from mediasrv.media.access_unit import StreamName, StreamRef
+from mediasrv.media.camera_event import CameraEvent, EventKind
+from mediasrv.media.gaps import CLOCK_WENT_BACK_US, PLANNED_CAUSES, GapLedger, gaps_after_restart
 from mediasrv.recording.facts import Facts
+from mediasrv.recording.preroll import PrerollMemory
 from mediasrv.recording.stream import NodeContext, StreamRecorder
 from mediasrv.recording.upload import Uploader, UploadState
-from mediasrv.settings import RecordingSettings, StorageSettings
+from mediasrv.settings import CONTINUOUS, RecordingPlan, RecordingSettings, StorageSettings
 from mediasrv.storage.object_store import ObjectStore
 from mediasrv.storage.spool import Spool, SpoolListener, SpoolState
 from mediasrv.storage.spool_index import SpooledObject
@@ -36,6 +38,7 @@ __all__ = ["NodeContext", "Recorder", "RecorderStatus", "RecordingMode", "Record
 log = logging.getLogger(__name__)
 
 FLUSH_S: Final = 5.0
+_OUT_OF_SERVICE: Final = frozenset({"camera_removed", "camera_disabled"})
 
 
 class RecordingMode(StrEnum):
@@ -49,12 +52,17 @@ class RecordingMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RecordingState:
-    """`reason_code` also says why footage is not stored while it is recorded. Times are wall time in microseconds."""
+    """`reason_code` also says why footage is not stored while it is recorded.
+
+    Times are wall time in microseconds: until when footage was received, is locally durable, stored, and indexed.
+    """
 
     state: RecordingMode
     reason_code: str | None = None
     durable_until_us: int | None = None
     stored_until_us: int | None = None
+    received_until_us: int | None = None
+    indexed_until_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +72,8 @@ class RecorderStatus:
     spool: SpoolState
     uploads: UploadState
     facts_lost: int
+    preroll_bytes: int
+    preroll_shortened: int
 
 
 class Recorder(SpoolListener):
@@ -90,7 +100,9 @@ class Recorder(SpoolListener):
         self._uploader = Uploader(node, spool, object_store, catalogue, clock, storage_settings)
         self._streams: dict[StreamRef, StreamRecorder] = {}
         self._subscriptions: dict[StreamRef, Subscription] = {}
-        self._wanted: set[StreamRef] = set()
+        self._wanted: dict[StreamRef, tuple[RecordingPlan, bool]] = {}
+        self._memory = PrerollMemory(settings.preroll_bytes, settings.preroll_stream_bytes)
+        self._active: dict[str, set[tuple[EventKind, str]]] = {}
         self._ledgers: dict[StreamRef, GapLedger] = {}
         self._opened = False
         spool.listener = self
@@ -120,6 +132,7 @@ class Recorder(SpoolListener):
                 self._uploader.offer(item)
         self._opened = True
         for ref in self._wanted:
+            self._follow(ref)
             self._begin(ref)
 
     async def run(self) -> None:
@@ -147,24 +160,31 @@ class Recorder(SpoolListener):
 
     # --- streams ---------------------------------------------------------------------------------
 
-    def start(self, ref: StreamRef, epoch: int) -> None:
-        """Records this stream from now on. Twice does no harm. The epoch of its footage is that of its sessions."""
-        if ref not in self._wanted:
-            self._wanted.add(ref)
-            if self._opened:
-                self._begin(ref)
+    def start(self, ref: StreamRef, epoch: int, plan: RecordingPlan = CONTINUOUS, sound: bool = True) -> None:
+        """Records this stream from now on, around events only where the plan says so; with or without its sound.
+
+        Twice does no harm, and another plan takes effect at once. The epoch of its footage is that of its sessions.
+        """
+        begun, self._wanted[ref] = ref in self._wanted, (plan, sound)
+        if not self._opened:
+            return
+        self._follow(ref)
+        if not begun:
+            self._begin(ref)
 
     def stop(self, ref: StreamRef, cause: str = "not_recording") -> None:
         """Records it no longer; `cause` is the reason code of the gap that begins.
 
         Where it was not recorded anyway, an outage that an earlier cause explains goes on with this one.
         """
-        self._wanted.discard(ref)
+        self._wanted.pop(ref, None)
+        if cause in _OUT_OF_SERVICE:
+            self._active.pop(ref.camera_id, None)
         subscription = self._subscriptions.pop(ref, None)
         if subscription is not None:
             subscription.close()
             self._streams[ref].end(cause)
-        elif ref in self._streams or ref in self._ledgers:
+        elif ref in self._streams or ref in self._ledgers or cause in PLANNED_CAUSES:
             self._stream(ref).outage(self._clock.wall_us(), cause)
 
     def note_outage(self, ref: StreamRef, at_us: int, cause: str) -> None:
@@ -173,19 +193,39 @@ class Recorder(SpoolListener):
         if stream is not None and ref in self._wanted and not stream.recording:
             stream.outage(at_us, cause)
 
+    def on_events(self, events: Sequence[CameraEvent]) -> None:
+        """What cameras tell begins and ends what is recorded around events."""
+        for event in events:
+            active = self._active.setdefault(event.camera_id, set())
+            (active.add if event.active else active.discard)((event.kind, event.source))
+            for stream in self._streams_of(event.camera_id):
+                stream.on_event(event, self._kinds(event.camera_id))
+
+    def on_recalled(self, camera_id: str, active: Collection[tuple[EventKind, str]]) -> None:
+        """What lasted when the camera was heard the last time, before this run: taken to last until it tells."""
+        now_us = self._clock.wall_us()
+        self.on_events([CameraEvent(camera_id, kind, source, True, None, now_us) for kind, source in active])
+
     def state(self, ref: StreamRef) -> RecordingState:
-        stream = self._streams.get(ref)
-        stored_us = self._in_the_past(self._uploader.stored_until_us.get(ref))
+        stream, uploader = self._streams.get(ref), self._uploader
+        mode, cause = self._mode(ref, stream)
+        indexed_us = self._in_the_past(uploader.indexed_until_us.get(ref))
+        stored_us = self._in_the_past(uploader.stored_until_us.get(ref))
         # What this process recorded is durable before it is stored; what it only stored is of an earlier one.
         durable_us = self._in_the_past(stream.durable_until_us if stream is not None else None) or stored_us
+        received_us = self._in_the_past(stream.received_until_us if stream is not None else None)
+        return RecordingState(mode, cause, durable_us, stored_us, received_us, indexed_us)
+
+    def _mode(self, ref: StreamRef, stream: StreamRecorder | None) -> tuple[RecordingMode, str | None]:
+        """What a stream is doing, and the reason code."""
+        cause = stream.ledger.gap.cause if stream is not None and stream.ledger.gap is not None else None
         if stream is None or ref not in self._wanted:
-            return RecordingState(RecordingMode.OFF, None, durable_us, stored_us)
+            return RecordingMode.OFF, cause if cause in PLANNED_CAUSES else None
         if stream.failure is not None:
-            return RecordingState(RecordingMode.FAILED, stream.failure, durable_us, stored_us)
+            return RecordingMode.FAILED, stream.failure
         if not stream.recording:
-            cause = stream.ledger.gap.cause if stream.ledger.gap is not None else None
-            return RecordingState(RecordingMode.WAITING, cause, durable_us, stored_us)
-        return RecordingState(RecordingMode.RECORDING, self._uploader.state.reason_code, durable_us, stored_us)
+            return RecordingMode.WAITING, cause
+        return RecordingMode.RECORDING, self._uploader.state.reason_code
 
     def _in_the_past(self, until_us: int | None) -> int | None:
         """None for what lies in the future: it was said by a clock that was set back since, and means nothing now."""
@@ -194,7 +234,10 @@ class Recorder(SpoolListener):
 
     @property
     def status(self) -> RecorderStatus:
-        return RecorderStatus(self._spool.state, self._uploader.state, self._facts.lost)
+        memory = self._memory
+        return RecorderStatus(
+            self._spool.state, self._uploader.state, self._facts.lost, memory.used_bytes, memory.shortened
+        )
 
     # --- what the spool says ---------------------------------------------------------------------
 
@@ -227,9 +270,25 @@ class Recorder(SpoolListener):
         stream = self._streams.get(ref)
         if stream is None:
             ledger = self._ledgers.pop(ref, None) or GapLedger()
-            stream = StreamRecorder(ref, self._node, self._spool, self._facts, ledger, self._clock, self._settings)
+            stream = StreamRecorder(
+                ref, self._node, self._spool, self._facts, ledger, self._clock, self._settings, self._memory
+            )
             self._streams[ref] = stream
         return stream
+
+    def _streams_of(self, camera_id: str) -> list[StreamRecorder]:
+        refs = (StreamRef(camera_id, name) for name in StreamName)
+        return [self._streams[ref] for ref in refs if ref in self._streams]
+
+    def _kinds(self, camera_id: str) -> set[EventKind]:
+        """Of events that last."""
+        return {kind for kind, _ in self._active.get(camera_id, ())}
+
+    def _follow(self, ref: StreamRef) -> None:
+        plan, sound = self._wanted[ref]
+        stream = self._stream(ref)
+        stream.sound = sound
+        stream.follow(plan, self._kinds(ref.camera_id))
 
     def _begin(self, ref: StreamRef) -> None:
         stream, mountpoint = self._stream(ref), self._hub.mountpoint(ref)

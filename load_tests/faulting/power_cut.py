@@ -256,7 +256,7 @@ async def _live(directory: Path, disk: RecordedDisk, dice: random.Random, failin
     life, settings = _Life(record, node), SpoolSettings(file_bytes=_FILE_BYTES)
     spool = Spool(directory, settings, SystemClock())
     # Its own file size has a floor of a MiB: here a file has to be full within a few batches.
-    spool._writer._file_bytes = _FILE_BYTES
+    spool._writer.file_bytes = _FILE_BYTES
     await spool.open()
     open_objects: list[str] = []
     for _ in range(_STEPS):

@@ -1,7 +1,7 @@
 """The supervisor of cameras: what should be pulled, what is, and a plain reason where the two differ.
 
-A stream that is recorded is pulled as long as the camera is enabled, any other only while somebody
-watches, and `pull.linger_s` longer. Every stream has one `StreamSupervisor`, so there is one pull a
+A stream that is recorded, or waits for an event, is pulled as long as the camera is enabled, any other only while
+somebody watches, and `pull.linger_s` longer. Every stream has one `StreamSupervisor`, so there is one pull a
 stream whatever the number of viewers, and a camera that fails costs its own task only.
 What it supervises is handed in (`drivers.CameraDrivers`): this package imports neither ONVIF nor RTSP.
 """
@@ -18,17 +18,18 @@ from typing import Any, Final
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
+from mediasrv.cameras.attestation import Attestation, check_version
 from mediasrv.cameras.camera import Camera
 from mediasrv.cameras.drivers import CameraDrivers, Login, Puller
 from mediasrv.cameras.hosts import Hosts
 from mediasrv.cameras.probing import plain_profile, probe
-from mediasrv.cameras.streams import not_recorded_cause
+from mediasrv.cameras.streams import Wanted, wanted
 from mediasrv.cameras.supervisor import StreamSupervisor
 from mediasrv.cameras.views import CameraChanges, CameraView, NewCamera, Profile
 from mediasrv.cameras.wishes import Wishes
-from mediasrv.catalogue import Catalogue
+from mediasrv.catalogue import Catalogue, places
 from mediasrv.catalogue import cameras as rows
-from mediasrv.clock import Clock
+from mediasrv.clock import SECOND_US, Clock
 from mediasrv.errors import CameraError, Conflict, InvalidRequest, NotFound, Unavailable
 from mediasrv.hub import Hub, Mountpoint
 from mediasrv.media.access_unit import Session, StreamName, StreamRef, is_camera_id
@@ -37,13 +38,15 @@ from mediasrv.security.access_log import AccessLog, append_events
 from mediasrv.security.accounts import Actor
 from mediasrv.security.credentials import CredentialVault
 from mediasrv.security.redaction import redact
-from mediasrv.settings import CameraEntry, PullSettings
+from mediasrv.settings import CameraEntry, PullSettings, RecordingSettings
 
 log = logging.getLogger(__name__)
 
 ENSURE_S: Final = 12.0
 REMEMBER_S: Final = 60.0
 FOLLOW_S: Final = 5.0
+SCHEDULE_S: Final = 1.0
+_MINUTE_US: Final = 60 * SECOND_US
 # A camera that answers so may have changed its addresses or profiles: read them again.
 _READ_AGAIN: Final = frozenset({"stream_not_found", "codec_unsupported", "rtsp_refused", "transport_refused"})
 # Only a change of these has a camera pulled anew.
@@ -63,6 +66,7 @@ class Cameras:
         drivers: CameraDrivers,
         clock: Clock,
         settings: PullSettings,
+        recording: RecordingSettings,
         cell: str,
     ) -> None:
         self._hub = hub
@@ -72,6 +76,7 @@ class Cameras:
         self._drivers = drivers
         self._clock = clock
         self._settings = settings
+        self._recording = recording
         self._cell = cell
         self._hosts = Hosts(clock, settings)
         self._cameras: dict[str, Camera] = {}
@@ -84,12 +89,13 @@ class Cameras:
         async with asyncio.TaskGroup() as group:
             self._group = group
             async with self._changing:  # a camera that is added meanwhile must not be found once more
-                for number, row in enumerate(await self._catalogue.read(rows.list_cameras)):
-                    camera = self._cameras[row["camera_id"]] = Camera(row)
-                    if row["enabled"]:
+                self._cameras = await self._read_cameras()
+                for number, camera in enumerate(self._cameras.values()):
+                    if camera.row["enabled"]:
                         await self._start(camera, number * self._settings.stagger_s)
                     else:
                         await self._stop(camera, "camera_disabled")
+            group.create_task(self._follow_schedules())
             try:
                 await self._remember_transports()
             finally:
@@ -104,8 +110,7 @@ class Cameras:
         self._follows = True
         while True:
             try:
-                rows_now = await self._catalogue.read(rows.list_cameras)
-                self._cameras = {row["camera_id"]: Camera(row) for row in rows_now}
+                self._cameras = await self._read_cameras()
             except SQLAlchemyError:
                 log.exception("the cameras of the catalogue could not be read")
             await asyncio.sleep(FOLLOW_S)
@@ -143,7 +148,7 @@ class Cameras:
         return await probe(wish, self._drivers, self._clock)
 
     async def add(self, wish: NewCamera, by: Actor) -> CameraView:
-        """Probes, keeps and starts a camera. Raises Conflict, CameraError.
+        """Probes, keeps and starts a camera. Raises Conflict, CameraError, InvalidRequest `attestation_outdated`.
 
         Every change here and its entry in the access log, which names `by`, are one transaction.
         """
@@ -153,14 +158,18 @@ class Cameras:
             raise InvalidRequest("A camera id is 1 to 64 of a-z, 0-9 and inner hyphens.", code="camera_id_invalid")
         if camera_id in self._cameras:
             raise Conflict(f"There is a camera {camera_id} already.", code="camera_exists")
+        if wish.attested:
+            check_version(wish.attested)
         profile = await self.probe(wish)
         async with self._changing:
             if camera_id in self._cameras:
                 raise Conflict(f"There is a camera {camera_id} already.", code="camera_exists")
-            row = self._wishes.new_row(wish, camera_id, profile, self._cell, self._clock.wall_us())
-            event = by.event("camera.added", camera_id, address=redact(wish.address), place=wish.place_id)
-            await self._access_log.write(event, rows.insert_camera, row)
+            row = self._wishes.new_row(wish, camera_id, profile, self._cell, by, self._clock.wall_us())
+            attested = {"attested": wish.attested} if wish.attested else {}
+            event = by.event("camera.added", camera_id, address=redact(wish.address), place=wish.place_id, **attested)
+            place = await self._access_log.write(event, rows.insert_camera, row)
             camera = self._cameras[camera_id] = Camera(row)
+            camera.place_path = place.path
             await self._start(camera)
         return camera.view(self._drivers)
 
@@ -179,6 +188,19 @@ class Cameras:
             await self._access_log.write(event, rows.update_camera, camera_id, values)
             camera.row |= values
             camera.read_again = camera.read_again or "credentials" in values
+            await self._follow_row(camera, values.keys())
+        return camera.view(self._drivers)
+
+    async def attest(self, camera_id: str, version: int, by: Actor) -> CameraView:
+        """Keeps that `by` attests the text of this version. Raises InvalidRequest `attestation_outdated`."""
+        self._require_record()
+        check_version(version)
+        async with self._changing:
+            camera = self._find(camera_id)
+            values = {"attestation": Attestation(version, by.username, self._clock.wall_us()).to_json()}
+            event = by.event("camera.attested", camera_id, version=version)
+            await self._access_log.write(event, rows.update_camera, camera_id, values)
+            camera.row |= values
             await self._follow_row(camera, values.keys())
         return camera.view(self._drivers)
 
@@ -203,6 +225,15 @@ class Cameras:
     def _require_record(self) -> None:
         if self._follows:
             raise Unavailable("This server does not pull cameras; one with the role record does.", code="role_missing")
+
+    async def _read_cameras(self) -> dict[str, Camera]:
+        paths = {place.place_id: place.path for place in await self._catalogue.read(places.list_places)}
+        read = {}
+        for row in await self._catalogue.read(rows.list_cameras):
+            camera = read[row["camera_id"]] = Camera(row)
+            camera.place_path = paths[row["place_id"]]
+            camera.wanted = self._wanted(camera)
+        return read
 
     def _find(self, camera_id: str) -> Camera:
         camera = self._cameras.get(camera_id)
@@ -238,6 +269,25 @@ class Cameras:
                 except Exception:
                     log.exception("%s: which transport works could not be kept", camera.camera_id)
 
+    async def _follow_schedules(self) -> None:
+        """Until cancelled: begins and ends what is recorded by the clock on the wall, whose hands move each minute, and
+        what is recorded while a camera's events are not heard.
+        """
+        minute = 0
+        while True:
+            await asyncio.sleep(SCHEDULE_S)
+            before, minute = minute, self._clock.wall_us() // _MINUTE_US
+            due = ("event",) if minute == before else ("event", "schedule")
+            for camera in tuple(self._cameras.values()):
+                if camera.plan.mode in due and self._wanted(camera) != camera.wanted:
+                    async with self._changing:
+                        if self._cameras.get(camera.camera_id) is camera and camera.row["enabled"]:
+                            self._run_streams(camera)
+
+    def _wanted(self, camera: Camera) -> Wanted:
+        hears = self._drivers.devices.hears(camera.camera_id)
+        return wanted(camera.row, camera.plan, hears, camera.place_path, self._clock.wall_us(), self._recording)
+
     async def _start(self, camera: Camera, delay_s: float = 0.0) -> None:
         if self._group is None:
             return  # `run` starts it with the others
@@ -250,25 +300,26 @@ class Cameras:
             self._drivers.devices.start(camera.camera_id, camera.row["address"], lambda: self._wishes.login(camera))
 
     def _run_streams(self, camera: Camera, delay_s: float = 0.0) -> None:
-        """Has each stream pulled and recorded as the row says. Twice does no harm."""
+        """Has each stream pulled and recorded as the row says, at this moment. Twice does no harm."""
+        camera.wanted = self._wanted(camera)
         for stream in camera.streams:
             if stream not in camera.supervisors and self._group is not None:
                 supervisor = camera.supervisors[stream] = self._new_supervisor(camera, stream)
                 camera.tasks.append(self._group.create_task(supervisor.run(delay_s)))
         for stream in StreamName:
-            ref, recorded = camera.ref(stream), stream in camera.recorded
+            ref = camera.ref(stream)
             if stream in camera.supervisors:
-                camera.supervisors[stream].set_on_demand(not recorded)
-            if recorded:
-                self._drivers.recording.start(ref, camera.epoch)
+                camera.supervisors[stream].set_on_demand(stream not in camera.wanted.pulled)
+            if stream in camera.wanted.recorded:
+                self._drivers.recording.start(ref, camera.epoch, camera.wanted.plan, camera.wanted.audio)
             else:
-                self._drivers.recording.stop(ref, not_recorded_cause(camera.row))
+                self._drivers.recording.stop(ref, camera.wanted.cause_of(stream))
 
     def _new_supervisor(self, camera: Camera, stream: StreamName) -> StreamSupervisor:
         return StreamSupervisor(
             self._hub.mountpoint(camera.ref(stream)),
             lambda mountpoint: self._connect(camera, mountpoint),
-            on_demand=stream not in camera.recorded,
+            on_demand=stream not in camera.wanted.pulled,
             host=self._hosts.of(camera.row["address"]),
             failed=lambda ref, error: self._stream_failed(camera, ref, error),
             clock=self._clock,
@@ -325,7 +376,7 @@ class Cameras:
     def _stream_failed(self, camera: Camera, ref: StreamRef, error: CameraError) -> None:
         log.warning("%s: %s: %s", ref, error.code, error.sentence)
         camera.read_again = camera.read_again or error.code in _READ_AGAIN
-        if ref.stream in camera.recorded:
+        if ref.stream in camera.wanted.recorded:
             self._drivers.recording.note_outage(ref, self._clock.wall_us(), error.code)
 
 

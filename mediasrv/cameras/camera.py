@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from mediasrv.cameras.attestation import Attestation, read_attestation
 from mediasrv.cameras.drivers import CameraDrivers, Way
-from mediasrv.cameras.streams import recorded_streams
+from mediasrv.cameras.streams import Wanted, chosen_streams
 from mediasrv.cameras.supervisor import StreamSupervisor
 from mediasrv.cameras.views import CameraView, Profile, StreamView
 from mediasrv.media.access_unit import StreamName, StreamRef
+from mediasrv.settings import CONTINUOUS, RecordingPlan, parse_plan
 
 
 class Camera:
@@ -17,10 +19,13 @@ class Camera:
 
     def __init__(self, row: dict[str, Any]) -> None:
         self.row = row
+        self._planned: tuple[Any, RecordingPlan] = (None, CONTINUOUS)
         self.profile = Profile.from_json(row["profile"]) if row["profile"] else None
         self.supervisors: dict[StreamName, StreamSupervisor] = {}
         self.tasks: list[asyncio.Task[None]] = []
         self.epoch = 0
+        self.place_path = ""
+        self.wanted = Wanted()
         self.read_again = False
         self.reading = asyncio.Lock()
 
@@ -36,13 +41,21 @@ class Camera:
         return self.profile is None or self.profile.sub is not None
 
     @property
-    def recorded(self) -> frozenset[StreamName]:
-        return recorded_streams(self.row)
+    def plan(self) -> RecordingPlan:
+        document = self.row["recording"]
+        if document is not self._planned[0]:
+            self._planned = (document, parse_plan(document))
+        return self._planned[1]
+
+    @property
+    def attestation(self) -> Attestation | None:
+        return read_attestation(self.row["attestation"])
 
     @property
     def streams(self) -> list[StreamName]:
         """Those that are supervised. A recorded substream that is not there any more is missed, not forgotten."""
-        return [stream for stream in StreamName if stream is StreamName.MAIN or self.has_sub or stream in self.recorded]
+        chosen = chosen_streams(self.row["record_stream"], self.plan)
+        return [stream for stream in StreamName if stream is StreamName.MAIN or self.has_sub or stream in chosen]
 
     @property
     def way(self) -> Way:
@@ -70,7 +83,7 @@ class Camera:
             place_id=row["place_id"],
             origin=row["origin"],
             enabled=row["enabled"],
-            record=row["record"],
+            recording=self.plan,
             streams={stream: self._stream_view(stream, drivers) for stream in StreamName},
             profile=self.profile,
             transport=row["transport"],
@@ -78,6 +91,9 @@ class Camera:
             record_stream=row["record_stream"],
             grid_stream=row["grid_stream"] if self.has_sub else "main",
             device=drivers.devices.view(self.camera_id),
+            record_audio=row["record_audio"],
+            audio_recorded=self.wanted.audio,
+            attestation=self.attestation,
         )
 
     def _stream_view(self, stream: StreamName, drivers: CameraDrivers) -> StreamView:

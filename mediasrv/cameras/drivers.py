@@ -11,6 +11,7 @@ from typing import Protocol
 from mediasrv.cameras.views import DeviceView, Profile, RecordingView
 from mediasrv.hub import Mountpoint
 from mediasrv.media.access_unit import AudioFormat, Session, StreamRef, VideoFormat
+from mediasrv.settings import RecordingPlan
 
 
 class PullReport(Protocol):
@@ -51,9 +52,9 @@ class Way:
 
 
 class RecordingControl(Protocol):
-    """The recorder's side that the supervisor drives."""
+    """The recorder's side that the supervisor drives. `start` again changes the plan of a stream that is recorded."""
 
-    def start(self, ref: StreamRef, epoch: int) -> None: ...
+    def start(self, ref: StreamRef, epoch: int, plan: RecordingPlan, sound: bool) -> None: ...
 
     def stop(self, ref: StreamRef, cause: str) -> None: ...
 
@@ -64,13 +65,16 @@ class RecordingControl(Protocol):
 
 class DeviceControl(Protocol):
     """What looks after a camera beside its streams: clock, events, PTZ. `login` may raise CameraError; `retry` says
-    that the camera is there and takes the login: what has failed need not wait longer."""
+    that the camera is there and takes the login: what has failed need not wait longer. `hears` is false where what the
+    camera tells is known not to get here."""
 
     def start(self, camera_id: str, address: str, login: Callable[[], Login]) -> None: ...
 
     def stop(self, camera_id: str) -> None: ...
 
     def retry(self, camera_id: str) -> None: ...
+
+    def hears(self, camera_id: str) -> bool: ...
 
     def view(self, camera_id: str) -> DeviceView | None: ...
 

@@ -7,7 +7,7 @@ import dataclasses
 from typing import Final
 
 from mediasrv.cameras.drivers import CameraDrivers, Login, Puller, Way
-from mediasrv.cameras.streams import check_streams
+from mediasrv.cameras.streams import check_plan, check_streams
 from mediasrv.cameras.views import NewCamera, Profile
 from mediasrv.clock import Clock
 from mediasrv.errors import CameraError
@@ -22,6 +22,7 @@ CHECK_S: Final = 10.0
 async def probe(wish: NewCamera, drivers: CameraDrivers, clock: Clock) -> Profile:
     """Connects without keeping anything. Raises CameraError with the reason code of the failing step."""
     login = Login(wish.username, wish.password)
+    check_plan(wish.kind, wish.recording)
     if wish.kind == "onvif":
         profile = await drivers.read_device(wish.address, login)
         for code in drivers.refused_warnings.intersection(profile.warnings):

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mediasrv.cameras.attestation import Attestation
 from mediasrv.media.access_unit import AudioFormat, StreamName, VideoFormat
 from mediasrv.media.profile import MediaProfile
 from mediasrv.reasons import Reason
+from mediasrv.settings import CONTINUOUS, RecordingPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,8 @@ class Profile:
 class NewCamera:
     """A wish for a camera. `address` is an ONVIF host or http:// URL, or an rtsp:// URL. `transport` is `auto`, `tcp`,
     `udp` or empty for that of the settings; `tls_fingerprint` pins the certificate of rtsps:// (64 hex digits).
-    `record_stream` is `main`, `sub` or `both`; `grid_stream` is `main` or `sub`, empty for sub where there is one."""
+    `record_stream` is `main`, `sub` or `both`; `grid_stream` is `main` or `sub`, empty for sub where there is one.
+    `record_audio` is `policy`, `on` or `off`; `attested` is the version of the text that is attested, 0 for none."""
 
     address: str
     name: str = ""
@@ -51,11 +54,13 @@ class NewCamera:
     username: str = ""
     password: str = dataclasses.field(default="", repr=False)
     place_id: str = ""
-    record: bool = True
+    recording: RecordingPlan = CONTINUOUS
     transport: str = ""
     tls_fingerprint: str = ""
     record_stream: str = "main"
     grid_stream: str = ""
+    record_audio: str = "policy"
+    attested: int = 0
 
     @property
     def kind(self) -> str:
@@ -68,23 +73,28 @@ class CameraChanges:
 
     name: str | None = None
     enabled: bool | None = None
-    record: bool | None = None
+    recording: RecordingPlan | None = None
     username: str | None = None
     password: str | None = dataclasses.field(default=None, repr=False)
     transport: str | None = None
     tls_fingerprint: str | None = None
     record_stream: str | None = None
     grid_stream: str | None = None
+    record_audio: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RecordingView:
-    """`state` is recording, waiting, failed or off; times are server wall time in microseconds."""
+    """`state` is recording, waiting, failed or off. Times are server wall time in microseconds: until when footage was
+    received, is locally durable, stored and indexed.
+    """
 
     state: str
     reason: Reason | None
     durable_until_us: int | None
     stored_until_us: int | None
+    received_until_us: int | None = None
+    indexed_until_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +141,9 @@ class DeviceView:
 
 @dataclass(frozen=True, slots=True)
 class CameraView:
-    """A camera as docs/api.md shows it, without what depends on who asks. `grid_stream` is a stream that it has."""
+    """A camera as docs/api.md shows it, without what depends on who asks. `grid_stream` is a stream that it has;
+    `audio_recorded` is what `record_audio` comes to.
+    """
 
     camera_id: str
     name: str
@@ -140,7 +152,7 @@ class CameraView:
     place_id: str
     origin: str
     enabled: bool
-    record: bool
+    recording: RecordingPlan
     streams: Mapping[StreamName, StreamView]
     profile: Profile | None
     transport: str | None = None
@@ -148,3 +160,6 @@ class CameraView:
     record_stream: str = "main"
     grid_stream: str = "main"
     device: DeviceView | None = None
+    record_audio: str = "policy"
+    audio_recorded: bool = True
+    attestation: Attestation | None = None

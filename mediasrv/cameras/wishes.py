@@ -6,10 +6,12 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+from mediasrv.cameras.attestation import Attestation
 from mediasrv.cameras.camera import Camera
 from mediasrv.cameras.drivers import Login
-from mediasrv.cameras.streams import check_streams
+from mediasrv.cameras.streams import check_plan, check_streams
 from mediasrv.cameras.views import CameraChanges, NewCamera, Profile
+from mediasrv.security.accounts import Actor
 from mediasrv.security.credentials import CredentialVault
 
 
@@ -20,7 +22,9 @@ class Wishes:
         self._vault = vault
         self._read_secret = read_secret
 
-    def new_row(self, wish: NewCamera, camera_id: str, profile: Profile, cell: str, now_us: int) -> dict[str, Any]:
+    def new_row(
+        self, wish: NewCamera, camera_id: str, profile: Profile, cell: str, by: Actor, now_us: int
+    ) -> dict[str, Any]:
         has_login = bool(wish.username or wish.password)
         return {
             "camera_id": camera_id,
@@ -34,21 +38,26 @@ class Wishes:
             "credentials_ref": None,
             "origin": "api",
             "enabled": True,
-            "record": wish.record,
             "profile": dataclasses.asdict(profile),
             "transport": wish.transport or None,
             "tls_fingerprint": wish.tls_fingerprint or None,
             "record_stream": wish.record_stream,
             "grid_stream": wish.grid_stream or "sub",
             "learnt_transport": None,
+            "recording": wish.recording.to_json(),
+            "record_audio": wish.record_audio,
+            "attestation": Attestation(wish.attested, by.username, now_us).to_json() if wish.attested else None,
             "created_us": now_us,
         }
 
     def changed_values(self, camera: Camera, changes: CameraChanges) -> dict[str, Any]:
-        """What of the row differs. Raises CameraError (`no_substream`)."""
+        """What of the row differs. Raises CameraError (`no_substream`, `events_unsupported`)."""
         check_streams(camera.has_sub, changes.record_stream, changes.grid_stream)
+        check_plan(camera.row["kind"], changes.recording)
         values: dict[str, Any] = {}
-        for name in ("name", "enabled", "record", "record_stream", "grid_stream"):
+        if changes.recording is not None and changes.recording != camera.plan:
+            values["recording"] = changes.recording.to_json()
+        for name in ("name", "enabled", "record_stream", "grid_stream", "record_audio"):
             value = getattr(changes, name)
             if value is not None and value != camera.row[name]:
                 values[name] = value

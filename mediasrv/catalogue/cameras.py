@@ -17,6 +17,8 @@ from mediasrv.clock import from_us
 from mediasrv.errors import Conflict
 from mediasrv.settings import CameraEntry
 
+ATTESTATION_VERSION: Final = 1
+"""Of the text that `attested_by` of the cameras file stands for (`cameras.attestation`)."""
 _COLUMNS: Final = [column for column in camera.columns if column.name not in ("created_at", "removed_at")]
 _CHANGEABLE: Final = frozenset(column.name for column in _COLUMNS) - {"camera_id", "cell", "origin"}
 
@@ -35,8 +37,9 @@ def list_cameras(connection: Connection) -> list[dict[str, Any]]:
     return [dict(row) for row in connection.execute(query).mappings()]
 
 
-def insert_camera(connection: Connection, row: Mapping[str, Any]) -> None:
-    """Puts a camera into service. An empty place means the root; columns that may be null may be left out.
+def insert_camera(connection: Connection, row: Mapping[str, Any]) -> places.Place:
+    """Puts a camera into service; where, is returned. An empty place means the root; columns that may be null may be
+    left out.
 
     Raises Conflict where the id is in use, or was used at another place: who may see the old footage
     there must not see the new camera's, nor the other way round. Raises NotFound for an unknown place.
@@ -49,10 +52,11 @@ def insert_camera(connection: Connection, row: Mapping[str, Any]) -> None:
     ).one_or_none()
     if former is None:
         connection.execute(insert(camera).values(values))
-        return
+        return place
     if former.removed_at is None or former.place_id != place.place_id:
         raise Conflict("This camera id is in use, or was at another place.", code="camera_exists")
     connection.execute(update(camera).where(camera.c.camera_id == row["camera_id"]).values(values))
+    return place
 
 
 def update_camera(connection: Connection, camera_id: str, values: Mapping[str, Any]) -> None:
@@ -96,12 +100,14 @@ def _sync_entry(
     default_place: str,
     now_us: int,
 ) -> FileChange | None:
-    values = _file_values(connection, entry, default_place)
+    values = _file_values(connection, entry, default_place) | _attested(entry, present, now_us)
     if present is None:
         fresh = {"profile": None, "credentials": None}
-        row = values | fresh | {"camera_id": entry.id, "cell": cell, "origin": "file", "created_us": now_us}
+        row = fresh | values | {"camera_id": entry.id, "cell": cell, "origin": "file", "created_us": now_us}
         insert_camera(connection, row)
-        return FileChange("camera.added", entry.id, {"address": entry.address, "place": values["place_id"]})
+        detail = {"address": entry.address, "place": values["place_id"]}
+        attested = {"attested_by": entry.attested_by} if entry.attested_by else {}
+        return FileChange("camera.added", entry.id, detail | attested)
     if present["origin"] != "file":
         raise Conflict(f"The camera {entry.id} of the cameras file was added by hand already.", code="camera_exists")
     if values["place_id"] != present["place_id"]:
@@ -125,12 +131,22 @@ def _file_values(connection: Connection, entry: CameraEntry, default_place: str)
         "sub_address": entry.sub_address or None,
         "credentials_ref": f"{entry.username}\n{entry.password}" if has_login else None,
         "enabled": entry.enabled,
-        "record": entry.record,
+        "recording": entry.recording.to_json(),
+        "record_audio": entry.record_audio,
         "transport": entry.transport or None,
         "tls_fingerprint": entry.tls_fingerprint or None,
         "record_stream": entry.record_stream,
         "grid_stream": entry.grid_stream or "sub",
     }
+
+
+def _attested(entry: CameraEntry, present: Mapping[str, Any] | None, now_us: int) -> dict[str, Any]:
+    """What the file attests, from when it does first. A file that says nothing leaves what was attested on the page."""
+    before = present["attestation"] if present is not None else None
+    said = {"version": ATTESTATION_VERSION, "by": entry.attested_by}
+    if not entry.attested_by or (before is not None and said.items() <= before.items()):
+        return {}
+    return {"attestation": said | {"at_us": now_us}}
 
 
 def _place_for(connection: Connection, place_id: str) -> str:

@@ -112,7 +112,6 @@ camera = Table(
     Column("credentials_ref", String(400), comment="env:NAME or file:PATH instead of sealed credentials"),
     Column("origin", String(8), nullable=False, comment="api or file: who may change it"),
     Column("enabled", Boolean, nullable=False),
-    Column("record", Boolean, nullable=False),
     Column("profile", JSON, comment="what the server read and picked, and why"),
     Column("created_at", UtcTime, nullable=False),
     Column("removed_at", UtcTime),
@@ -121,6 +120,9 @@ camera = Table(
     Column("record_stream", String(8), nullable=False, server_default="main", comment="main, sub, both"),
     Column("grid_stream", String(8), nullable=False, server_default="sub", comment="main; sub, where there is one"),
     Column("learnt_transport", String(8), comment="tcp or udp: what worked last"),
+    Column("recording", JSON, nullable=False, server_default='{"mode": "continuous"}', comment="settings.plans"),
+    Column("record_audio", String(8), nullable=False, server_default="policy", comment="on, off, policy"),
+    Column("attestation", JSON, comment="version of the text, by whom, at_us; version 0: from before it was asked for"),
 )
 
 session = Table(

@@ -13,8 +13,18 @@ from typing import Final
 CLOCK_WENT_BACK_US: Final = 1_000_000
 """Footage that begins so long before the last one ended was recorded by a clock that was set back since."""
 
-STAYING_CAUSES: Final = frozenset({"not_recording", "other_stream_recorded", "camera_removed", "camera_disabled"})
+STAYING_CAUSES: Final = frozenset(
+    {"not_recording", "other_stream_recorded", "camera_removed", "camera_disabled", "attestation_missing"}
+)
 """Causes that do not become `server_down` while the server is: nobody wanted footage then."""
+
+PLANNED_CAUSES: Final = frozenset({"outside_schedule", "no_event", "attestation_missing"})
+"""Causes of a stream that is meant to be recorded, though not at this moment. Of the first two nobody knows how they
+would have gone on while the server was down: the schedule may have begun, an event may have come.
+"""
+
+UNWANTED_CAUSES: Final = STAYING_CAUSES | PLANNED_CAUSES
+"""Causes that end where recording is switched on, whether footage comes then or not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import secrets
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 from zlib import crc32
@@ -14,10 +15,12 @@ from mediasrv.catalogue import recordings
 from mediasrv.clock import SECOND_US, Clock
 from mediasrv.errors import SpoolFull
 from mediasrv.media.access_unit import Format, Part, Session, StreamRef, TrackKind
+from mediasrv.media.camera_event import CameraEvent, EventKind
 from mediasrv.media.fmp4 import init_segment
-from mediasrv.media.gaps import CLOCK_WENT_BACK_US, STAYING_CAUSES, GapChange, GapLedger
+from mediasrv.media.gaps import CLOCK_WENT_BACK_US, UNWANTED_CAUSES, GapChange, GapLedger
 from mediasrv.recording.facts import Facts
-from mediasrv.settings import RecordingSettings
+from mediasrv.recording.preroll import Preroll, PrerollMemory, starts_gop
+from mediasrv.settings import RecordingPlan, RecordingSettings
 from mediasrv.storage.keys import DataKey, NodeKey, create_data_key
 from mediasrv.storage.sealing import DISCONTINUITY, Descriptor, Ended, ObjectHeader, ObjectSealer
 from mediasrv.storage.spool import Spool
@@ -28,6 +31,11 @@ LONGEST_OBJECTS: Final = 4
 """An object ends without a keyframe after so many times object_s: some cameras send one in minutes."""
 
 LARGEST_OBJECT_BYTES: Final = 256 * 1024 * 1024
+
+DRAINED_PARTS: Final = 16
+"""So many parts of before an event are sealed with each new one: a storm that moves all cameras at once must not
+overrun the spool's queue.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +95,13 @@ class StreamRecorder:
         ledger: GapLedger,
         clock: Clock,
         settings: RecordingSettings,
+        memory: PrerollMemory | None = None,
     ) -> None:
         self.ref = ref
         self.ledger = ledger
+        self.sound = True
+        """Whether sound is kept; where not it gets no further than this."""
+        self.received_until_us: int | None = None
         self.failure: str | None = None
         """Why the last part was not taken: `spool_full` or `spool_failed`."""
         self._node = node
@@ -107,6 +119,9 @@ class StreamRecorder:
         self._discontinuity = False
         self._recent: deque[str] = deque(maxlen=2)
         self._durable_until_us: int | None = None
+        self._plan: RecordingPlan | None = None
+        self._preroll = Preroll(memory or PrerollMemory(settings.preroll_bytes, settings.preroll_stream_bytes))
+        self._until_us: float | None = None
 
     # --- what happens to the stream --------------------------------------------------------------
 
@@ -115,25 +130,49 @@ class StreamRecorder:
         self._awaits_keyframe = session is not None
         if session is not None and session is self._session:
             self._note_session(session, None)
-        if self.ledger.gap is None or self.ledger.gap.cause in STAYING_CAUSES:
+        if self.ledger.gap is None or self.ledger.gap.cause in UNWANTED_CAUSES:
             self.outage(self._clock.wall_us(), "connecting" if session is None else "waiting_keyframe")
 
+    def follow(self, plan: RecordingPlan, active: Collection[EventKind]) -> None:
+        """Records by this plan from now on; `active` are the kinds of events that last at the moment."""
+        event_plan = plan if plan.mode == "event" else None
+        if event_plan == self._plan:
+            return
+        now_us, before, self._plan = self._clock.wall_us(), self._plan, event_plan
+        if event_plan is None:
+            self._follow_no_events(now_us)
+        elif any(kind in event_plan.kinds for kind in active):
+            self._wake(now_us)
+        elif before is None and self.recording:
+            self._until_us = now_us
+        elif self._until_us == math.inf:
+            self._until_us = now_us + event_plan.after_s * SECOND_US
+
+    def on_event(self, event: CameraEvent, active: Collection[EventKind]) -> None:
+        """`active` are the kinds of events that last, after this one."""
+        if self._plan is None or event.kind not in self._plan.kinds:
+            return
+        if event.active:
+            self._wake(event.arrived_us)
+        elif self._until_us is not None and not any(kind in self._plan.kinds for kind in active):
+            self._until_us = event.arrived_us + self._plan.after_s * SECOND_US
+
     def on_part(self, part: Part) -> None:
-        try:
-            if part.session is not self._session:
-                self._begin_session(part)
-            self._record(part)
-        except SpoolFull as full:
-            self._refused(part, full.code)
-        except Exception:
-            # A supervisor: the hub drops a subscriber that raises, and recording would end without a word.
-            log.exception("%s: a part could not be recorded", self.ref)
-            self._refused(part, "spool_failed")
+        if part.format.kind is TrackKind.AUDIO and not self.sound:
+            return
+        self.received_until_us = part.started_us + part.duration * SECOND_US // part.format.clock_rate
+        if part.session is not self._session:
+            self._begin_session(part)
+        if self._plan is None:
+            self._try_to_record(part)
+        else:
+            self._record_around_events(part, self._plan)
 
     def on_session_ended(self, session: Session, reason: str) -> None:
         ended_us = self._now_in(session)
         if session is not self._session:
             self._note_session(session, None)
+        self._finish_events()
         self._close()
         self._facts.note(recordings.end_session, session.session_id, ended_us, reason)
         self._facts.note(recordings.note_counts, session)
@@ -142,6 +181,8 @@ class StreamRecorder:
 
     def end(self, cause: str) -> None:
         """Recording is switched off, or the server goes down: `cause` is a reason code."""
+        self._finish_events()
+        self._until_us = self._plan = None
         self._close()
         if self._session is not None:
             now_us = self._now_in(self._session)
@@ -179,6 +220,59 @@ class StreamRecorder:
                 self._durable_until_us = max(self._durable_until_us or 0, item.span_us[1])
         return self._durable_until_us
 
+    # --- around events ---------------------------------------------------------------------------
+
+    def _record_around_events(self, part: Part, plan: RecordingPlan) -> None:
+        self._preroll.push(part)
+        if self._until_us is None:
+            self._stand_by(part, plan)
+        else:
+            self._drain(DRAINED_PARTS)
+
+    def _stand_by(self, part: Part, plan: RecordingPlan) -> None:
+        self._preroll.trim(part.started_us - round(plan.before_s * SECOND_US))
+        self._preroll.bound()
+        self.outage(part.started_us, "no_event")
+
+    def _wake(self, event_us: int) -> None:
+        """An event has begun: what came before it is recorded, and what comes until it has ended."""
+        was_standing_by, self._until_us = self._until_us is None, math.inf
+        if was_standing_by and self._plan is not None:
+            self._begin_in_memory(event_us - round(self._plan.before_s * SECOND_US))
+            self._drain(DRAINED_PARTS)
+
+    def _follow_no_events(self, now_us: int) -> None:
+        """As if recording had just been switched on: from the last keyframe."""
+        if self._until_us is None:
+            self._begin_in_memory(now_us)
+        self._until_us = None
+        self._drain(len(self._preroll))
+
+    def _begin_in_memory(self, before_us: int) -> None:
+        """What is in memory begins with the last keyframe before this moment; without any the next one is awaited."""
+        self._preroll.trim(before_us)
+        if not self._preroll and self.ledger.gap is not None and self.ledger.gap.cause == "no_event":
+            self._awaits_keyframe = True
+            self.outage(self._clock.wall_us(), "waiting_keyframe")
+
+    def _drain(self, most: int) -> None:
+        """Seals what waits in memory, as far as it is to be recorded, `most` parts at once."""
+        while self._preroll and most > 0:
+            first = self._preroll.first
+            if self._until_us is not None and starts_gop(first) and first.started_us >= self._until_us:
+                self._until_us = None
+                self._close()
+                self.outage(first.started_us, "no_event")
+                return
+            most -= 1
+            self._try_to_record(self._preroll.pop())
+
+    def _finish_events(self) -> None:
+        """There will be no more parts for a while: what belongs to an event is recorded, the rest forgotten."""
+        if self._until_us is not None:
+            self._drain(len(self._preroll))
+        self._preroll.clear()
+
     # --- inside ----------------------------------------------------------------------------------
 
     def _begin_session(self, part: Part) -> None:
@@ -186,6 +280,16 @@ class StreamRecorder:
         self._session, self._seq = part.session, 0
         self._note_session(part.session, part.started_us)
         self.outage(part.session.started_us, "waiting_keyframe")
+
+    def _try_to_record(self, part: Part) -> None:
+        try:
+            self._record(part)
+        except SpoolFull as full:
+            self._refused(part, full.code)
+        except Exception:
+            # A supervisor: the hub drops a subscriber that raises, and recording would end without a word.
+            log.exception("%s: a part could not be recorded", self.ref)
+            self._refused(part, "spool_failed")
 
     def _record(self, part: Part) -> None:
         if self._object is not None and self._object.is_due(part, self._object_us, self._phase_us):

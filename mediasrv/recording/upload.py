@@ -71,6 +71,7 @@ class Uploader:
         settings: StorageSettings,
     ) -> None:
         self.stored_until_us: dict[StreamRef, int] = {}
+        self.indexed_until_us: dict[StreamRef, int] = {}
         self._node = node
         self._spool = spool
         self._object_store = object_store
@@ -117,6 +118,7 @@ class Uploader:
                 await self._failed(item, "storage_failed", "unexpected error")
             else:
                 self._failing, self._reason_code = 0, None
+                self._advance(self.stored_until_us, stored)
                 await self._stored.put(stored)
 
     async def _next(self) -> SpooledObject:
@@ -274,6 +276,9 @@ class Uploader:
             self._spool.release(stored.header.object_id)
             self._count += 1
             self._bytes += stored.size_bytes
-            known_us = self.stored_until_us.get(stored.ref, 0)
-            clock_went_back = known_us > self._clock.wall_us() + CLOCK_WENT_BACK_US
-            self.stored_until_us[stored.ref] = stored.ended_us if clock_went_back else max(known_us, stored.ended_us)
+            self._advance(self.indexed_until_us, stored)
+
+    def _advance(self, until_us: dict[StreamRef, int], stored: StoredRecording) -> None:
+        known_us = until_us.get(stored.ref, 0)
+        clock_went_back = known_us > self._clock.wall_us() + CLOCK_WENT_BACK_US
+        until_us[stored.ref] = stored.ended_us if clock_went_back else max(known_us, stored.ended_us)

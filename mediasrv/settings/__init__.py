@@ -5,8 +5,16 @@ A secret is written as a reference, `env:NAME` or `file:PATH`, and resolved by `
 is needed; a plain secret in a configuration file is refused.
 """
 
-from mediasrv.settings.cameras import GRID_STREAMS, RECORD_STREAMS, CameraEntry, load_cameras, parse_fingerprint
+from mediasrv.settings.cameras import (
+    GRID_STREAMS,
+    RECORD_AUDIO,
+    RECORD_STREAMS,
+    CameraEntry,
+    load_cameras,
+    parse_fingerprint,
+)
 from mediasrv.settings.checks import KEY_SCHEMES, TRANSPORTS, WEBRTC_TRANSPORTS
+from mediasrv.settings.plans import CONTINUOUS, RecordingPlan, parse_plan
 from mediasrv.settings.reading import load_settings, parse_settings, read_secret
 from mediasrv.settings.slices import (
     CatalogueSettings,
@@ -31,8 +39,10 @@ from mediasrv.settings.slices import (
 )
 
 __all__ = [
+    "CONTINUOUS",
     "GRID_STREAMS",
     "KEY_SCHEMES",
+    "RECORD_AUDIO",
     "RECORD_STREAMS",
     "TRANSPORTS",
     "WEBRTC_TRANSPORTS",
@@ -44,6 +54,7 @@ __all__ = [
     "LogSettings",
     "OnvifSettings",
     "PullSettings",
+    "RecordingPlan",
     "RecordingSettings",
     "RetentionSettings",
     "RtspServeSettings",
@@ -59,6 +70,7 @@ __all__ = [
     "load_cameras",
     "load_settings",
     "parse_fingerprint",
+    "parse_plan",
     "parse_settings",
     "read_secret",
 ]

@@ -11,19 +11,23 @@ from pathlib import Path
 from typing import Any, Final
 
 from mediasrv.errors import SettingsError
+from mediasrv.reasons import reason
 from mediasrv.settings.checks import TRANSPORTS
+from mediasrv.settings.plans import CONTINUOUS, RecordingPlan, parse_plan
 from mediasrv.settings.reading import parse_slice
 
 RECORD_STREAMS: Final = ("main", "sub", "both")
 """What may be recorded of a camera."""
 GRID_STREAMS: Final = ("main", "sub")
 """Which of its streams may stand for a camera in grids."""
+RECORD_AUDIO: Final = ("policy", "on", "off")
+"""Whether a camera's sound is recorded; `policy`: as its place and the settings say."""
 
 
 @dataclass(frozen=True, slots=True)
 class CameraEntry:
     """One camera of config/cameras.toml. Credentials are references (`env:NAME`, `file:PATH`). An empty `grid_stream`
-    is the substream where there is one."""
+    is the substream where there is one. `attested_by` names who attests that the camera looks into no private room."""
 
     id: str
     address: str
@@ -32,12 +36,14 @@ class CameraEntry:
     username: str = ""
     password: str = ""
     place: str = ""
-    record: bool = True
+    recording: RecordingPlan = CONTINUOUS
     enabled: bool = True
     transport: str = ""
     tls_fingerprint: str = ""
     record_stream: str = "main"
     grid_stream: str = ""
+    record_audio: str = "policy"
+    attested_by: str = ""
 
 
 def load_cameras(path: Path) -> tuple[CameraEntry, ...]:
@@ -62,7 +68,10 @@ def load_cameras(path: Path) -> tuple[CameraEntry, ...]:
 def _camera_entry(table: Any, where: str) -> CameraEntry:
     if not isinstance(table, Mapping) or "id" not in table or "address" not in table:
         raise SettingsError(f"{where} needs at least an id and an address.")
-    entry = parse_slice(CameraEntry, table, f"{where}: ")
+    plain = {name: value for name, value in table.items() if name != "recording"}
+    entry = parse_slice(CameraEntry, plain, f"{where}: ")
+    if "recording" in table:
+        entry = dataclasses.replace(entry, recording=parse_plan(table["recording"], f"{where}: recording"))
     if entry.password and entry.password.partition(":")[0] not in ("env", "file"):
         raise SettingsError(
             f"{where}: password must be a reference: env:NAME or file:PATH.", code="settings_secret_plain"
@@ -80,8 +89,14 @@ def _check_streams(entry: CameraEntry, where: str) -> None:
         raise SettingsError(f"{where}: record_stream must be main, sub or both.")
     if entry.grid_stream and entry.grid_stream not in GRID_STREAMS:
         raise SettingsError(f"{where}: grid_stream must be main or sub.")
-    plain = entry.address.startswith(("rtsp://", "rtsps://")) and not entry.sub_address
-    if plain and (entry.record_stream != "main" or entry.grid_stream == "sub"):
+    if entry.record_audio not in RECORD_AUDIO:
+        raise SettingsError(f"{where}: record_audio must be policy, on or off.")
+    if len(entry.attested_by) > 200:
+        raise SettingsError(f"{where}: attested_by must be a text of at most 200 characters.")
+    is_plain = entry.address.startswith(("rtsp://", "rtsps://"))
+    if is_plain and entry.recording.mode == "event":
+        raise SettingsError(f"{where}: {reason('events_unsupported').sentence}", code="events_unsupported")
+    if is_plain and not entry.sub_address and (entry.record_stream != "main" or entry.grid_stream == "sub"):
         raise SettingsError(
             f"{where}: its streams name the substream, and there is no sub_address.", code="no_substream"
         )

@@ -13,11 +13,13 @@ from mediasrv.settings.slices import (
     ExportSettings,
     OnvifSettings,
     PullSettings,
+    RecordingSettings,
     RetentionSettings,
     RtspServeSettings,
     SealingSettings,
     ServerSettings,
     Settings,
+    SpoolSettings,
     StorageSettings,
     SurveySettings,
     TranscodeSettings,
@@ -41,18 +43,14 @@ WEBRTC_TRANSPORTS: Final = ("udp", "tcp")
 def check(settings: Settings) -> None:
     """Raises SettingsError."""
     _check_server(settings.server)
-    if not 0.1 <= settings.recording.part_s <= 0.5:
-        raise SettingsError("recording.part_s must lie between 0.1 and 0.5 seconds.")
-    if not 0.05 <= settings.spool.sync_interval_s <= 0.35:
-        raise SettingsError("spool.sync_interval_s must lie between 0.05 and 0.35 seconds.")
+    _check_spool(settings.spool)
+    _check_recording(settings.recording)
     if not 0.01 <= settings.pull.gather_s <= 0.25:
         raise SettingsError("pull.gather_s must lie between 0.01 and 0.25 seconds.")
     if settings.security.head_interval_s < 1:
         raise SettingsError("security.head_interval_s must be at least 1 second.")
     if settings.hls.dvr_most_s > settings.hls.playback_most_s:
         raise SettingsError("hls.dvr_most_s must be at most hls.playback_most_s.")
-    if settings.recording.object_s < 5:
-        raise SettingsError("recording.object_s must be at least 5 seconds.")
     _check_storage(settings.storage)
     _check_sealing(settings.sealing)
     _check_storage_lock(settings.storage, settings.retention)
@@ -124,6 +122,25 @@ def _check_retention(retention: RetentionSettings) -> None:
         )
     if max(retention.event_before_s, retention.event_after_s) > 3600:
         raise SettingsError("retention.event_before_s and retention.event_after_s must be at most 3600 seconds.")
+
+
+def _check_spool(spool: SpoolSettings) -> None:
+    if not 0.05 <= spool.sync_interval_s <= 0.35:
+        raise SettingsError("spool.sync_interval_s must lie between 0.05 and 0.35 seconds.")
+    if not 0 < spool.disk_share < 1 or not 0 < spool.alarm_share < 1:
+        raise SettingsError("spool.disk_share and spool.alarm_share must lie between 0 and 1: 0.8 is four fifths.")
+
+
+def _check_recording(recording: RecordingSettings) -> None:
+    if not 0.1 <= recording.part_s <= 0.5:
+        raise SettingsError("recording.part_s must lie between 0.1 and 0.5 seconds.")
+    if recording.object_s < 5:
+        raise SettingsError("recording.object_s must be at least 5 seconds.")
+    if recording.attestation not in ("required", "off"):
+        raise SettingsError("recording.attestation must be required or off.")
+    both = set(recording.audio_off_places) & set(recording.audio_on_places)
+    if both:
+        raise SettingsError(f"recording.audio_off_places and recording.audio_on_places both name {min(both)}.")
 
 
 def _check_pull(pull: PullSettings) -> None:

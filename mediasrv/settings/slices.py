@@ -72,22 +72,42 @@ class StorageSettings:
 
 @dataclass(frozen=True, slots=True)
 class SpoolSettings:
-    """`directory` empty means `spool` in the data directory; `queue_bytes` bounds what waits for the next sync."""
+    """`directory` empty means `spool` in the data directory; `queue_bytes` bounds what waits for the next sync.
+
+    The budget is the smaller one of `budget_bytes` (0: no such bound) and `disk_share` of what the spool uses and what
+    is free on its disk. It should last for `budget_hours` of an outage of storage; the alarm comes at `alarm_share` of
+    it, or where storage takes nothing and the rest lasts for less than `alarm_hours`.
+    """
 
     directory: str = ""
     file_bytes: int = 256 * 1024 * 1024
     sync_interval_s: float = 0.25
-    budget_bytes: int = 20 * 1024**3
+    budget_bytes: int = 0
+    disk_share: float = 0.8
+    budget_hours: float = 24.0
+    alarm_share: float = 0.5
+    alarm_hours: float = 6.0
     queue_bytes: int = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class RecordingSettings:
-    """`part_s` bounds a part, `object_s` is how long a recording object runs before it ends at a keyframe."""
+    """`part_s` bounds a part, `object_s` is how long a recording object runs before it ends at a keyframe.
+
+    `preroll_bytes` bounds what all streams that wait for events keep in memory, `preroll_stream_bytes` what one keeps.
+    `audio` is whether sound is recorded where neither a camera nor its place says so; of `audio_off_places` and
+    `audio_on_places`, with all below them, the nearest one counts. `attestation` is `required` or `off`.
+    """
 
     part_s: float = 0.48
     object_s: float = 60.0
     key_period_s: int = 3600
+    preroll_bytes: int = 512 * 1024 * 1024
+    preroll_stream_bytes: int = 32 * 1024 * 1024
+    audio: bool = True
+    audio_off_places: tuple[str, ...] = ()
+    audio_on_places: tuple[str, ...] = ()
+    attestation: str = "required"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,10 @@ was released is never deleted before the object itself, which would bring it bac
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
+import shutil
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,12 +23,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final, NamedTuple, ParamSpec, TypeVar
 
-from mediasrv.clock import Clock
+from mediasrv.clock import SECOND_US, Clock
 from mediasrv.errors import FootageError, MediasrvError, SpoolFull
 from mediasrv.media.access_unit import StreamRef
 from mediasrv.settings import SpoolSettings
 from mediasrv.storage.keys import KeyRecord
 from mediasrv.storage.sealing import TAG_BYTES, Ended, ObjectHeader
+from mediasrv.storage.spool_budget import SpoolBudget
 from mediasrv.storage.spool_index import SpooledObject, replay
 from mediasrv.storage.spool_log import (
     FileScan,
@@ -49,15 +52,15 @@ log = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 
-ALARM_SHARE: Final = 0.8
 HOUSEKEEPING_S: Final = 1.0
 HELD_SHARE: Final = 0.5
 """Of the budget, at most, is kept for footage under holds while storage is away."""
 _FILES_A_BUDGET: Final = 16
+_SMALLEST_FILE_BYTES: Final = 1 << 20
 
 
 class SpoolCondition(StrEnum):
-    """`alarm`: most of the budget is spent; `failing`: nothing can be written now."""
+    """`alarm`: the budget will be spent soon; `failing`: nothing can be written now."""
 
     OK = "ok"
     ALARM = "alarm"
@@ -66,7 +69,11 @@ class SpoolCondition(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SpoolState:
-    """A snapshot. `reason_code` says why it is failing; `waiting` counts objects not yet released."""
+    """A snapshot. `reason_code` says why it is failing or in alarm; `waiting` counts objects not yet released.
+
+    At the present rate, `bytes_per_s`, the rest of the budget is enough for `left_s` and all of it for `lasts_s`; None
+    where nothing comes in. `oldest_us` is when the oldest footage that waits began.
+    """
 
     condition: SpoolCondition
     reason_code: str | None
@@ -74,6 +81,10 @@ class SpoolState:
     budget_bytes: int
     queued_bytes: int
     waiting: int
+    bytes_per_s: float = 0.0
+    left_s: float | None = None
+    lasts_s: float | None = None
+    oldest_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +124,9 @@ class Spool:
         self.listener: SpoolListener = SpoolListener()
         self._settings = settings
         self._clock = clock
-        # Small files where the budget is small, so that giving up one file is not giving up most of it.
-        file_bytes = min(settings.file_bytes, max(settings.budget_bytes // _FILES_A_BUDGET, 1 << 20))
-        self._writer = LogWriter(directory, file_bytes)
+        self._writer = LogWriter(directory, settings.file_bytes)
+        self._budget = SpoolBudget(settings)
+        self._taken_bytes = 0
         self._objects: dict[str, SpooledObject] = {}
         self._key_uses: Counter[str] = Counter()
         self._queue: list[_Queued] = []
@@ -135,6 +146,10 @@ class Spool:
         """Scans the files, cuts the torn tail, and ends objects that were open. Raises OSError when it cannot."""
         scans, torn_bytes = await self._in_thread(_scan_directory, self.directory)
         self._writer.continue_after(scans)
+        await self._measure()
+        # Small files where the budget is small, so that giving up one file is not giving up most of it.
+        budget = self._budget_bytes or self._settings.file_bytes * _FILES_A_BUDGET
+        self._writer.file_bytes = min(self._settings.file_bytes, max(budget // _FILES_A_BUDGET, _SMALLEST_FILE_BYTES))
         for item in replay(record for scan in scans for record in scan.records).values():
             self._adopt(item)
         open_objects = [item for item in self._objects.values() if item.ended is None]
@@ -176,6 +191,7 @@ class Spool:
 
     async def keep_house(self) -> None:
         """Gives up the oldest footage beyond the budget, and deletes files that nothing needs."""
+        await self._measure()
         await self._make_room()
         await self._delete_files()
 
@@ -262,17 +278,38 @@ class Spool:
 
     @property
     def state(self) -> SpoolState:
-        used, budget = self._used_bytes, self._settings.budget_bytes
-        condition = SpoolCondition.ALARM if used > ALARM_SHARE * budget else SpoolCondition.OK
-        if self._failing is not None:
+        used, budget = self._used_bytes, self._budget_bytes
+        oldest = next(iter(self._objects.values()), None)
+        oldest_us = oldest.header.started_us if oldest is not None else None
+        backlog_s = (self._clock.wall_us() - oldest_us) / SECOND_US if oldest_us is not None else 0.0
+        condition, code = SpoolCondition.OK, self._failing
+        if code is not None:
             condition = SpoolCondition.FAILING
-        return SpoolState(condition, self._failing, used, budget, self._queued_bytes, len(self._objects))
+        elif self._budget.is_alarming(used, backlog_s):
+            condition, code = SpoolCondition.ALARM, "spool_filling"
+        return SpoolState(
+            *(condition, code, used, budget, self._queued_bytes, len(self._objects)),
+            bytes_per_s=self._budget.bytes_per_s,
+            left_s=self._budget.lasts_s(budget - used) if budget else None,
+            lasts_s=self._budget.lasts_s(budget) if budget else None,
+            oldest_us=oldest_us,
+        )
 
     # --- inside ----------------------------------------------------------------------------------
 
     @property
     def _used_bytes(self) -> int:
         return sum(list(self._writer.sizes.values()))
+
+    @property
+    def _budget_bytes(self) -> int:
+        return self._budget.budget_bytes(self._used_bytes)
+
+    async def _measure(self) -> None:
+        free_bytes = None
+        with contextlib.suppress(OSError):  # a disk that does not tell must not cost footage
+            free_bytes = (await self._in_thread(shutil.disk_usage, self.directory)).free
+        self._budget.note(self._clock.monotonic(), self._taken_bytes, free_bytes)
 
     def _adopt(self, item: SpooledObject) -> None:
         key_id = item.header.key_id
@@ -293,6 +330,7 @@ class Spool:
     def _append(self, record: Record, size_bytes: int, written: Callable[[Position], None] | None = None) -> int:
         self._queue.append(_Queued(record, size_bytes, written))
         self._queued_bytes += size_bytes
+        self._taken_bytes += size_bytes
         self._appended += 1
         return self._appended
 
@@ -341,7 +379,8 @@ class Spool:
 
     async def _make_room(self) -> None:
         """Gives up the oldest objects while more than the budget is used."""
-        excess = self._used_bytes - self._settings.budget_bytes
+        budget = self._budget_bytes
+        excess = self._used_bytes - budget if budget else 0
         for number, size in sorted(self._writer.sizes.items()):
             if excess <= 0 or number == self._writer.number or not await self._give_up_file(number):
                 return
@@ -382,7 +421,7 @@ class Spool:
             return ()
         everything = await self.listener.held(list(self._objects.values()))
         held_bytes = sum(item.sealed_bytes for item in self._objects.values() if item.object_id in everything)
-        if held_bytes <= HELD_SHARE * self._settings.budget_bytes:
+        if held_bytes <= HELD_SHARE * self._budget_bytes:
             return held
         log.error("footage under holds takes more than half of the spool's budget: the oldest of it goes, too")
         return ()

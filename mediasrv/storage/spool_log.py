@@ -121,7 +121,7 @@ class LogWriter:
         self.sizes: dict[int, int] = {}
         self.keys: dict[bytes, bytes] = {}
         self._directory = directory
-        self._file_bytes = file_bytes
+        self.file_bytes = file_bytes
         self._descriptor = -1
         self._size = 0
         self._buffers: list[bytes] = []
@@ -161,7 +161,7 @@ class LogWriter:
 
     def _put(self, record: Record) -> Position:
         size = _HEAD.size + sum(map(len, record.body))
-        if self._descriptor < 0 or (self._size + size > self._file_bytes and self._size > 0):
+        if self._descriptor < 0 or (self._size + size > self.file_bytes and self._size > 0):
             self._begin_file()
         if record.key_id and record.key_id not in self._keys_here:
             self._keys_here.add(record.key_id)

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Final
 
+from mediasrv.cameras.attestation import Attestation
 from mediasrv.cameras.views import CameraView, DeviceView, Profile, RecordingView, StreamView
 from mediasrv.media.access_unit import StreamRef
 from mediasrv.media.profile import MediaProfile
@@ -40,7 +41,10 @@ def camera_json(
         "place": view.place_id,
         "origin": view.origin,
         "enabled": view.enabled,
-        "record": view.record,
+        "recording": view.recording.to_json(),
+        "record_audio": view.record_audio,
+        "audio_recorded": view.audio_recorded,
+        "attestation": _attestation_json(view.attestation),
         "transport": view.transport,
         "tls_fingerprint": view.tls_fingerprint,
         "record_stream": view.record_stream,
@@ -112,6 +116,14 @@ def _recording_json(view: RecordingView) -> dict[str, Any]:
     return {
         "state": view.state,
         "reason": reason_json(view.reason),
+        "received_until": format_time(view.received_until_us),
         "durable_until": format_time(view.durable_until_us),
         "stored_until": format_time(view.stored_until_us),
+        "indexed_until": format_time(view.indexed_until_us),
     }
+
+
+def _attestation_json(given: Attestation | None) -> dict[str, Any] | None:
+    if given is None:
+        return None
+    return {"version": given.version, "by": given.by or None, "at": format_time(given.at_us)}

@@ -85,6 +85,12 @@ class Fields:
         check_text(re.sub(r"[\r\n\t\ufeff]", "", value), name)
         return value
 
+    def optional_document(self, name: str) -> Mapping[str, Any] | None:
+        value = self._document.get(name)
+        if value is not None and not isinstance(value, dict):
+            raise InvalidRequest(f"{name} must be a JSON object.")
+        return value
+
     def optional_flag(self, name: str) -> bool | None:
         value = self._document.get(name)
         if value is not None and not isinstance(value, bool):

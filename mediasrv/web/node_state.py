@@ -43,6 +43,16 @@ class Upload(Protocol):
     def reason_code(self) -> str | None: ...
 
 
+class PrerollState(Protocol):
+    """What the recorder keeps in memory for events."""
+
+    @property
+    def preroll_bytes(self) -> int: ...
+
+    @property
+    def preroll_shortened(self) -> int: ...
+
+
 class EventCounts(Protocol):
     """What became of the events that cameras told."""
 
@@ -68,6 +78,8 @@ class NodeParts:
     events: Callable[[], EventCounts]
     workers: Callable[[], Mapping[str, WorkerCounts]]
     transcodes_refused: Callable[[], int]
+    preroll: Callable[[], PrerollState] | None = None
+    spool_hours: float = 24.0
     rtsp: Callable[[], ServeCounters] | None = None
     webrtc: Callable[[], WebRtcCounters] | None = None
 
@@ -123,6 +135,14 @@ class NodeState:
             spool = self._parts.spool()
             yield gauge("mediasrv_spool_used_bytes", "What the spool takes on its disk.", spool.used_bytes)
             yield gauge("mediasrv_spool_budget_bytes", "What the spool may take.", spool.budget_bytes)
+            alarm = spool.condition is SpoolCondition.ALARM
+            yield gauge("mediasrv_spool_alarm", "1 where the spool's budget will be spent soon.", alarm)
+            if spool.left_s is not None:
+                yield gauge("mediasrv_spool_full_in_seconds", "Until it is full at this rate.", spool.left_s)
+        if self._parts.preroll is not None:
+            memory = self._parts.preroll()
+            yield gauge("mediasrv_preroll_bytes", "Footage in memory that waits for events.", memory.preroll_bytes)
+            yield counter("mediasrv_preroll_shortened_total", "Pasts cut for memory.", memory.preroll_shortened)
         if self._parts.upload is not None:
             upload = self._parts.upload()
             yield gauge("mediasrv_uploads_waiting", "Recording objects not yet stored.", upload.waiting)
@@ -186,12 +206,26 @@ class NodeState:
         if self._parts.spool is None:
             return None
         spool = self._parts.spool()
+        wanted_s = self._parts.spool_hours * 3600
+        is_short = spool.lasts_s is not None and spool.lasts_s < wanted_s
         return {
             "condition": str(spool.condition),
-            "reason": _why(spool.reason_code),
+            "reason": _why(spool.reason_code or ("spool_short" if is_short else None)),
             "used_bytes": spool.used_bytes,
             "budget_bytes": spool.budget_bytes,
+            "per_hour_bytes": round(spool.bytes_per_s * 3600),
+            "full_in_s": _rounded(spool.left_s),
+            "lasts_s": _rounded(spool.lasts_s),
+            "wanted_s": round(wanted_s),
+            "waits_since_at": _iso(spool.oldest_us) if spool.oldest_us is not None else None,
+            **self._preroll(),
         }
+
+    def _preroll(self) -> dict[str, Any]:
+        if self._parts.preroll is None:
+            return {}
+        memory = self._parts.preroll()
+        return {"preroll_bytes": memory.preroll_bytes, "preroll_shortened": memory.preroll_shortened}
 
     def _storage(self) -> dict[str, Any] | None:
         if self._parts.upload is None:
@@ -224,6 +258,10 @@ class NodeState:
 
 def _why(code: str | None) -> dict[str, str] | None:
     return reason_json(reason(code)) if code else None
+
+
+def _rounded(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds)
 
 
 def _iso(wall_us: int) -> str:

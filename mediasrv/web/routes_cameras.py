@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from mediasrv.cameras.attestation import CURRENT
 from mediasrv.cameras.views import CameraChanges, CameraView, NewCamera
 from mediasrv.catalogue.places import ROOT_PLACE_ID, get_place, list_places
 from mediasrv.clock import SECOND_US
@@ -15,17 +16,29 @@ from mediasrv.media.access_unit import StreamRef, is_camera_id
 from mediasrv.onvif import parse_targets, split_login
 from mediasrv.reasons import reason
 from mediasrv.security.policy import Permission, permissions_at
-from mediasrv.settings import GRID_STREAMS, RECORD_STREAMS, TRANSPORTS, parse_fingerprint
+from mediasrv.settings import (
+    CONTINUOUS,
+    GRID_STREAMS,
+    RECORD_AUDIO,
+    RECORD_STREAMS,
+    TRANSPORTS,
+    RecordingPlan,
+    parse_fingerprint,
+    parse_plan,
+)
 from mediasrv.web.camera_json import camera_json, profile_json
 from mediasrv.web.fields import Fields, format_time, query_int, query_span, query_stream, read_fields
 from mediasrv.web.routing import ANY_ACCOUNT, Access, Route, Scope
 from mediasrv.web.services import Services, TimelineGap, TimelineView
 from mediasrv.web.viewers import Viewers
 
-_ADVANCED: Final = frozenset({"transport", "tls_fingerprint", "record_stream", "grid_stream"})
-_NEW: Final = _ADVANCED | {"id", "name", "address", "sub_address", "username", "password", "place", "record"}
-_CHANGES: Final = _ADVANCED | {"name", "enabled", "record", "username", "password"}
+_ADVANCED: Final = frozenset({"transport", "tls_fingerprint", "record_stream", "grid_stream", "record_audio"})
+_NEW: Final = _ADVANCED | {
+    *("id", "name", "address", "sub_address", "username", "password", "place", "recording", "attested"),
+}
+_CHANGES: Final = _ADVANCED | {"name", "enabled", "recording", "username", "password"}
 _COARSEST_S: Final = 24 * 3600
+_MOST_VERSION: Final = 1_000_000
 
 
 def routes(services: Services, viewers: Viewers) -> list[Route]:
@@ -40,6 +53,8 @@ def routes(services: Services, viewers: Viewers) -> list[Route]:
         Route("GET", one, view, cameras.show, Scope.CAMERA),
         Route("PATCH", one, manage, cameras.change, Scope.CAMERA),
         Route("DELETE", one, manage, cameras.remove, Scope.CAMERA),
+        Route("GET", "/api/v1/attestation", ANY_ACCOUNT, cameras.show_attestation),
+        Route("POST", f"{one}/attestation", manage, cameras.attest, Scope.CAMERA),
         Route("GET", f"{one}/timeline", footage, cameras.timeline, Scope.FOOTAGE),
     ]
 
@@ -94,6 +109,17 @@ class _Handlers:
         self._services.places.forget(access.camera_id)
         return web.Response(status=204)
 
+    async def show_attestation(self, request: web.Request, access: Access) -> web.StreamResponse:
+        return web.json_response(CURRENT._asdict())
+
+    async def attest(self, request: web.Request, access: Access) -> web.StreamResponse:
+        """Of any camera, those from the cameras file as well: whoever was there may say what it sees."""
+        fields = await read_fields(request, frozenset({"version"}))
+        version = fields.optional_int("version", 1, _MOST_VERSION)
+        if version is None:
+            raise InvalidRequest("version is missing: that of the text which is attested.")
+        return self._answer(await self._cameras.attest(access.camera_id, version, access.actor), access)
+
     async def timeline(self, request: web.Request, access: Access) -> web.StreamResponse:
         start_us, end_us = query_span(request)
         ref = StreamRef(access.camera_id, query_stream(request))
@@ -113,7 +139,6 @@ class _Handlers:
         if camera_id and not is_camera_id(camera_id):
             raise InvalidRequest("A camera id is 1 to 64 of a-z, 0-9 and inner hyphens.", code="camera_id_invalid")
         address, url_username, url_password = split_login(fields.required_text("address").strip())
-        record = fields.optional_flag("record")
         return NewCamera(
             address=address,
             name=fields.text("name", most=200).strip(),
@@ -122,11 +147,13 @@ class _Handlers:
             username=fields.text("username", most=200) or url_username,
             password=fields.text("password", most=200) or url_password,
             place_id=place.place_id,
-            record=True if record is None else record,
+            recording=_read_plan(fields) or CONTINUOUS,
             transport=_read_transport(fields) or "",
             tls_fingerprint=_read_fingerprint(fields) or "",
             record_stream=fields.optional_choice("record_stream", RECORD_STREAMS) or "main",
             grid_stream=fields.optional_choice("grid_stream", GRID_STREAMS) or "",
+            record_audio=fields.optional_choice("record_audio", RECORD_AUDIO) or "policy",
+            attested=fields.optional_int("attested", 1, _MOST_VERSION) or 0,
         )
 
     def _answer(self, view: CameraView, access: Access, status: int = 200) -> web.Response:
@@ -168,14 +195,23 @@ def _read_changes(fields: Fields) -> CameraChanges:
     return CameraChanges(
         name=fields.optional_text("name", 200),
         enabled=fields.optional_flag("enabled"),
-        record=fields.optional_flag("record"),
+        recording=_read_plan(fields),
         username=fields.optional_text("username", 200),
         password=fields.optional_text("password", 200),
         transport=_read_transport(fields),
         tls_fingerprint=_read_fingerprint(fields),
         record_stream=fields.optional_choice("record_stream", RECORD_STREAMS),
         grid_stream=fields.optional_choice("grid_stream", GRID_STREAMS),
+        record_audio=fields.optional_choice("record_audio", RECORD_AUDIO),
     )
+
+
+def _read_plan(fields: Fields) -> RecordingPlan | None:
+    document = fields.optional_document("recording")
+    try:
+        return None if document is None else parse_plan(document)
+    except SettingsError as error:
+        raise InvalidRequest(error.sentence, code="recording_invalid") from error
 
 
 def _read_transport(fields: Fields) -> str | None:

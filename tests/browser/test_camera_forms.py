@@ -46,6 +46,7 @@ async def _fill(page: Page, dock: CameraFarm) -> Locator:
     await dialog.locator("input[name=username]").fill(login.username)
     await dialog.locator("input[name=password]").fill(login.password)
     await dialog.locator("input[name=name]").fill(NAME)
+    await dialog.locator("input[name=attested]").check()
     return dialog
 
 
@@ -111,7 +112,13 @@ async def test_another_certificate_than_the_pinned_one_is_told_apart(tidied: Pag
 @pytest.mark.timeout(120)
 async def test_what_a_tile_shows_and_how_media_comes_are_changed_in_the_form(tidied: Page, server: Stack) -> None:
     page, login = tidied, server.farm.addresses()[0]
-    body = {"id": "twin", "name": NAME, "address": login.address, "username": login.username, "record": False}
+    body = {
+        "id": "twin",
+        "name": NAME,
+        "address": login.address,
+        "username": login.username,
+        "recording": {"mode": "off"},
+    }
     server.client.call("POST", "/api/v1/cameras", body | {"password": login.password})
     tile = tile_of(page, "twin")
     await expect(tile).to_have_attribute("data-stream", "sub")

@@ -42,7 +42,7 @@ async def test_a_camera_is_added_and_removed_again(wall: Page, server: Stack) ->
     dialog = wall.get_by_test_id("add-dialog")
     await expect(dialog.get_by_test_id("add-checked")).to_be_visible()
     await dialog.locator("input[name=name]").fill("Cổng phụ")
-    await dialog.locator("input[name=record]").uncheck()
+    await dialog.locator("select[name=recording_mode]").select_option("off")
     await dialog.get_by_test_id("add").click()
     row = wall.get_by_test_id("cameras").locator("tr", has_text="Cổng phụ")
     await expect(row).to_be_visible()

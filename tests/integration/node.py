@@ -8,14 +8,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from load_tests.ports import free_ports
-from load_tests.server import CameraAddress
+from load_tests.server import ATTESTED_BY, CameraAddress, toml_value
 from mediasrv.app import Server, join_node
 from mediasrv.cameras.views import CameraView, StreamView
 from mediasrv.hub import Mountpoint
@@ -106,12 +105,13 @@ def _settings(directory: Path, cameras: Sequence[CameraAddress], sections: Mappi
 
 
 def _camera_table(directory: Path, camera: CameraAddress) -> str:
-    values = {"id": camera.camera_id, "address": camera.address, "record": camera.record}
+    values: dict[str, Any] = {"id": camera.camera_id, "address": camera.address, "attested_by": ATTESTED_BY}
+    values["recording"] = camera.recording
     if camera.username:
         password = directory / f"{camera.camera_id}.password"
         password.write_text(camera.password)
         values |= {"username": camera.username, "password": f"file:{password}"}
-    return "[[camera]]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items())
+    return "[[camera]]\n" + "".join(f"{name} = {toml_value(value)}\n" for name, value in values.items())
 
 
 async def until(condition: Callable[[], object], within_s: float, explain: Callable[[], object] = lambda: "") -> float:

@@ -59,7 +59,7 @@ class Served:
 @contextlib.asynccontextmanager
 async def serving(directory: Path, farm: CameraFarm, **transcode: int) -> AsyncIterator[Served]:
     """Nothing is recorded: cameras are pulled while somebody watches."""
-    cameras = [replace(camera, record=False) for camera in farm.addresses()]
+    cameras = [replace(camera, recording={"mode": "off"}) for camera in farm.addresses()]
     settings = {"linger_s": LINGER_S, **transcode}
     async with running_node(directory, cameras, transcode=settings) as node:
         accounts = node.base.accounts

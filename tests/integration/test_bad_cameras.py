@@ -116,7 +116,8 @@ def tried(stack: Stack, beside: Beside, camera_id: str) -> Iterator[Tried]:
     """A camera that behaves, added and recorded; removed in the end."""
     began = datetime.now(UTC)
     with beside.entered(BadCamera(Fault(), KEY)) as camera:
-        stack.client.call("POST", "/api/v1/cameras", {"id": camera_id, "name": camera_id, "address": camera.url})
+        body = {"id": camera_id, "name": camera_id, "address": camera.url, "attested": 1}
+        stack.client.call("POST", "/api/v1/cameras", body)
         try:
             one = Tried(stack, beside, camera, camera_id, began)
             one.until_recorded()
@@ -226,7 +227,7 @@ def test_a_camera_in_trouble_is_not_added_and_the_answer_says_why(
 ) -> None:
     with beside.entered(BadCamera(fault)) as camera:
         with pytest.raises(ApiError) as refused:
-            stack.client.call("POST", "/api/v1/cameras", {"id": "new", "address": camera.url})
+            stack.client.call("POST", "/api/v1/cameras", {"id": "new", "address": camera.url, "attested": 1})
         assert (refused.value.status, refused.value.code) == (422, code)
         assert refused.value.problem["detail"].endswith(".")
         assert "new" not in stack.client.cameras()

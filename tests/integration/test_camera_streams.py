@@ -45,7 +45,7 @@ def site(tmp_path: Path, s3: SeaweedServer) -> Iterator[Stack]:
 
 def _add(site: Stack, **choices: object) -> Any:
     address: CameraAddress = site.farm.addresses()[0]
-    body = {"id": GATE, "name": "Gate", "address": address.address, "username": address.username}
+    body = {"id": GATE, "name": "Gate", "address": address.address, "username": address.username, "attested": 1}
     return site.client.call("POST", "/api/v1/cameras", body | {"password": address.password} | choices)
 
 
@@ -89,7 +89,7 @@ def _watching(site: Stack, stream: str) -> Iterator[None]:
 
 
 def test_first_viewers_of_a_camera_that_is_not_recorded_share_one_session_that_lingers(site: Stack) -> None:
-    _add(site, record=False)
+    _add(site, recording={"mode": "off"})
     assert _state(site, "main")["state"] == "idle"
     assert (_sessions(site, "main"), _sessions(site, "sub")) == ((0, 0), (0, 0)), "reading it over ONVIF pulls nothing"
     with ThreadPoolExecutor(8) as pool:
@@ -157,7 +157,7 @@ def test_a_change_of_what_is_recorded_leaves_the_viewer_and_explains_what_is_mis
 def test_a_policy_that_names_a_substream_that_is_not_there_is_refused_in_both_languages(site: Stack) -> None:
     address = site.farm.addresses()[0]
     body = {"id": GATE, "address": site.farm.cameras[0]["urls"]["main"], "username": address.username}
-    body |= {"password": address.password, "record": False}
+    body |= {"password": address.password, "recording": {"mode": "off"}}
     with pytest.raises(ApiError) as refused:
         site.client.call("POST", "/api/v1/cameras", body | {"record_stream": "sub"})
     assert (refused.value.status, refused.value.code) == (422, "no_substream")

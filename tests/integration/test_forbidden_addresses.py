@@ -180,7 +180,7 @@ async def test_of_several_addresses_of_a_name_the_allowed_one_is_taken(tmp_path:
         traps = [await stack.enter_async_context(trap_at(port)) for port in ports]
         async with node_kept_away(tmp_path, *traps) as node:
             for address in (f"both.test:{ports[0]}", f"rtsp://both.test:{ports[1]}/main"):
-                wish = NewCamera(address, username=farm.username, password=farm.password)
+                wish = NewCamera(address, username=farm.username, password=farm.password, attested=1)
                 camera_id = (await node.server.cameras.add(wish, LAN)).camera_id
                 await until(lambda one=camera_id: node.main(one).state == "live", 10)  # type: ignore[misc]
 
@@ -192,7 +192,7 @@ async def test_a_name_that_points_elsewhere_a_moment_later_leads_nowhere(tmp_pat
         async with node_kept_away(tmp_path, *traps) as node:
             for address in (f"turns.test:{ports[0]}", f"rtsp://turns.test:{ports[1]}/main") * 5:
                 assert await refusal_of(node, address) in REFUSALS | {"credentials_wrong", "onvif_failed", ""}
-            wish = NewCamera(f"turns.test:{ports[0]}", username=farm.username, password=farm.password)
+            wish = NewCamera(f"turns.test:{ports[0]}", attested=1, username=farm.username, password=farm.password)
             while not node.server.cameras.list():
                 with contextlib.suppress(CameraError):
                     await node.server.cameras.add(wish, LAN)
@@ -227,7 +227,9 @@ async def test_addresses_that_a_camera_tells_are_not_followed_out(
         node = await stack.enter_async_context(node_kept_away(tmp_path, trap))
         for number, (camera, host) in enumerate(zip(cameras, ELSEWHERE, strict=True)):
             point_elsewhere(camera, trap, host)
-            wish = NewCamera(camera.address, camera_id=f"cam-{number}", username=USERNAME, password=PASSWORD)
+            wish = NewCamera(
+                camera.address, camera_id=f"cam-{number}", username=USERNAME, password=PASSWORD, attested=1
+            )
             view = await node.server.cameras.add(wish, LAN)
             assert view.profile is not None
             told = (view.profile.main.url, view.profile.main.snapshot_url)
@@ -250,7 +252,7 @@ async def test_redirects_of_web_services_are_not_followed_out(tmp_path: Path, tr
         return web.Response(status=status, headers={"Location": trap.url("http", "127.0.0.1")})
 
     async with fake_camera(host=HERE) as camera, node_kept_away(tmp_path, trap) as node:
-        wish = NewCamera(camera.address, camera_id="gate", username=USERNAME, password=PASSWORD)
+        wish = NewCamera(camera.address, camera_id="gate", username=USERNAME, password=PASSWORD, attested=1)
         await node.server.cameras.add(wish, LAN)
         await until(lambda: camera.counts["PullMessages"], 10)
         for operation in operations:
@@ -271,7 +273,7 @@ async def test_a_proxy_of_the_environment_is_not_used(
     for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "rtsp_proxy"):
         monkeypatch.setenv(name, trap.url("http", "127.0.0.1"))
     async with fake_camera(host=HERE) as camera, node_kept_away(tmp_path, trap) as node:
-        wish = NewCamera(camera.address, camera_id="gate", username=USERNAME, password=PASSWORD)
+        wish = NewCamera(camera.address, camera_id="gate", username=USERNAME, password=PASSWORD, attested=1)
         await node.server.cameras.add(wish, LAN)
         await until(lambda: camera.counts["PullMessages"], 10)
 

@@ -66,7 +66,7 @@ def test_a_wrong_password_and_a_closed_port_each_give_a_code_and_a_sentence(serv
 
 def test_a_camera_is_added_by_onvif_address_explained_and_removed(server: Stack) -> None:
     address = server.farm.addresses()[1]
-    body = {"id": "twin", "name": "Twin", "address": address.address, "username": "admin", "record": False}
+    body = {"id": "twin", "name": "Twin", "address": address.address, "username": "admin", "recording": {"mode": "off"}}
     status, camera = _add(server, body | {"password": address.password})
     try:
         assert status == 201

@@ -256,7 +256,7 @@ def add_cameras(scene: Scene, client: Client, farm: CameraFarm, echo: str, fake:
 
     def add(camera_id: str, address: str, login: Known | None = None) -> tuple[int, Any]:
         said = {"username": login.username, "password": login.password} if login else {}
-        return client.call("POST", "/api/v1/cameras", {"id": camera_id, "address": address} | said)
+        return client.call("POST", "/api/v1/cameras", {"id": camera_id, "address": address, "attested": 1} | said)
 
     third, stray = scene.login("cam-3"), scene.login("stray")
     assert add("api-2", addresses["cam-2"], scene.login("cam-2"))[0] == 201

@@ -283,7 +283,8 @@ def _insert_camera(
         connection.execute(insert(place).values(place_id="root", level="centre", name="", path="root/"))
     values = {
         "camera_id": camera_id, "cell": "cell-1", "place_id": "root", "name": "", "kind": "rtsp",
-        "address": "rtsp://192.0.2.1/", "origin": "api", "enabled": True, "record": True,
+        "address": "rtsp://192.0.2.1/", "origin": "api", "enabled": True,
+        "recording": {"mode": "continuous"}, "record_audio": "policy",
         "created_at": from_us(STARTED_US),
     }  # fmt: skip
     connection.execute(insert(camera).values(values))

@@ -13,7 +13,7 @@ from mediasrv.cameras import Cameras
 from mediasrv.cameras.drivers import CameraDrivers, Login, Way
 from mediasrv.cameras.views import ClockView, DeviceView, Profile, RecordingView
 from mediasrv.catalogue import Catalogue
-from mediasrv.clock import SystemClock
+from mediasrv.clock import Clock, SystemClock
 from mediasrv.errors import CameraError
 from mediasrv.hub import Hub, Mountpoint
 from mediasrv.media.access_unit import AccessUnit, Codec, Session, StreamName, StreamRef, VideoFormat
@@ -21,7 +21,7 @@ from mediasrv.media.profile import MediaProfile
 from mediasrv.security.access_log import AccessLog
 from mediasrv.security.accounts import Actor
 from mediasrv.security.credentials import CredentialVault
-from mediasrv.settings import PullSettings
+from mediasrv.settings import PullSettings, RecordingPlan, RecordingSettings
 
 FORMAT = VideoFormat(Codec.H264, (b"\x67\x42\x00\x1f", b"\x68\xce"), 640, 360, "avc1.42001f")
 ADMIN = Actor("p1", "admin", "192.0.2.1")
@@ -70,9 +70,11 @@ class FakeRecording:
         self.started: dict[StreamRef, int] = {}
         self.outages: list[tuple[StreamRef, str]] = []
         self.stops: list[tuple[StreamRef, str]] = []
+        self.plans: dict[StreamRef, tuple[RecordingPlan, bool]] = {}
 
-    def start(self, ref: StreamRef, epoch: int) -> None:
+    def start(self, ref: StreamRef, epoch: int, plan: RecordingPlan, sound: bool) -> None:
         self.started[ref] = epoch
+        self.plans[ref] = (plan, sound)
 
     def stop(self, ref: StreamRef, cause: str) -> None:
         self.started.pop(ref, None)
@@ -91,6 +93,7 @@ class FakeDevices:
     def __init__(self) -> None:
         self.logins: dict[str, Callable[[], Login]] = {}
         self.retries: list[str] = []
+        self.deaf: set[str] = set()
 
     def start(self, camera_id: str, address: str, login: Callable[[], Login]) -> None:
         self.logins[camera_id] = login
@@ -100,6 +103,9 @@ class FakeDevices:
 
     def retry(self, camera_id: str) -> None:
         self.retries.append(camera_id)
+
+    def hears(self, camera_id: str) -> bool:
+        return camera_id not in self.deaf
 
     def view(self, camera_id: str) -> DeviceView | None:
         known = camera_id in self.logins
@@ -128,6 +134,8 @@ class World:
         self.warnings: tuple[str, ...] = ()
         self.offers_sub = True
         self.catalogue = Catalogue(url)
+        self.clock: Clock = SystemClock()
+        self.settings = RecordingSettings(attestation="off")
         self.cameras = self.new_cameras()
 
     def new_cameras(self) -> Cameras:
@@ -142,7 +150,7 @@ class World:
         )
         vault = CredentialVault(bytes(32))
         log = AccessLog(self.catalogue, SystemClock())
-        return Cameras(self.hub, self.catalogue, log, vault, drivers, SystemClock(), SETTINGS, "cell-1")
+        return Cameras(self.hub, self.catalogue, log, vault, drivers, self.clock, SETTINGS, self.settings, "cell-1")
 
     def _pull(
         self, url: str, login: Login, way: Way, mountpoint: Mountpoint, new_session: Callable[[], Session]

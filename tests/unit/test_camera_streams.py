@@ -14,15 +14,18 @@ from mediasrv.cameras.views import CameraChanges, NewCamera
 from mediasrv.catalogue import cameras as rows
 from mediasrv.errors import CameraError
 from mediasrv.media.access_unit import StreamName, StreamRef
-from mediasrv.settings import CameraEntry
+from mediasrv.settings import CONTINUOUS, CameraEntry, RecordingPlan
 from tests.unit.camera_world import ADMIN, World, stream, supervised, until
 
 MAIN, SUB = StreamRef("gate", StreamName.MAIN), StreamRef("gate", StreamName.SUB)
 MAIN_URL, SUB_URL = "rtsp://10.0.0.5/main", "rtsp://10.0.0.5/sub"
 
 
-async def add(world: World, record_stream: str = "main", record: bool = True) -> None:
-    await world.cameras.add(NewCamera("10.0.0.5", "", "gate", record=record, record_stream=record_stream), ADMIN)
+OFF = RecordingPlan("off")
+
+
+async def add(world: World, record_stream: str = "main", plan: RecordingPlan = CONTINUOUS) -> None:
+    await world.cameras.add(NewCamera("10.0.0.5", "", "gate", recording=plan, record_stream=record_stream), ADMIN)
 
 
 async def change(world: World, changes: CameraChanges) -> None:
@@ -67,7 +70,7 @@ async def test_what_is_recorded_is_pulled_always_and_what_is_not_on_demand(
 async def test_the_full_stream_of_a_camera_that_is_not_recorded_starts_once_for_all_first_viewers_and_lingers(
     world: World,
 ) -> None:
-    await add(world, record=False)
+    await add(world, plan=OFF)
     assert stream(world, "gate").state == "idle"
     await asyncio.gather(*(world.cameras.ensure(MAIN) for _ in range(20)))
     assert world.pulls == [MAIN_URL]
@@ -99,9 +102,9 @@ async def test_a_viewer_of_the_stream_that_is_recorded_no_longer_stays_and_its_s
         assert world.recording.stops[-1] == (MAIN, "other_stream_recorded")
         await until(lambda: live(world, SUB))
         await change(world, CameraChanges(grid_stream="main", name="Gate"))
-        await change(world, CameraChanges(record=False))
+        await change(world, CameraChanges(recording=OFF))
         assert world.recording.stops[-2:] == [(MAIN, "not_recording"), (SUB, "not_recording")]
-        await change(world, CameraChanges(record=True, record_stream="both"))
+        await change(world, CameraChanges(recording=CONTINUOUS, record_stream="both"))
         assert world.recording.started == {MAIN: 7, SUB: 7}
         assert world.hub.mountpoint(MAIN).session is session
         assert ends == []

@@ -27,7 +27,7 @@ from mediasrv.hub import Mountpoint
 from mediasrv.media.access_unit import StreamName, StreamRef
 from mediasrv.media.profile import MediaProfile
 from mediasrv.security.access_log import Entry, read_entries
-from mediasrv.settings import CameraEntry, PullSettings
+from mediasrv.settings import CameraEntry, PullSettings, RecordingPlan
 from tests.unit.camera_world import ADMIN, SETTINGS, World, stream, supervised, until
 
 
@@ -267,7 +267,7 @@ async def test_ensure_says_why_a_stream_cannot_be_had(world: World) -> None:
 
 async def test_switching_recording_off_and_the_camera_off_stops_each(world: World) -> None:
     await world.cameras.add(NewCamera("10.0.0.5", camera_id="gate"), by=ADMIN)
-    await world.cameras.change("gate", CameraChanges(record=False), ADMIN)
+    await world.cameras.change("gate", CameraChanges(recording=RecordingPlan("off")), ADMIN)
     assert world.recording.started == {}
     assert world.recording.stops[-1][1] == "not_recording"
     await world.cameras.change("gate", CameraChanges(enabled=False), ADMIN)
@@ -316,6 +316,7 @@ async def test_a_server_without_the_role_record_knows_the_cameras_and_touches_no
         other.add(NewCamera("10.0.0.5", camera_id="gate"), by=ADMIN),
         other.change("yard", CameraChanges(name="Back yard"), by=ADMIN),
         other.remove("yard", by=ADMIN),
+        other.attest("yard", 1, by=ADMIN),
         other.ensure(StreamRef("yard", StreamName.MAIN)),
     ]
     for attempt in refused:

@@ -29,7 +29,13 @@ NAMES = {
     "car-park": "Bãi xe",
     "store": "Kho vật tư",
 }
-DOWN = {"yard": ("credentials_wrong", "The camera refused the user name or the password.", "Camera từ chối tên đăng nhập hoặc mật khẩu.")}
+DOWN = {
+    "yard": (
+        "credentials_wrong",
+        "The camera refused the user name or the password.",
+        "Camera từ chối tên đăng nhập hoặc mật khẩu.",
+    )
+}
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "media-src 'self' blob:; worker-src blob:; base-uri 'none'; frame-ancestors 'none'"
@@ -50,7 +56,14 @@ def iso(at: dt.datetime) -> str:
 def stream(camera: str, width: int, height: int) -> dict[str, Any]:
     why = DOWN.get(camera)
     reason = {"code": why[0], "sentence": why[1], "sentence_vi": why[2]} if why else None
-    recording = {"state": "waiting" if why else "recording", "reason": None, "durable_until": iso(now()), "stored_until": iso(now() - dt.timedelta(seconds=50))}
+    recording = {
+        "state": "waiting" if why else "recording",
+        "reason": None,
+        "received_until": iso(now()),
+        "durable_until": iso(now()),
+        "indexed_until": iso(now() - dt.timedelta(seconds=51)),
+        "stored_until": iso(now() - dt.timedelta(seconds=50)),
+    }
     return {
         "state": "retrying" if why else "live",
         "reason": reason,
@@ -64,7 +77,17 @@ def stream(camera: str, width: int, height: int) -> dict[str, Any]:
 
 
 def pick(name: str, width: int, height: int, rate: int) -> dict[str, Any]:
-    return {"token": name, "name": name, "codec": "H264", "width": width, "height": height, "rate": 25, "bitrate_kbps": rate, "audio": "PCMA", "url": "rtsp://192.0.2.1/1"}
+    return {
+        "token": name,
+        "name": name,
+        "codec": "H264",
+        "width": width,
+        "height": height,
+        "rate": 25,
+        "bitrate_kbps": rate,
+        "audio": "PCMA",
+        "url": "rtsp://192.0.2.1/1",
+    }
 
 
 PROFILE = {
@@ -82,7 +105,9 @@ PROFILE = {
 def camera(camera_id: str) -> dict[str, Any]:
     return {
         "id": camera_id, "name": NAMES[camera_id], "kind": "onvif", "address": "192.0.2.10", "place": "site-1",
-        "origin": "file" if camera_id == "lobby" else "api", "enabled": camera_id != "store", "record": True, "permissions": ALL,
+        "origin": "file" if camera_id == "lobby" else "api", "enabled": camera_id != "store", "recording": {"mode": "continuous"}, "record_audio": "policy",
+        "audio_recorded": True, "attestation": {"version": 1, "by": "lan", "at": "2026-01-01T00:00:00.000Z"},
+        "permissions": ALL,
         "transport": None, "tls_fingerprint": None, "record_stream": "main", "grid_stream": "sub",
         "streams": {"main": stream(camera_id, 1280, 720), "sub": stream(camera_id, 640, 360)},
         "profile": PROFILE,
@@ -97,7 +122,10 @@ def problem(status: int, code: str, detail: str, detail_vi: str | None = None) -
 SESSION = {
     "principal": {"id": "1", "username": "demo"},
     "permissions": ALL,
-    "grants": [{"role": role, "place": "root", "purpose": "demo", "ends_at": None} for role in ("administrator", "viewer", "auditor")],
+    "grants": [
+        {"role": role, "place": "root", "purpose": "demo", "ends_at": None}
+        for role in ("administrator", "viewer", "auditor")
+    ],
 }
 
 
@@ -134,7 +162,14 @@ async def probe(request: web.Request) -> web.Response:
 
 async def discover(_: web.Request) -> web.Response:
     await asyncio.sleep(1)
-    return web.json_response({"devices": [{"address": f"http://192.0.2.{n}/onvif/device_service", "name": f"SIM {n}", "model": "SIM-2"} for n in (11, 12, 13)]})
+    return web.json_response(
+        {
+            "devices": [
+                {"address": f"http://192.0.2.{n}/onvif/device_service", "name": f"SIM {n}", "model": "SIM-2"}
+                for n in (11, 12, 13)
+            ]
+        }
+    )
 
 
 async def timeline(request: web.Request) -> web.Response:
@@ -149,10 +184,22 @@ async def timeline(request: web.Request) -> web.Response:
         (2.9, 40, "not_recording", "Recording was switched off.", "Chế độ ghi hình đã tắt."),
     ):
         began = day + dt.timedelta(hours=hours)
-        gaps.append({"start": iso(began), "end": iso(began + dt.timedelta(seconds=seconds)), "cause": cause, "sentence": sentence, "sentence_vi": vietnamese})
+        gaps.append(
+            {
+                "start": iso(began),
+                "end": iso(began + dt.timedelta(seconds=seconds)),
+                "cause": cause,
+                "sentence": sentence,
+                "sentence_vi": vietnamese,
+            }
+        )
     gaps = [gap for gap in gaps if gap["start"] < iso(end)]
-    edges = [max(start, day)] + [dt.datetime.fromisoformat(gap[side]) for gap in gaps for side in ("start", "end")] + [end]
-    coverage = [{"start": iso(a), "end": iso(b)} for a, b in zip(edges[::2], edges[1::2], strict=True) if b > max(a, start)]
+    edges = (
+        [max(start, day)] + [dt.datetime.fromisoformat(gap[side]) for gap in gaps for side in ("start", "end")] + [end]
+    )
+    coverage = [
+        {"start": iso(a), "end": iso(b)} for a, b in zip(edges[::2], edges[1::2], strict=True) if b > max(a, start)
+    ]
     return web.json_response({"start": iso(start), "end": iso(end), "coverage": coverage, "gaps": gaps, "holds": []})
 
 
@@ -161,10 +208,20 @@ async def access_log(request: web.Request) -> web.Response:
     limit = int(request.query["limit"])
     actions = ["session.login", "live.view", "footage.view", "camera.added", "session.failed"]
     entries = [
-        {"entry": n, "at": iso(now() - dt.timedelta(minutes=131 - n)), "username": "demo", "remote": "192.0.2.7", "action": actions[n % 5], "subject": "gate-1", "detail": {"start": iso(now())}}
+        {
+            "entry": n,
+            "at": iso(now() - dt.timedelta(minutes=131 - n)),
+            "username": "demo",
+            "remote": "192.0.2.7",
+            "action": actions[n % 5],
+            "subject": "gate-1",
+            "detail": {"start": iso(now())},
+        }
         for n in range(before - 1, max(0, before - 1 - limit), -1)
     ]
-    return web.json_response({"entries": entries, "head": {"entry": 130, "hash": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b"}})
+    return web.json_response(
+        {"entries": entries, "head": {"entry": 130, "hash": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b"}}
+    )
 
 
 async def status(_: web.Request) -> web.Response:
@@ -188,7 +245,12 @@ async def whep(request: web.Request) -> web.Response:
     await peer.setLocalDescription(await peer.createAnswer())
     key = str(id(peer))
     peers[key] = peer
-    return web.Response(status=201, text=peer.localDescription.sdp, content_type="application/sdp", headers={"Location": f"/whep-session/{key}"})
+    return web.Response(
+        status=201,
+        text=peer.localDescription.sdp,
+        content_type="application/sdp",
+        headers={"Location": f"/whep-session/{key}"},
+    )
 
 
 async def leave(request: web.Request) -> web.Response:
@@ -200,12 +262,21 @@ async def leave(request: web.Request) -> web.Response:
 
 async def playback(request: web.Request) -> web.Response:
     start = request.query["start"]
-    return web.Response(text=f"#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=500000,CODECS=\"avc1.640028\"\nvideo.m3u8?start={urllib.parse.quote(start)}\n", content_type="application/vnd.apple.mpegurl")
+    return web.Response(
+        text=f'#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=500000,CODECS="avc1.640028"\nvideo.m3u8?start={urllib.parse.quote(start)}\n',
+        content_type="application/vnd.apple.mpegurl",
+    )
 
 
 async def playback_media(request: web.Request) -> web.Response:
     at = dt.datetime.fromisoformat(request.query["start"])
-    lines = ["#EXTM3U", "#EXT-X-VERSION:7", "#EXT-X-TARGETDURATION:2", "#EXT-X-PLAYLIST-TYPE:VOD", '#EXT-X-MAP:URI="/mock/init.mp4"']
+    lines = [
+        "#EXTM3U",
+        "#EXT-X-VERSION:7",
+        "#EXT-X-TARGETDURATION:2",
+        "#EXT-X-PLAYLIST-TYPE:VOD",
+        '#EXT-X-MAP:URI="/mock/init.mp4"',
+    ]
     for round_number in range(8):
         lines += ["#EXT-X-DISCONTINUITY"] if round_number else []
         for index in range(10):
@@ -224,9 +295,41 @@ async def secure(_: web.Request, response: web.StreamResponse) -> None:
 
 def make_media() -> None:
     WORK.mkdir(exist_ok=True)
-    encode = ["ffmpeg", "-loglevel", "error", "-y", "-f", "lavfi", "-i", "testsrc2=s=640x360:r=15", "-t", "20", "-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-g", "30", "-pix_fmt", "yuv420p"]
+    encode = [
+        "ffmpeg",
+        "-loglevel",
+        "error",
+        "-y",
+        "-f",
+        "lavfi",
+        "-i",
+        "testsrc2=s=640x360:r=15",
+        "-t",
+        "20",
+        "-c:v",
+        "libx264",
+        "-preset",
+        "ultrafast",
+        "-tune",
+        "zerolatency",
+        "-g",
+        "30",
+        "-pix_fmt",
+        "yuv420p",
+    ]
     subprocess.run([*encode, str(WORK / "clip.mp4")], check=True)
-    hls = ["-f", "hls", "-hls_time", "2", "-hls_segment_type", "fmp4", "-hls_list_size", "0", "-hls_segment_filename", str(WORK / "seg%d.m4s")]
+    hls = [
+        "-f",
+        "hls",
+        "-hls_time",
+        "2",
+        "-hls_segment_type",
+        "fmp4",
+        "-hls_list_size",
+        "0",
+        "-hls_segment_filename",
+        str(WORK / "seg%d.m4s"),
+    ]
     subprocess.run([*encode, *hls, str(WORK / "all.m3u8")], check=True)
 
 

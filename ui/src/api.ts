@@ -1,6 +1,7 @@
 /** The HTTP API of the server: one function a route, problem details as ApiError. */
 import type {
   AccessLogPage,
+  AttestationText,
   Camera,
   CameraChanges,
   Device,
@@ -170,6 +171,10 @@ export const api = {
   survey: (id: string, since: number, signal?: AbortSignal) =>
     request<Survey & { rows: SurveyRow[] }>('GET', `${survey(id)}?since=${since}`, { signal }),
   cancelSurvey: (id: string) => request<Survey>('POST', `${survey(id)}/cancel`),
+  attestationText: (signal?: AbortSignal) =>
+    request<AttestationText>('GET', '/api/v1/attestation', signal ? { signal } : {}),
+  attest: (id: string, version: number) =>
+    request<Camera>('POST', `${camera(id)}/attestation`, { body: { version } }),
   places: async (signal?: AbortSignal) =>
     (await request<{ places: Place[] }>('GET', '/api/v1/places', { signal })).places,
   /** Of a camera or a place; so are the next two. */

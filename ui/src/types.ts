@@ -6,6 +6,8 @@ export type LiveStream = StreamName | 'auto'
 export type RecordStream = StreamName | 'both'
 /** How media may come from a camera; empty for the system's default. */
 export type CameraTransport = '' | 'auto' | 'tcp' | 'udp'
+export type PlanMode = 'continuous' | 'schedule' | 'event' | 'off'
+export type RecordAudio = 'policy' | 'on' | 'off'
 export type StreamState = 'live' | 'connecting' | 'retrying' | 'idle' | 'off'
 export type RecordingState = 'recording' | 'waiting' | 'failed' | 'off'
 export type Permission =
@@ -30,8 +32,10 @@ export interface Reason {
 export interface RecordingStatus {
   state: RecordingState
   reason: Reason | null
+  received_until: string | null
   durable_until: string | null
   stored_until: string | null
+  indexed_until: string | null
 }
 
 export interface Stream {
@@ -166,6 +170,29 @@ export interface Receipt {
   sentence: string
 }
 
+/** When a camera is recorded; what belongs to other modes is left out. */
+export interface RecordingPlan {
+  mode: PlanMode
+  time_zone?: string
+  spans?: { days: string[]; from: string; to: string }[]
+  kinds?: EventKind[]
+  before_s?: number
+  after_s?: number
+}
+
+/** Version 0, by nobody: in service from before anybody was asked. */
+export interface Attestation {
+  version: number
+  by: string | null
+  at: string
+}
+
+export interface AttestationText {
+  version: number
+  text: string
+  text_vi: string
+}
+
 export interface Camera {
   id: string
   name: string
@@ -174,7 +201,10 @@ export interface Camera {
   place: string
   origin: string
   enabled: boolean
-  record: boolean
+  recording: RecordingPlan
+  record_audio: RecordAudio
+  audio_recorded: boolean
+  attestation: Attestation | null
   transport: CameraTransport | null
   tls_fingerprint: string | null
   record_stream: RecordStream
@@ -193,14 +223,19 @@ export interface NewCamera {
   username?: string
   password?: string
   place?: string
-  record?: boolean
+  recording?: RecordingPlan
+  record_audio?: RecordAudio
+  /** The version of the text that is attested. */
+  attested?: number
   transport?: CameraTransport
   tls_fingerprint?: string
   record_stream?: RecordStream
   grid_stream?: StreamName
 }
 
-export type CameraChanges = Partial<Pick<Camera, 'name' | 'enabled' | 'record' | 'record_stream' | 'grid_stream'>> & {
+type Changeable = 'name' | 'enabled' | 'recording' | 'record_audio' | 'record_stream' | 'grid_stream'
+
+export type CameraChanges = Partial<Pick<Camera, Changeable>> & {
   username?: string
   password?: string
   /** Empty texts take a setting away. */

@@ -22,7 +22,7 @@ test('both languages take the same parameters', () => {
 test('every text of the table is used, so that it does not rot', () => {
   const source = sources(path.join(process.cwd(), 'src')).join('\n')
   // prefixes under which keys are made at run time, from states and codes that the server names
-  const made = ['state.', 'recording.', 'role.', 'error.', 'status.', 'field.', 'action.', 'condition.', 'player.', 'event.kind.', 'ptz.way.', 'ptz.speed.', 'service.', 'streams.', 'verdict.', 'surveyRow.', 'surveyState.', 'log.value.', 'log.field.', 'others.lifetime.']
+  const made = ['state.', 'recording.', 'role.', 'error.', 'status.', 'field.', 'action.', 'condition.', 'player.', 'event.kind.', 'ptz.way.', 'ptz.speed.', 'service.', 'streams.', 'verdict.', 'surveyRow.', 'surveyState.', 'log.value.', 'log.field.', 'others.lifetime.', 'plan.', 'day.', 'recordAudio.']
   const unused = keys.filter((key) => !made.some((prefix) => key.startsWith(prefix)) && !source.includes(`'${key}'`))
   assert.deepEqual(unused, [])
 })

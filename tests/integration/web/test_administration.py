@@ -106,3 +106,39 @@ async def test_an_operator_of_a_site_adds_cameras_there_only(site: Site) -> None
         body = {"address": "192.0.2.1", "place": place}
         assert (await site.call("POST", "/api/v1/cameras/probe", token, json=body))[0] == expected, place
     assert (await site.call("GET", "/api/v1/discover", token))[1]["devices"][0]["address"] == "192.0.2.9"
+
+
+async def test_a_plan_is_taken_as_the_api_documents_it_or_refused_by_name(site: Site) -> None:
+    token = await site.world.account("lan", "operator")
+    probe, one = "/api/v1/cameras/probe", f"/api/v1/cameras/{NORTH}"
+    plan = {"mode": "event", "kinds": ["motion"], "before_s": 5.0, "after_s": 10.0}
+    body = {"address": "192.0.2.1", "recording": plan, "record_audio": "off", "attested": 1}
+    assert (await site.call("POST", probe, token, json=body))[0] == 200
+    wish = site.world.cameras.wishes[-1]
+    assert (wish.recording.to_json(), wish.record_audio, wish.attested) == (plan, "off", 1)
+    status, camera = await site.call("PATCH", one, token, json={"recording": {"mode": "off"}, "record_audio": "on"})
+    assert (status, camera["recording"], camera["record_audio"]) == (200, {"mode": "off"}, "on")
+    for wrong, code in (
+        ({"recording": True}, "request_invalid"),
+        ({"recording": {"mode": "always"}}, "recording_invalid"),
+        ({"recording": {"mode": "event", "before_s": 1e9}}, "recording_invalid"),
+        ({"record_audio": "sometimes"}, "request_invalid"),
+        ({"record": True}, "request_invalid"),
+    ):
+        assert await site.problem("PATCH", one, token, json=wrong) == (400, code)
+
+
+async def test_who_manages_a_camera_attests_the_text_that_is_shown(site: Site) -> None:
+    await site.world.cameras.put("filed", "north", "file")
+    token, viewer = await site.world.account("lan", "operator"), await site.world.account("mai", "viewer")
+    text = (await site.call("GET", "/api/v1/attestation", viewer))[1]
+    assert text["version"] == 1
+    assert "bathroom" in text["text"]
+    assert "phòng tắm" in text["text_vi"]
+    for camera_id in (NORTH, "filed"):
+        route = f"/api/v1/cameras/{camera_id}/attestation"
+        assert (await site.problem("POST", route, viewer, json={"version": 1}))[0] == 403
+        assert await site.problem("POST", route, token, json={}) == (400, "request_invalid")
+        assert await site.problem("POST", route, token, json={"version": 7}) == (400, "attestation_outdated")
+        status, camera = await site.call("POST", route, token, json={"version": 1})
+        assert (status, camera["attestation"]["version"], camera["attestation"]["by"]) == (200, 1, "lan")

@@ -11,7 +11,7 @@ from mediasrv.catalogue import Catalogue, cameras, places
 from mediasrv.catalogue.migrate import upgrade
 from mediasrv.catalogue.tables import camera
 from mediasrv.errors import Conflict, NotFound
-from mediasrv.settings import CameraEntry
+from mediasrv.settings import CameraEntry, RecordingPlan
 from tests.databases import url_for
 
 NOW = 1_767_225_600_000_000
@@ -38,7 +38,8 @@ def row(camera_id: str = "gate-1", **values: Any) -> dict[str, Any]:
         "address": "rtsp://192.0.2.1/a",
         "origin": "api",
         "enabled": True,
-        "record": True,
+        "recording": {"mode": "continuous"},
+        "record_audio": "policy",
         "record_stream": "main",
         "grid_stream": "sub",
         "created_us": NOW,
@@ -108,12 +109,12 @@ def test_a_camera_that_never_was_has_no_place(connection: Connection) -> None:
 
 def test_the_file_adds_changes_and_takes_out(connection: Connection) -> None:
     one = CameraEntry("one", "192.0.2.1", "Một", username="u", password="env:P", place="site-1")
-    two = CameraEntry("two", "rtsp://192.0.2.2/a", sub_address="rtsp://192.0.2.2/b", record=False)
+    two = CameraEntry("two", "rtsp://192.0.2.2/a", sub_address="rtsp://192.0.2.2/b", recording=RecordingPlan("off"))
     first, second = sync(connection, one, two)
     assert (first["kind"], first["origin"], first["credentials_ref"]) == ("onvif", "file", "u\nenv:P")
     assert (first["place_id"], places.get_place(connection, "site-1").path) == ("site-1", "root/site-1/")
-    assert (second["kind"], second["record"], second["place_id"], second["credentials_ref"]) == (
-        *("rtsp", False, "root", None),
+    assert (second["kind"], second["recording"]["mode"], second["place_id"], second["credentials_ref"]) == (
+        *("rtsp", "off", "root", None),
     )
     cameras.update_camera(connection, "one", {"profile": {"x": 1}, "learnt_transport": "tcp"})
     (changed,) = sync(connection, CameraEntry("one", "192.0.2.9", "Một", place="site-1"))

@@ -1,5 +1,6 @@
 """Migrations: a migrated catalogue is exactly `tables.metadata`, and upgrading is safe to repeat and to race."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -106,3 +107,23 @@ def test_two_processes_may_upgrade_a_new_catalogue_at_once(url: str) -> None:
     with ThreadPoolExecutor(4) as pool:
         for future in [pool.submit(upgrade, url) for _ in range(4)]:
             future.result(timeout=30)
+
+
+def test_what_was_recorded_before_plans_is_recorded_by_them_and_back_again(url: str) -> None:
+    engine = create_engine(url)
+    cameras = "select camera_id, {} from camera order by camera_id"
+    with engine.begin() as connection:
+        command.upgrade(migrate._config(connection), "0010")
+        connection.exec_driver_sql("insert into place values ('root', null, 'centre', 'Root', 'root/')")
+        columns = "camera_id, record, cell, place_id, name, kind, address, origin, enabled, created_at"
+        same = "'c', 'root', 'A', 'onvif', '192.0.2.1', 'api', 1, 5"
+        connection.exec_driver_sql(f"insert into camera ({columns}) values ('a', 1, {same}), ('b', 0, {same})")
+        command.upgrade(migrate._config(connection), "0011")
+        found = connection.exec_driver_sql(cameras.format("recording, record_audio, attestation")).all()
+        assert [(row[0], json.loads(row[1]), row[2], json.loads(row[3])) for row in found] == [
+            ("a", {"mode": "continuous"}, "policy", {"version": 0, "by": "", "at_us": 5}),
+            ("b", {"mode": "off"}, "policy", {"version": 0, "by": "", "at_us": 5}),
+        ]
+        command.downgrade(migrate._config(connection), "0010")
+        assert connection.exec_driver_sql(cameras.format("record")).all() == [("a", 1), ("b", 0)]
+    engine.dispose()

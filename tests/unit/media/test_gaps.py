@@ -104,6 +104,16 @@ def test_a_restart_does_not_touch_what_nobody_wanted_recorded_nor_an_earlier_res
         assert (changes, ledger.gap) == ([], gap)
 
 
+def test_what_was_only_not_wanted_yet_is_not_claimed_for_the_time_the_server_was_down() -> None:
+    for cause in ("no_event", "outside_schedule"):
+        rows = Rows([(1_000, None, cause)])
+        _, changes = gaps_after_restart(OpenGap(1_000, cause, 1_000), None, 8_000)
+        rows.apply(changes)
+        assert rows.rows == [(1_000, 8_000, cause), (8_000, None, "server_down")]
+    gap = OpenGap(1_000, "attestation_missing", 1_000)
+    assert gaps_after_restart(gap, None, 8_000)[1] == []
+
+
 @given(
     st.lists(
         st.one_of(

@@ -399,6 +399,33 @@ async def test_nothing_is_given_up_while_nobody_knows_what_is_held(tmp_path: Pat
         assert len(spool.objects()) == 5
 
 
+async def test_the_disk_bounds_the_budget_and_a_disk_that_cannot_be_asked_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    room = [usage._replace(free=40 << 20)]
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: room[0])
+    async with opened(tmp_path, replace(SETTINGS, budget_bytes=0)) as spool:
+        ids = [await record(spool, number, 2, size=500_000) for number in range(9)]
+        await spool.keep_house()
+        assert (len(spool.objects()), spool.state.condition) == (9, SpoolCondition.OK)
+        room[0] = usage._replace(free=0)
+        await spool.keep_house()
+        await spool.flush()
+        await spool.keep_house()
+        kept = [item.object_id for item in spool.objects()]
+        assert kept == ids[-len(kept) :]
+        assert 0 < len(kept) < 9
+        assert spool.state.used_bytes > 0
+        monkeypatch.setattr(shutil, "disk_usage", _refuse)
+        await spool.keep_house()
+        assert [item.object_id for item in spool.objects()] == kept
+
+
+def _refuse(_: object) -> object:
+    raise OSError("the disk does not answer")
+
+
 async def test_an_object_that_is_being_uploaded_or_whose_gap_is_not_noted_is_not_dropped(tmp_path: Path) -> None:
     async with opened(tmp_path, replace(SETTINGS, budget_bytes=3 << 20)) as spool:
         ids = [await record(spool, number, 2, size=500_000) for number in range(5)]

@@ -11,6 +11,7 @@ from typing import Any
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
+from mediasrv.cameras.attestation import Attestation, check_version
 from mediasrv.cameras.views import (
     CameraChanges,
     CameraView,
@@ -38,6 +39,7 @@ from mediasrv.security.path_tokens import PathTokens
 from mediasrv.security.rtsp_logins import RtspLogins
 from mediasrv.security.sessions import Sessions
 from mediasrv.settings import (
+    CONTINUOUS,
     SecuritySettings,
     ServerSettings,
     Settings,
@@ -75,7 +77,8 @@ def row(camera_id: str, place_id: str, origin: str = "api") -> dict[str, Any]:
         "credentials_ref": None,
         "origin": origin,
         "enabled": True,
-        "record": True,
+        "recording": {"mode": "continuous"},
+        "record_audio": "policy",
         "record_stream": "main",
         "grid_stream": "sub",
         "profile": None,
@@ -107,7 +110,7 @@ def view(camera_id: str, place_id: str, origin: str = "api") -> CameraView:
         place_id,
         origin,
         True,
-        True,
+        CONTINUOUS,
         streams,
         None,
     )
@@ -151,10 +154,19 @@ class FakeCameras:
 
     async def change(self, camera_id: str, changes: CameraChanges, by: Actor) -> CameraView:
         given = {name: value for name, value in dataclasses.asdict(changes).items() if value is not None}
-        known = ("name", "enabled", "record", "record_stream", "grid_stream")
+        known = ("name", "enabled", "record_stream", "grid_stream", "record_audio")
         shown = {name: value for name, value in given.items() if name in known}
+        if changes.recording is not None:
+            shown["recording"] = changes.recording
         self.views[camera_id] = dataclasses.replace(self.get(camera_id), **shown)
         await self.access_log.append(by.event("camera.changed", camera_id))
+        return self.views[camera_id]
+
+    async def attest(self, camera_id: str, version: int, by: Actor) -> CameraView:
+        check_version(version)
+        given = Attestation(version, by.username, START_US)
+        self.views[camera_id] = dataclasses.replace(self.get(camera_id), attestation=given)
+        await self.access_log.append(by.event("camera.attested", camera_id, version=version))
         return self.views[camera_id]
 
     async def remove(self, camera_id: str, by: Actor) -> None:

@@ -240,10 +240,13 @@ def test_camera_json_is_the_documented_shape() -> None:
         {StreamRef(NORTH, StreamName.MAIN): 3},
     )
     assert set(shown) == {
-        *("id", "name", "kind", "address", "place", "origin", "enabled", "record", "transport"),
+        *("id", "name", "kind", "address", "place", "origin", "enabled", "recording", "transport"),
         *(
             "tls_fingerprint",
             "record_stream",
+            "record_audio",
+            "audio_recorded",
+            "attestation",
             "grid_stream",
             "permissions",
             "streams",

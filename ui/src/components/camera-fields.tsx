@@ -2,9 +2,9 @@
 import { useEffect, useState } from 'preact/hooks'
 import { bytesOf, parseFingerprint } from '../fingerprint'
 import { useTexts } from '../i18n'
-import type { CameraTransport, RecordStream, StreamName } from '../types'
+import type { CameraTransport, RecordAudio, RecordStream, StreamName } from '../types'
 import { Notice } from './feedback'
-import { Checkbox, Field, PasswordField, Select } from './fields'
+import { Field, PasswordField, Select } from './fields'
 
 interface CameraLoginProps {
   username: string
@@ -38,27 +38,27 @@ export function CameraLogin({ username, password, onChange, passwordLabel, hint 
   )
 }
 
-export function RecordBox({ record, onChange }: { record: boolean; onChange: (changes: { record: boolean }) => void }) {
-  const { t } = useTexts()
-  return (
-    <Checkbox label={t('add.record')} name="record" checked={record} onChange={(value) => onChange({ record: value })} />
-  )
-}
-
 /** What is seldom changed. `fingerprint` as it was typed. */
 export interface Advanced {
   transport: CameraTransport
   fingerprint: string
   recordStream: RecordStream
   gridStream: StreamName
+  recordAudio: RecordAudio
 }
 
-export const DEFAULTS: Advanced = { transport: '', fingerprint: '', recordStream: 'main', gridStream: 'sub' }
+export const DEFAULTS: Advanced = {
+  transport: '',
+  fingerprint: '',
+  recordStream: 'main',
+  gridStream: 'sub',
+  recordAudio: 'policy',
+}
 
 interface AdvancedProps extends Advanced {
   /** The media come over rtsps://: always TCP, and from whom is checked. */
   tls: boolean
-  record: boolean
+  recorded: boolean
   hasSub: boolean
   open: boolean
   onChange: (changes: Partial<Advanced>) => void
@@ -81,6 +81,7 @@ export function AdvancedFields(props: AdvancedProps) {
       <summary>{t('advanced.title')}</summary>
       <div class="form">
         {props.tls ? <FingerprintField {...props} /> : <TransportField {...props} />}
+        <AudioField {...props} />
         {props.hasSub ? <StreamFields {...props} /> : <p class="fine">{t('advanced.noSub')}</p>}
       </div>
     </details>
@@ -119,7 +120,22 @@ function FingerprintField({ fingerprint, onChange }: AdvancedProps) {
   )
 }
 
-function StreamFields({ recordStream, gridStream, record, onChange }: AdvancedProps) {
+function AudioField({ recordAudio, recorded, onChange }: AdvancedProps) {
+  const { t } = useTexts()
+  return (
+    <Select
+      label={t('advanced.recordAudio')}
+      name="record_audio"
+      value={recordAudio}
+      disabled={!recorded}
+      options={(['policy', 'on', 'off'] as const).map((name) => [name, t(`recordAudio.${name}`)] as const)}
+      onChange={(value) => onChange({ recordAudio: value })}
+      hint={t('advanced.recordAudioHint')}
+    />
+  )
+}
+
+function StreamFields({ recordStream, gridStream, recorded, onChange }: AdvancedProps) {
   const { t } = useTexts()
   return (
     <div class="form-row">
@@ -127,7 +143,7 @@ function StreamFields({ recordStream, gridStream, record, onChange }: AdvancedPr
         label={t('advanced.recordStream')}
         name="record_stream"
         value={recordStream}
-        disabled={!record}
+        disabled={!recorded}
         options={(['main', 'sub', 'both'] as const).map((name) => [name, t(`streams.${name}`)] as const)}
         onChange={(value) => onChange({ recordStream: value })}
         hint={t('advanced.recordStreamHint')}

@@ -4,7 +4,7 @@ import { useEffect, useState } from 'preact/hooks'
 import { connections } from '../connections'
 import { codecTitle, formatBitrate, formatDuration, formatMoment, formatNumber } from '../format'
 import { type HlsFacts, readHlsFacts } from '../hls-player'
-import { useTexts } from '../i18n'
+import { knownKey, useTexts } from '../i18n'
 import { hasSub, leadingStream, shownStream } from '../streams'
 import type { Camera, RecordingStatus, Stream, StreamName } from '../types'
 import { type LiveFacts, StatsReader } from '../video-stats'
@@ -70,8 +70,9 @@ export function Facts({ camera, transport, footageOf, figures }: FactsProps) {
         {transport === 'webrtc' && <ConnectionFacts figures={figures} />}
         {transport === 'hls' && <BehindLive figures={figures} />}
       </FactGroup>
-      {recorded.recording && recorded.recording.state !== 'off' && (
+      {recorded.recording && (
         <FactGroup title={t('facts.recording')}>
+          <PlanFacts camera={camera} />
           {hasSub(camera) && <Fact name={t('advanced.recordStream')}>{t(`streams.${camera.record_stream}`)}</Fact>}
           <RecordingFacts stream={recorded} recording={recorded.recording} />
         </FactGroup>
@@ -167,8 +168,55 @@ function RecordingFacts({ stream, recording }: { stream: Stream; recording: Reco
   return (
     <>
       {why && <Fact name={t(`recording.${recording.state}`)}>{sentence(why)}</Fact>}
-      <Fact name={t('recording.durableUntil')}>{time(recording.durable_until)}</Fact>
-      <Fact name={t('recording.storedUntil')}>{time(recording.stored_until)}</Fact>
+      {recording.received_until && (
+        <ol class="way" aria-label={t('recording.way')} data-testid="way">
+          {STEPS.map(([name, key]) => (
+            <li key={name} data-done={recording[name] !== null}>
+              <span>{t(key)}</span>
+              <span class="fine">{time(recording[name])}</span>
+            </li>
+          ))}
+        </ol>
+      )}
+    </>
+  )
+}
+
+/** The way of footage, each step with the time until when it holds. */
+const STEPS = [
+  ['received_until', 'recording.received'],
+  ['durable_until', 'recording.durable'],
+  ['stored_until', 'recording.stored'],
+  ['indexed_until', 'recording.indexed'],
+] as const
+
+function PlanFacts({ camera }: { camera: Camera }) {
+  const { t, locale } = useTexts()
+  const { recording, attestation } = camera
+  const at = attestation ? formatMoment(Date.parse(attestation.at), Date.now(), locale) : ''
+  const attested = attestation?.version ? t('attest.by', { name: attestation.by ?? DASH, at }) : null
+  return (
+    <>
+      <Fact name={t('plan.mode')} testId="plan-mode">
+        {t(`plan.${recording.mode}`)}
+      </Fact>
+      {recording.spans?.map((span, index) => (
+        <Fact key={index} name={span.days.map((day) => t(knownKey(`day.${day}`) ?? 'day.mon')).join(' ')}>
+          {`${span.from} – ${span.to}`}
+        </Fact>
+      ))}
+      {recording.time_zone && <Fact name={t('plan.timeZone')}>{recording.time_zone}</Fact>}
+      {recording.kinds && (
+        <Fact name={recording.kinds.map((kind) => t(`event.kind.${kind}`)).join(', ')}>
+          {t('plan.around', { before: recording.before_s ?? 0, after: recording.after_s ?? 0 })}
+        </Fact>
+      )}
+      {recording.mode !== 'off' && (
+        <Fact name={t('facts.audio')}>{t(camera.audio_recorded ? 'recordAudio.on' : 'recordAudio.off')}</Fact>
+      )}
+      <Fact name={t('attest.title')} testId="attestation">
+        {attested ?? t(attestation ? 'attest.before' : 'attest.missing')}
+      </Fact>
     </>
   )
 }

@@ -1,14 +1,16 @@
 /** The dialog that adds a camera: discover, check, add. */
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { api, ApiError } from '../api'
-import { type Advanced, AdvancedFields, CameraLogin, DEFAULTS, PinOffer, RecordBox } from '../components/camera-fields'
+import { type Advanced, AdvancedFields, CameraLogin, DEFAULTS, PinOffer } from '../components/camera-fields'
 import { Dialog } from '../components/dialog'
 import { Notice } from '../components/feedback'
 import { Field } from '../components/fields'
+import { AttestBox, PlanFields, useAttestationText } from '../components/plan-fields'
 import { Icon } from '../components/icon'
 import { Explanation, PickedStreams } from '../components/profile'
 import { fingerprintIn, parseFingerprint, withoutFingerprint } from '../fingerprint'
 import { useTexts } from '../i18n'
+import { type PlanForm, toPlan, toPlanForm } from '../recording-plan'
 import type { Device, NewCamera, Profile } from '../types'
 
 export interface Form extends Advanced {
@@ -17,10 +19,12 @@ export interface Form extends Advanced {
   subAddress: string
   username: string
   password: string
-  record: boolean
+  plan: PlanForm
+  /** The version of the text that is attested; 0 while it is not. */
+  attested: number
 }
 
-const EMPTY: Form = { ...DEFAULTS, name: '', address: '', subAddress: '', username: '', password: '', record: true }
+const EMPTY: Form = { ...DEFAULTS, name: '', address: '', subAddress: '', username: '', password: '', plan: toPlanForm({ mode: 'continuous' }), attested: 0 }
 
 type Step =
   | { kind: 'asking' }
@@ -36,7 +40,11 @@ const mayHaveSub = (form: Form) => !isPlain(form) || form.subAddress.trim() !== 
 
 /** Empty fields, and what is as it would be anyway, are left out: the server then knows that nothing was said. */
 export function toNewCamera(form: Form): NewCamera {
-  const body: NewCamera = { name: form.name.trim(), address: form.address.trim(), record: form.record }
+  const body: NewCamera = { name: form.name.trim(), address: form.address.trim() }
+  const plan = toPlan(form.plan)
+  if (plan) body.recording = plan
+  if (form.attested) body.attested = form.attested
+  if (form.recordAudio !== DEFAULTS.recordAudio) body.record_audio = form.recordAudio
   if (isPlain(form) && form.subAddress.trim()) body.sub_address = form.subAddress.trim()
   if (form.username) body.username = form.username
   if (form.password) body.password = form.password
@@ -53,6 +61,7 @@ export function toNewCamera(form: Form): NewCamera {
 export function AddCamera({ onClose, initial = {} }: { onClose: () => void; initial?: Partial<Form> }) {
   const { t } = useTexts()
   const [form, setForm] = useState<Form>({ ...EMPTY, ...initial })
+  const text = useAttestationText()
   const [step, setStep] = useState<Step>({ kind: 'asking' })
   /** What was asked for so far: what is missing for it is said then, not before. */
   const [asked, setAsked] = useState<'nothing' | 'check' | 'add'>('nothing')
@@ -61,10 +70,10 @@ export function AddCamera({ onClose, initial = {} }: { onClose: () => void; init
   const change = (changes: Partial<Form>) => {
     setForm((before) => ({ ...before, ...changes }))
     // what was checked is no longer what would be added
-    if (!('name' in changes) && !('record' in changes)) setStep({ kind: 'asking' })
+    if (!['name', 'plan', 'attested', 'recordAudio'].some((name) => name in changes)) setStep({ kind: 'asking' })
   }
   const addressed = form.address.trim() !== '' && (!isTls(form) || parseFingerprint(form.fingerprint) !== null)
-  const complete = form.name.trim() !== '' && addressed
+  const complete = form.name.trim() !== '' && addressed && toPlan(form.plan) !== null
   const busy = step.kind === 'checking' || step.kind === 'adding'
 
   const check = async (asWished = form) => {
@@ -126,8 +135,18 @@ export function AddCamera({ onClose, initial = {} }: { onClose: () => void; init
           onInput={(name) => change({ name })}
           error={asked === 'add' && form.name.trim() === '' ? t('add.nameMissing') : null}
         />
-        <RecordBox record={form.record} onChange={change} />
-        <AdvancedFields {...form} tls={isTls(form)} hasSub={mayHaveSub(form)} open={false} onChange={change} />
+        <PlanFields
+          plan={form.plan}
+          hasEvents={!isPlain(form)}
+          asked={asked !== 'nothing'}
+          onChange={(plan) => change({ plan })}
+        />
+        <AttestBox
+          text={text}
+          attested={form.attested !== 0}
+          onChange={(on) => change({ attested: on && text ? text.version : 0 })}
+        />
+        <AdvancedFields {...form} recorded={form.plan.mode !== 'off'} tls={isTls(form)} hasSub={mayHaveSub(form)} open={false} onChange={change} />
         <Outcome step={step} />
         <Untrusted step={step} pinned={parseFingerprint(form.fingerprint) ?? ''} onPin={pin} />
         <div class="dialog-actions">

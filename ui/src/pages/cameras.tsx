@@ -108,7 +108,10 @@ function CameraRow({ camera, onOpen }: { camera: Camera; onOpen: (open: Open) =>
       </td>
       <td>
         <RecordingBadge recording={stream.recording} />
-        {camera.record && camera.record_stream !== 'main' && (
+        {camera.recording.mode !== 'continuous' && camera.recording.mode !== 'off' && (
+          <div class="fine">{t(`plan.${camera.recording.mode}`)}</div>
+        )}
+        {camera.recording.mode !== 'off' && camera.record_stream !== 'main' && (
           <div class="fine">{t(`streams.${camera.record_stream}`)}</div>
         )}
         {why && <div class="fine">{sentence(why)}</div>}

@@ -1,12 +1,14 @@
 /** The dialog that changes a camera. */
 import { useState } from 'preact/hooks'
 import { api } from '../api'
-import { type Advanced, AdvancedFields, CameraLogin, DEFAULTS, PinOffer, RecordBox } from '../components/camera-fields'
+import { type Advanced, AdvancedFields, CameraLogin, DEFAULTS, PinOffer } from '../components/camera-fields'
 import { Dialog } from '../components/dialog'
 import { Notice } from '../components/feedback'
 import { Checkbox, Field } from '../components/fields'
+import { AttestBox, PlanFields, useAttestationText } from '../components/plan-fields'
 import { fingerprintIn, parseFingerprint } from '../fingerprint'
 import { useTexts } from '../i18n'
+import { type PlanForm, samePlan, toPlan, toPlanForm } from '../recording-plan'
 import { hasSub } from '../streams'
 import { useSubmit } from '../submit'
 import type { Camera, CameraChanges } from '../types'
@@ -14,7 +16,9 @@ import type { Camera, CameraChanges } from '../types'
 interface Form extends Advanced {
   name: string
   enabled: boolean
-  record: boolean
+  plan: PlanForm
+  /** The version of the text that is attested now; 0: none. */
+  attested: number
   username: string
   password: string
 }
@@ -22,15 +26,18 @@ interface Form extends Advanced {
 export function EditCamera({ camera, onClose }: { camera: Camera; onClose: () => void }) {
   const { t, explain } = useTexts()
   const [form, setForm] = useState<Form>(() => toForm(camera))
+  const [asked, setAsked] = useState(false)
   const { busy, error, submit } = useSubmit()
   const change = (changes: Partial<Form>) => setForm((before) => ({ ...before, ...changes }))
 
   const save = (event: Event) => {
     event.preventDefault()
-    if (parseFingerprint(form.fingerprint) === null) return
+    setAsked(true)
+    if (parseFingerprint(form.fingerprint) === null || toPlan(form.plan) === null) return
     submit(async () => {
       const changes = toChanges(camera, form)
       if (Object.keys(changes).length > 0) await api.changeCamera(camera.id, changes)
+      if (form.attested) await api.attest(camera.id, form.attested)
       onClose()
     })
   }
@@ -42,8 +49,9 @@ export function EditCamera({ camera, onClose }: { camera: Camera; onClose: () =>
         {camera.origin === 'file' ? (
           <Notice kind="info">{t('edit.fromFile')}</Notice>
         ) : (
-          <CameraFields camera={camera} form={form} change={change} />
+          <CameraFields camera={camera} form={form} change={change} asked={asked} />
         )}
+        {!camera.attestation?.version && <Attest form={form} change={change} />}
         {problem && <Notice kind="bad">{problem}</Notice>}
         <div class="dialog-actions">
           <button type="button" class="button" onClick={onClose}>
@@ -64,20 +72,29 @@ interface FieldsProps {
   change: (changes: Partial<Form>) => void
 }
 
-function CameraFields({ camera, form, change }: FieldsProps) {
+function Attest({ form, change }: Pick<FieldsProps, 'form' | 'change'>) {
+  const text = useAttestationText()
+  const onChange = (on: boolean) => change({ attested: on && text ? text.version : 0 })
+  return <AttestBox text={text} attested={form.attested !== 0} onChange={onChange} />
+}
+
+function CameraFields({ camera, form, change, asked }: FieldsProps & { asked: boolean }) {
   const { t } = useTexts()
   return (
     <>
       <Field label={t('add.name')} name="name" value={form.name} onInput={(name) => change({ name })} autoFocus />
-      <div class="form-row">
-        <Checkbox
-          label={t('edit.enabled')}
-          name="enabled"
-          checked={form.enabled}
-          onChange={(enabled) => change({ enabled })}
-        />
-        <RecordBox record={form.record} onChange={change} />
-      </div>
+      <Checkbox
+        label={t('edit.enabled')}
+        name="enabled"
+        checked={form.enabled}
+        onChange={(enabled) => change({ enabled })}
+      />
+      <PlanFields
+        plan={form.plan}
+        hasEvents={camera.kind !== 'rtsp'}
+        asked={asked}
+        onChange={(plan) => change({ plan })}
+      />
       <CameraLogin
         {...form}
         onChange={change}
@@ -86,6 +103,7 @@ function CameraFields({ camera, form, change }: FieldsProps) {
       />
       <AdvancedFields
         {...form}
+        recorded={form.plan.mode !== 'off'}
         tls={isTls(camera)}
         hasSub={hasSub(camera)}
         open={differsFromDefault(camera)}
@@ -113,7 +131,8 @@ function toForm(camera: Camera): Form {
   return {
     name: camera.name,
     enabled: camera.enabled,
-    record: camera.record,
+    plan: toPlanForm(camera.recording),
+    attested: 0,
     username: '',
     password: '',
     ...toAdvanced(camera),
@@ -126,13 +145,15 @@ function toAdvanced(camera: Camera): Advanced {
     fingerprint: camera.tls_fingerprint ?? '',
     recordStream: camera.record_stream,
     gridStream: camera.grid_stream,
+    recordAudio: camera.record_audio,
   }
 }
 
 const isTls = (camera: Camera) => camera.address.startsWith('rtsps://')
 
 function differsFromDefault(camera: Camera): boolean {
-  const { transport, fingerprint, recordStream, gridStream } = toAdvanced(camera)
+  const { transport, fingerprint, recordStream, gridStream, recordAudio } = toAdvanced(camera)
+  if (recordAudio !== DEFAULTS.recordAudio) return true
   const gridDefault = hasSub(camera) ? DEFAULTS.gridStream : 'main'
   return transport !== '' || fingerprint !== '' || recordStream !== DEFAULTS.recordStream || gridStream !== gridDefault
 }
@@ -142,7 +163,8 @@ function toChanges(camera: Camera, form: Form): CameraChanges {
   const name = form.name.trim()
   if (name && name !== camera.name) changes.name = name
   if (form.enabled !== camera.enabled) changes.enabled = form.enabled
-  if (form.record !== camera.record) changes.record = form.record
+  const plan = toPlan(form.plan)
+  if (plan && !samePlan(plan, camera.recording)) changes.recording = plan
   if (form.username) changes.username = form.username
   if (form.password) changes.password = form.password
   return { ...changes, ...toAdvancedChanges(camera, form) }
@@ -155,6 +177,7 @@ function toAdvancedChanges(camera: Camera, form: Form): CameraChanges {
   if (form.transport !== before.transport) changes.transport = form.transport
   if (fingerprint !== null && fingerprint !== before.fingerprint) changes.tls_fingerprint = fingerprint
   if (form.recordStream !== before.recordStream) changes.record_stream = form.recordStream
+  if (form.recordAudio !== before.recordAudio) changes.record_audio = form.recordAudio
   if (form.gridStream !== before.gridStream) changes.grid_stream = form.gridStream
   return changes
 }
