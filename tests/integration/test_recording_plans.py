@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.consistency import check_all_stored
-from tests.integration.timeline import time_line
 
 from load_tests.camera_farm.counters import Counter, verify
+from load_tests.consistency import check_all_stored
 from load_tests.readback import played_units
 from load_tests.seaweed import SeaweedServer
 from load_tests.server import ApiError
 from load_tests.stack import Stack, running_stack, wait_for
+from load_tests.timeline import time_line
 from tests.integration.s3 import delete_bucket, storage_settings
 
 GATE = "gate"

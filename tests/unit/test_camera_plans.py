@@ -118,11 +118,14 @@ async def test_a_camera_that_nobody_attests_is_seen_and_not_recorded_until_someb
     await add(world)
     assert world.recording.started == {}
     assert world.recording.stops[-2:] == [(MAIN, "attestation_missing"), (SUB, "other_stream_recorded")]
+    sink = SimpleNamespace(on_access_unit=lambda unit: None, on_session_ended=lambda session, reason: None)
+    viewer = world.hub.mountpoint(MAIN).subscribe(sink)
     await world.cameras.ensure(MAIN)
     session = world.hub.mountpoint(MAIN).session
     view = await world.cameras.attest("gate", 1, ADMIN)
     assert world.recording.started == {MAIN: 7}
     assert world.hub.mountpoint(MAIN).session is session
+    viewer.close()
     assert view.attestation is not None
     assert (view.attestation.version, view.attestation.by) == (1, "admin")
     entries = await world.catalogue.read(lambda connection: list(connection.execute(select(access_log)).mappings()))
