@@ -27,8 +27,8 @@ HOUR_US = DAY_US // 24
 ROWS = 200
 """Of footage: an object an hour, so that they lie in several days."""
 
-MOVED = {"camera": {"max_age_days", "max_size_bytes"}}
-"""Columns that a later step makes rows of another table; coming down they are columns again."""
+MOVED = {"camera": {"max_age_days", "max_size_bytes", "record"}}
+"""Columns that a later step makes something else of; coming down they are columns again, with what was in them."""
 
 
 @pytest.fixture
@@ -64,7 +64,8 @@ def test_rows_of_the_first_schema_survive_each_step_up_and_down(catalogue: Catal
     for step in revisions[1:]:
         _go(catalogue, command.upgrade, step)
         with catalogue.engine.begin() as connection:
-            assert _contents(connection, before) == before, f"after the step up to {step}"
+            kept = _without_moved(connection, before)
+            assert _contents(connection, kept) == kept, f"after the step up to {step}"
             if step == "0003":
                 _fill_events(connection)
                 before |= {"camera_event": _contents(connection)["camera_event"]}
@@ -73,7 +74,8 @@ def test_rows_of_the_first_schema_survive_each_step_up_and_down(catalogue: Catal
         if step == "0002":
             assert len(before.pop("camera_event")) == ROWS, "events came with 0003"
         with catalogue.engine.begin() as connection:
-            assert _contents(connection, before) == before, f"after the step down to {step}"
+            kept = _without_moved(connection, before)
+            assert _contents(connection, kept) == kept, f"after the step down to {step}"
     _go(catalogue, command.downgrade, "base")
     with catalogue.engine.connect() as connection:
         assert inspect(connection).get_table_names() == ["alembic_version"]
@@ -160,11 +162,19 @@ def _contents(connection: Connection, like: dict[str, list[dict[str, Any]]] | No
             continue
         rows = [dict(row) for row in connection.execute(text(f"SELECT * FROM {table}")).mappings()]
         if like is not None and like[table]:
-            gone = MOVED.get(table, set()) - rows[0].keys()
-            assert not any(row[name] for row in like[table] for name in gone), "what moved is tested where it went"
-            rows = [{name: None if name in gone else row[name] for name in like[table][0]} for row in rows]
+            rows = [{name: row[name] for name in like[table][0]} for row in rows]
         found[table] = sorted(rows, key=str)
     return found
+
+
+def _without_moved(connection: Connection, contents: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """Without the columns of `MOVED` that this schema has not."""
+    kept: dict[str, Any] = dict(contents)
+    for table, names in MOVED.items():
+        gone = names - {column["name"] for column in inspect(connection).get_columns(table)}
+        rows = [{name: value for name, value in row.items() if name not in gone} for row in contents[table]]
+        kept[table] = sorted(rows, key=str)
+    return kept
 
 
 def _fill(connection: Connection) -> None:
