@@ -15,6 +15,7 @@ from tests.databases import Databases, all_on, make_template
 LONGEST = (
     "test_main_job.py",
     "test_kill.py",
+    "test_faults.py",
     "test_storage_outage.py",
     "test_bad_cameras.py",
     "test_every_fault.py",
