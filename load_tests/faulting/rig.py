@@ -19,7 +19,6 @@ from load_tests.faulting.stepped_server import set_clock
 from load_tests.faulting.storage_proxy import Fault, FaultProxy, fault_proxy
 from load_tests.readback import played_units
 from load_tests.seaweed import SeaweedServer, seaweed
-from load_tests.server import ApiError
 from load_tests.stack import Stack, running_stack, wait_for
 from load_tests.timeline import time_line
 from mediasrv.clock import from_us
@@ -157,17 +156,6 @@ class Rig:
         if lost_most_s is not None and found.worst_lost_s > lost_most_s:
             raise FaultFound(f"{found.worst_lost_s:.2f} s that were received are lost: {found.as_json()}")
         return found
-
-    def refusal(self, path: str) -> str:
-        """The code of the error that the server answers with; empty where it answers."""
-        try:
-            self.stack.client.fetch(path)
-        except ApiError as error:
-            return error.code or str(error.status)
-        return ""
-
-    def log_since(self, size_bytes: int) -> str:
-        return self.stack.server.log_path.read_bytes()[size_bytes:].decode("utf-8", "replace")
 
 
 Strike = Callable[[Rig], None]
