@@ -135,6 +135,7 @@ class Spool:
         self._durable = 0
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._failing: str | None = None
+        self._keeps_files = False
         self._tick = asyncio.Lock()
         self._due = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "spool-write")
@@ -469,7 +470,11 @@ class Spool:
         try:
             await self._in_thread(self._writer.delete, done)
         except OSError as error:
-            log.error("a file that nothing needs cannot be deleted from the spool: %s", error.strerror)
+            if not self._keeps_files:
+                log.error("a file that nothing needs cannot be deleted from the spool: %s", error.strerror)
+            self._keeps_files = True
+        else:
+            self._keeps_files = False
 
     async def _in_thread(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: call(*args, **kwargs))
