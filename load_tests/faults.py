@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from load_tests.faulting.archive import ARCHIVE_FAULTS, harm_archive
 from load_tests.faulting.disk import DISK_FAULTS, small_disk
@@ -30,6 +30,7 @@ from load_tests.faulting.power_cut import power_cuts
 from load_tests.faulting.reckoning import Reckoning
 from load_tests.faulting.rig import FaultFound, Rig, running_rig
 from load_tests.measure import machine, print_json
+from load_tests.seaweed import SeaweedServer, seaweed
 
 CUTS: Final = 1500
 FAULTS: Final = (*LIVE, *DISK_FAULTS, *ARCHIVE_FAULTS, "power_cut")
@@ -54,7 +55,11 @@ def main(argv: Sequence[str]) -> int:
     seed = secrets.randbits(32) if options.seed is None else options.seed
     say: Say = (lambda text: None) if options.json else print
     say(f"seed {seed}")
-    results = {name: _run(name, options, random.Random(f"{seed} {name}"), say) for name in names}
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mediasrv-faults-")))
+        s3 = stack.enter_context(seaweed(directory / "s3")) if names != ("power_cut",) else None
+        places = {name: _Place(directory / name, s3) for name in names}
+        results = {name: _run(name, options, place, f"{seed} {name}", say) for name, place in places.items()}
     failed = [name for name, one in results.items() if "found" in one]
     lost = [one["worst_lost_s"] for one in results.values() if "worst_lost_s" in one]
     print_json(
@@ -70,12 +75,22 @@ def main(argv: Sequence[str]) -> int:
     return 1 if failed else 0
 
 
-def _run(name: str, options: argparse.Namespace, dice: random.Random, say: Say) -> dict[str, Any]:
+class _Place(NamedTuple):
+    """Where a fault has its turn, and the store that all share."""
+
+    directory: Path
+    s3: SeaweedServer | None
+
+
+def _run(name: str, options: argparse.Namespace, place: _Place, seed: str, say: Say) -> dict[str, Any]:
     """What is to be said of one fault; `found` is what did not hold."""
+    dice = random.Random(seed)
     say(f"{name}, {options.times} times")
     began = time.monotonic()
     try:
-        result = _power_cuts(options.times, dice, say) if name == "power_cut" else _live(name, options, dice, say)
+        result = (
+            _power_cuts(options.times, dice, say) if name == "power_cut" else _live(name, options, place, dice, say)
+        )
     except (FaultFound, RuntimeError) as error:
         say(f"FOUND: {error}")
         result = {"found": str(error)}
@@ -93,19 +108,19 @@ def _power_cuts(times: int, dice: random.Random, say: Say) -> dict[str, Any]:
         logging.disable(logging.NOTSET)
 
 
-def _live(name: str, options: argparse.Namespace, dice: random.Random, say: Say) -> dict[str, Any]:
+def _live(name: str, options: argparse.Namespace, place: _Place, dice: random.Random, say: Say) -> dict[str, Any]:
     with ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mediasrv-faults-")))
         overrides: dict[str, dict[str, Any]] = {}
         if name in DISK_FAULTS:
-            disk = stack.enter_context(small_disk(directory / "disk"))
+            disk = stack.enter_context(small_disk(place.directory / "disk"))
             overrides["spool"] = {"directory": str(disk / "spool"), "queue_bytes": 1 << 20}
         rig = stack.enter_context(
             running_rig(
-                directory / "rig",
+                place.directory,
                 dice,
                 say,
                 cameras=options.cameras,
+                s3=place.s3,
                 overrides=overrides,
                 settable_clock=name == "clock_step",
             )
