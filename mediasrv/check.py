@@ -266,9 +266,13 @@ class Checker:
             index = await self._footage.index(row)
             try:
                 await self._footage.check_parts(index)
-            except KeyUnavailable:
+            except KeyUnavailable as error:
+                if error.code == "identity_unavailable":
+                    raise  # it is asked to open footage, and cannot
                 if await self._store.read_crc(row.object_key, version_id=row.version_id) != crc32c:
                     self._found("object_altered", row.object_key, "Its bytes are not those that were stored.")
+        except KeyUnavailable:
+            raise
         except FootageError as error:
             if await self._catalogue.read(footage_queries.find_object, row.object_id) is None:
                 return  # retention was faster

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, func, insert, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from mediasrv.catalogue import Catalogue
@@ -334,11 +334,27 @@ def _open_gap(connection: Connection, ref: StreamRef, opened: GapOpened, now_us:
 
 
 def _end_outage(connection: Connection, ref: StreamRef, ended: OutageEnded, now_us: int) -> None:
-    values = _bind_ref(ref) | {"since": from_us(ended.since_us), "at": from_us(ended.at_us)}
-    connection.execute(_DELETE_LATER_GAPS, values)
-    connection.execute(_END_GAPS, values)
+    at = from_us(ended.at_us)
+    for gap_id, started_at, ended_at in _rows_of_outage(connection, ref, ended.since_us):
+        if started_at >= at:
+            connection.execute(_DELETE_GAP, {"of": gap_id})
+        elif ended_at is None or ended_at > at:
+            connection.execute(_END_GAP, {"of": gap_id, "at": at})
     cut_gaps(connection, ref, Span(ended.since_us, ended.at_us))
     _announce(connection, "gap.ended", str(ref), {"since_us": ended.since_us, "end_us": ended.at_us}, now_us)
+
+
+def _rows_of_outage(connection: Connection, ref: StreamRef, since_us: int) -> list[Any]:
+    """The open row of a stream and those that led to it, one at the end of the other: id, start, end.
+
+    Not all that begin after the outage did: where the clock was set back there are gaps of times yet to come.
+    """
+    rows = connection.execute(_GAPS_SINCE, _bind_ref(ref) | {"since": from_us(since_us)}).all()
+    chain = [row for row in rows if row.ended_at is None]
+    for row in sorted(rows, key=lambda row: row.started_at, reverse=True):
+        if chain and row.ended_at is not None and row.ended_at == chain[-1].started_at:
+            chain.append(row)
+    return chain
 
 
 def _open_gaps(connection: Connection) -> dict[StreamRef, OpenGap]:
@@ -387,10 +403,8 @@ _OVERLAPPING: Final = (
     .limit(1)
 )
 _OPEN_GAP: Final = select(gap.c.gap_id).where(_bound(gap), gap.c.ended_at.is_(None))
-_OF_OUTAGE: Final = and_(_bound(gap), gap.c.started_at >= bindparam("since"))
-_DELETE_LATER_GAPS: Final = delete(gap).where(_OF_OUTAGE, gap.c.started_at >= bindparam("at"))
-_END_GAPS: Final = (
-    update(gap)
-    .where(_OF_OUTAGE, or_(gap.c.ended_at.is_(None), gap.c.ended_at > bindparam("at")))
-    .values(ended_at=bindparam("at"))
+_GAPS_SINCE: Final = select(gap.c.gap_id, gap.c.started_at, gap.c.ended_at).where(
+    _bound(gap), gap.c.started_at >= bindparam("since")
 )
+_DELETE_GAP: Final = delete(gap).where(gap.c.gap_id == bindparam("of"))
+_END_GAP: Final = update(gap).where(gap.c.gap_id == bindparam("of")).values(ended_at=bindparam("at"))

@@ -236,7 +236,8 @@ async def first_life(home: Recording, session: Session) -> int:
         await running.feed(session, video_units(session, 5.0), end=None)
         await running.spool.flush()
         await running.recorder._facts.drained()
-        return running.recorder.state(REF).durable_until_us or 0
+        # Not what the recorder says: of times yet to come it says nothing.
+        return max(item.span_us[1] for item in running.spool.objects() if item.span_us)
 
 
 async def last_life(running: Running, session: Session, since_us: int) -> list[tuple[int, int | None, str]]:
