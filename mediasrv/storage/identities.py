@@ -202,8 +202,10 @@ class Identities:
         reading = self._reading
         held, failed = await asyncio.shield(reading)  # who gives up must not take it from the others
         if self._reading is reading:
-            self._held, self._failed, self._reading = held, failed, None
-            self._read_at = self._clock.monotonic()
+            self._reading = None
+        # Also where somebody has begun to read anew meanwhile: who waited for this one must not find nothing.
+        self._held, self._failed = held, failed
+        self._read_at = self._clock.monotonic()
 
     def _read_all(self) -> tuple[tuple[Identity, ...], bool]:
         found, failed = [], False
