@@ -214,7 +214,7 @@ async def _harmed(archive: Archive, row: StoredObject, body: bytes, harmed: byte
             found = await archive.findings(whole=whole)
             wanted = {} if name in BY_READING_ALONE and not whole else {row.object_key: "object_altered"}
             if found != wanted:
-                raise FaultFound(f"{name}: `check`{' --footage' * whole} says {found or 'nothing'}")
+                raise FaultFound(f"{name}: `check`, whole {whole}, says {found}, and a reader {code}")
     finally:
         await archive.put_back(row.object_key, body)
     if await archive.refusal(row):
