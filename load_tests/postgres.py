@@ -72,9 +72,16 @@ class PostgresServer:
         self.process.wait(START_S)
 
     def kill(self) -> None:
-        """The server dies without a word; what it kept stays."""
+        """The server dies without a word, and those that it serves with; what it kept stays."""
+        children = _children(self.process.pid)
         self.process.kill()
         self.process.wait()
+        for pid in children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        deadline = time.monotonic() + START_S
+        while any(Path(f"/proc/{pid}").exists() for pid in children) and time.monotonic() < deadline:
+            time.sleep(0.01)
 
     def start_again(self) -> PostgresServer:
         """The same data on the same port, after `stop` or `kill`."""
@@ -139,6 +146,11 @@ def _start(data_dir: Path, port: int) -> subprocess.Popen[bytes]:
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
+
+
+def _children(pid: int) -> list[int]:
+    """Each in a session of its own, so that they are found by their parent alone (proc(5))."""
+    return [int(one) for task in Path(f"/proc/{pid}/task").iterdir() for one in (task / "children").read_text().split()]
 
 
 def _account() -> str | None:
