@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from load_tests.faulting.archive import ARCHIVE_FAULTS, harm_archive
-from load_tests.faulting.disk import DISK_FAULTS, small_disk
+from load_tests.faulting.disk import DISK_FAULTS, small_disk, spool_on
 from load_tests.faulting.live import LIVE
 from load_tests.faulting.power_cut import power_cuts
 from load_tests.faulting.reckoning import Reckoning
@@ -113,7 +113,7 @@ def _live(name: str, options: argparse.Namespace, place: _Place, dice: random.Ra
         overrides: dict[str, dict[str, Any]] = {}
         if name in DISK_FAULTS:
             disk = stack.enter_context(small_disk(place.directory / "disk"))
-            overrides["spool"] = {"directory": str(disk / "spool"), "queue_bytes": 1 << 20}
+            overrides["spool"] = spool_on(disk)
         rig = stack.enter_context(
             running_rig(
                 place.directory,

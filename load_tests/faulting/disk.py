@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from load_tests.faulting.reckoning import LOST_MOST_S
 from load_tests.faulting.rig import FaultFound, Rig, Strike, pause
@@ -34,6 +34,11 @@ def small_disk(directory: Path, size_bytes: int = DISK_BYTES) -> Iterator[Path]:
         yield directory
     finally:
         subprocess.run(["umount", "--lazy", str(directory)], check=True)
+
+
+def spool_on(disk: Path) -> dict[str, Any]:
+    """Settings of a spool there, which keeps what it has when somebody else takes the disk."""
+    return {"directory": str(disk / "spool"), "queue_bytes": 1 << 20, "disk_share": 1.0}
 
 
 def fill(path: Path, leave_bytes: int) -> None:

@@ -123,8 +123,12 @@ class Cameras:
 
     async def ensure(self, ref: StreamRef) -> None:
         """Returns when the stream is live; starts an on-demand one. Raises Unavailable with the stream's reason."""
-        supervisor = self._find(ref.camera_id).supervisors.get(ref.stream)
+        camera = self._find(ref.camera_id)
         self._require_record()
+        if not camera.supervisors and camera.row["enabled"]:
+            async with self._changing:
+                pass  # it is about to start, or between two pulls
+        supervisor = camera.supervisors.get(ref.stream)
         if supervisor is None:
             raise NotFound("This camera has no such stream, or is switched off.", code="stream_not_found")
         if supervisor.state == "retrying":

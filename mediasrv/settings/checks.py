@@ -127,7 +127,7 @@ def _check_retention(retention: RetentionSettings) -> None:
 def _check_spool(spool: SpoolSettings) -> None:
     if not 0.05 <= spool.sync_interval_s <= 0.35:
         raise SettingsError("spool.sync_interval_s must lie between 0.05 and 0.35 seconds.")
-    if not 0 < spool.disk_share < 1 or not 0 < spool.alarm_share < 1:
+    if not 0 < spool.disk_share <= 1 or not 0 < spool.alarm_share <= 1:
         raise SettingsError("spool.disk_share and spool.alarm_share must lie between 0 and 1: 0.8 is four fifths.")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from load_tests.faulting.archive import ARCHIVE_FAULTS, harm_archive
-from load_tests.faulting.disk import DISK_FAULTS, small_disk
+from load_tests.faulting.disk import DISK_FAULTS, small_disk, spool_on
 from load_tests.faulting.live import LIVE, catalogue_locked, stop
 from load_tests.faulting.power_cut import power_cuts
 from load_tests.faulting.rig import Rig, running_rig
@@ -87,7 +87,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_disk_that_fills_is_a_gap_and_loses_nothing_durable(
     tmp_path: Path, s3: SeaweedServer, seed: int, disk: Path, name: str
 ) -> None:
-    spool = {"directory": str(disk / "spool"), "queue_bytes": 1 << 20}
+    spool = spool_on(disk)
     with running_rig(tmp_path / name, random.Random(seed), s3=s3, overrides={"spool": spool}) as rig:
         strike(name, rig, 1)
 

@@ -68,7 +68,7 @@ def test_a_whole_number_does_for_a_setting_in_seconds() -> None:
         ({"pull": {"allowed_networks": ["10.0.0.0/33"]}}, "10.0.0.0/33"),
         ({"server": {"allowed_origins": ["wall.example.org"]}}, "server.allowed_origins"),
         ({"server": {"allowed_origins": ["https://wall.example.org/"]}}, "server.allowed_origins"),
-        ({"spool": {"disk_share": 1.0}}, "spool.disk_share"),
+        ({"spool": {"disk_share": 1.1}}, "spool.disk_share"),
         ({"spool": {"alarm_share": 0}}, "spool.alarm_share"),
         ({"recording": {"attestation": "asked"}}, "recording.attestation"),
         ({"recording": {"audio_off_places": ["a", "b"], "audio_on_places": ["b"]}}, "both name b"),
