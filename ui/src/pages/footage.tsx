@@ -28,7 +28,6 @@ const STEP_MS = 10_000
 export function FootagePage({ ids, atMs }: { ids: readonly string[]; atMs: number | null }) {
   const { t } = useTexts()
   const { value } = usePolled(cameras)
-  const [exporting, setExporting] = useState(false)
   if (value === null) return <PollNotice poller={cameras} />
   const mine = value.filter((camera) => camera.permissions.includes('footage.view'))
   if (mine.length === 0) return <Notice kind="warn">{t('app.noRight')}</Notice>
@@ -49,6 +48,7 @@ function Together({ all, chosen, atMs }: { all: Camera[]; chosen: Camera[]; atMs
   const [day, setDay] = useState<View>(() => dayOf(startMs))
   const [wanted, setWanted] = useState(true)
   const [rate, setRate] = useState(1)
+  const [exporting, setExporting] = useState(false)
   const [first, setFirst] = useState<string | null>(null)
   const leading = chosen.find((camera) => camera.id === first) ?? chosen[0]
   const data = useRef<Record<string, DayFootage>>({})
