@@ -103,7 +103,7 @@ async def test_the_keys_of_the_player(desk: Page, server: Stack) -> None:
             return bool(await recorded.evaluate("video => video.paused")) is wished
 
         await until(as_wished)
-    await desk.keyboard.press("l")
+    await desk.keyboard.press("End")
     await expect(page).to_have_attribute("data-source", "webrtc")
 
 
