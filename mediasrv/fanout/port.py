@@ -27,6 +27,8 @@ from mediasrv.wire.whep_sdp import Candidate
 log = logging.getLogger(__name__)
 
 _DATAGRAMS_A_WAKE: Final = 64
+_LEFT_S: Final = 12.0
+"""Who is there checks its address each 4 to 6 seconds (RFC 7675, 5.1): two checks are missing."""
 _HANDSHAKES_A_WAKE: Final = 4
 """A storm of joins must not hold back pictures: a handshake step costs as much as a dozen sends."""
 _TRIES: Final = 20
@@ -202,14 +204,17 @@ class WebRtcPort:
         message = parse_message(data)
         answers = message.kind == BINDING_SUCCESS
         viewer = known if answers else self._by_fragment.get(message.username.partition(":")[0])
-        if viewer is None or known not in (None, viewer):
+        now_s = self._clock.monotonic()
+        if viewer is None or (known not in (None, viewer) and not _is_left(known, key, now_s)):
             # Unknown, or an address that is another viewer's: what else comes from there could not be told apart.
             self._counters.strays += 1
             return
         if answers:
-            viewer.peer.on_answer(message, key, self._clock.monotonic())
+            viewer.peer.on_answer(message, key, now_s)
             return
-        viewer.peer.on_check(message, key, transport, self._clock.monotonic())
+        viewer.peer.on_check(message, key, transport, now_s)
+        if known not in (None, viewer):
+            self._drop(known)  # it went without goodbye, and its port is another's now
         if viewer.peer.ice.path(key) is not None:
             self._by_path[key] = viewer
 
@@ -248,3 +253,9 @@ class WebRtcPort:
         if path is not None:
             path.packets_left -= 1
         return True
+
+
+def _is_left(viewer: Viewer | None, key: PathKey, now_s: float) -> bool:
+    """Whether a viewer has checked an address for so long no more that another may have it by now."""
+    path = viewer.peer.ice.path(key) if viewer is not None else None
+    return path is None or now_s - path.checked_s > _LEFT_S

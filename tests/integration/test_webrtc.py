@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 import socket
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -248,6 +249,25 @@ async def test_an_address_belongs_to_one_viewer_and_unknown_checks_to_none() -> 
         assert ice.paths == ()
         viewer.client.request_keyframe()
         await until(lambda: rig.service.counters.keyframe_requests == 1)
+
+
+async def test_an_address_that_its_viewer_left_is_the_next_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Routers and systems give a port of who went without goodbye to the next one, long before consent runs out."""
+    monkeypatch.setattr("mediasrv.fanout.port._LEFT_S", 0.5)
+    async with running() as rig:
+        first, second = rig.viewer(), rig.viewer()
+        await first.join()
+        await until(lambda: first.client.connected)
+        address = first.client.sock.getsockname()
+        first.vanish()
+        second.client.sock.bind(address)
+        began_s = time.monotonic()
+        await second.join()
+        await until(lambda: second.client.connected)
+        assert time.monotonic() - began_s > 0.4, "it was taken from one who may still be there"
+        assert len(rig.service.viewers()) == 1
+        rig.camera.picture(keyframe=True)
+        await until(lambda: second.client.received.pictures == 1)
 
 
 @pytest.mark.parametrize("method", ["send_video", "send_audio"])
