@@ -13,6 +13,7 @@ from typing import Any
 
 from OpenSSL import SSL
 
+from load_tests.ports import OWN_PORTS
 from load_tests.signalling import Whep
 from load_tests.webrtc_client import WebRtcClient
 from mediasrv.wire import rtcp, stun
@@ -120,8 +121,15 @@ def received_bytes(sock: socket.socket, quiet_s: float) -> int:
 
 
 def a_stranger(address: Any) -> socket.socket:
-    """A third party: a socket that asked for nothing. What is sent from it counts as sent under its forged address."""
+    """A third party: a socket that asked for nothing. What is sent from it counts as sent under its forged address.
+
+    Its port is none that the system gives out: one that a viewer had a moment ago may still be sent pictures.
+    """
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+    while True:
+        with contextlib.suppress(OSError):
+            sock.bind(("127.0.0.1", random.choice(OWN_PORTS)))
+            break
     sock.connect(address)
     return sock
