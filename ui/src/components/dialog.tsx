@@ -47,6 +47,34 @@ interface ConfirmDialogProps {
   children: ComponentChildren
 }
 
+interface DialogActionsProps {
+  submit: string
+  testId: string
+  disabled: boolean
+  danger?: boolean
+  onClose: () => void
+}
+
+/** The last line of a form in a dialog: away, or do it. */
+export function DialogActions({ submit, testId, disabled, danger = false, onClose }: DialogActionsProps) {
+  const { t } = useTexts()
+  return (
+    <div class="dialog-actions">
+      <button type="button" class="button" onClick={onClose}>
+        {t('app.cancel')}
+      </button>
+      <button
+        type="submit"
+        class={`button ${danger ? 'button-danger' : 'button-primary'}`}
+        data-testid={testId}
+        disabled={disabled}
+      >
+        {submit}
+      </button>
+    </div>
+  )
+}
+
 /** Asks before what cannot be undone; closes once it is done. */
 export function ConfirmDialog({ name, title, confirm, action, onClose, children }: ConfirmDialogProps) {
   const { t, explain } = useTexts()

@@ -7,7 +7,7 @@ import { href } from '../router'
 import { cameras, exportsMade } from '../stores'
 import { useSubmit } from '../submit'
 import type { Camera, StreamName } from '../types'
-import { Dialog } from './dialog'
+import { Dialog, DialogActions } from './dialog'
 import { Notice } from './feedback'
 import { Checkbox, Field } from './fields'
 
@@ -92,19 +92,12 @@ export function ExportDialog({ camera, beside = [camera.id], stream, aroundMs, o
           autoFocus
         />
         {error !== null && <Notice kind="bad">{explain(error)}</Notice>}
-        <div class="dialog-actions">
-          <button type="button" class="button" onClick={onClose}>
-            {t('app.cancel')}
-          </button>
-          <button
-            type="submit"
-            class="button button-primary"
-            data-testid="export-start"
-            disabled={busy || !isSpan || chosen.size === 0 || !purpose.trim()}
-          >
-            {t(busy ? 'exports.starting' : 'exports.startNow')}
-          </button>
-        </div>
+        <DialogActions
+          submit={t(busy ? 'exports.starting' : 'exports.startNow')}
+          testId="export-start"
+          disabled={busy || !isSpan || chosen.size === 0 || !purpose.trim()}
+          onClose={onClose}
+        />
       </form>
     </Dialog>
   )

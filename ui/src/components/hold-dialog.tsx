@@ -6,7 +6,7 @@ import { useTexts } from '../i18n'
 import { useSubmit } from '../submit'
 import type { SpanMs } from '../timeline'
 import type { Camera, Hold } from '../types'
-import { Dialog } from './dialog'
+import { Dialog, DialogActions } from './dialog'
 import { Notice } from './feedback'
 import { Field } from './fields'
 import { TimeField } from './time-field'
@@ -85,14 +85,12 @@ export function HoldDialog({ camera, span, onClose }: { camera: Camera; span: Sp
         </div>
         {missing && <Notice kind="bad">{t('hold.missing')}</Notice>}
         {error !== null && <Notice kind="bad">{explain(error)}</Notice>}
-        <div class="dialog-actions">
-          <button type="button" class="button" onClick={onClose}>
-            {t('app.cancel')}
-          </button>
-          <button type="submit" class="button button-primary" data-testid="place-hold" disabled={busy}>
-            {t('hold.place')}
-          </button>
-        </div>
+        <DialogActions
+          submit={t('hold.place')}
+          testId="place-hold"
+          disabled={busy}
+          onClose={onClose}
+        />
       </form>
     </Dialog>
   )

@@ -4,7 +4,7 @@ import { api } from '../api'
 import { useTexts } from '../i18n'
 import { useSubmit } from '../submit'
 import type { PtzPreset } from '../types'
-import { Dialog } from './dialog'
+import { Dialog, DialogActions } from './dialog'
 import { Notice } from './feedback'
 import { Field } from './fields'
 
@@ -137,14 +137,12 @@ function KeepPreset({ camera, presets, onClose, onKept }: KeepPresetProps) {
           autoFocus
         />
         {error !== null && <Notice kind="bad">{explain(error)}</Notice>}
-        <div class="dialog-actions">
-          <button type="button" class="button" onClick={onClose}>
-            {t('app.cancel')}
-          </button>
-          <button type="submit" class="button button-primary" disabled={busy} data-testid="ptz-keep-confirm">
-            {t('app.save')}
-          </button>
-        </div>
+        <DialogActions
+          submit={t('app.save')}
+          testId="ptz-keep-confirm"
+          disabled={busy}
+          onClose={onClose}
+        />
       </form>
     </Dialog>
   )

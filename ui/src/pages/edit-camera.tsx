@@ -2,7 +2,7 @@
 import { useState } from 'preact/hooks'
 import { api } from '../api'
 import { type Advanced, AdvancedFields, CameraLogin, DEFAULTS, PinOffer } from '../components/camera-fields'
-import { Dialog } from '../components/dialog'
+import { Dialog, DialogActions } from '../components/dialog'
 import { Notice } from '../components/feedback'
 import { Checkbox, Field } from '../components/fields'
 import { AttestBox, PlanFields, useAttestationText } from '../components/plan-fields'
@@ -53,14 +53,12 @@ export function EditCamera({ camera, onClose }: { camera: Camera; onClose: () =>
         )}
         {!camera.attestation?.version && <Attest form={form} change={change} />}
         {problem && <Notice kind="bad">{problem}</Notice>}
-        <div class="dialog-actions">
-          <button type="button" class="button" onClick={onClose}>
-            {t('app.cancel')}
-          </button>
-          <button type="submit" class="button button-primary" data-testid="save" disabled={busy}>
-            {t('app.save')}
-          </button>
-        </div>
+        <DialogActions
+          submit={t('app.save')}
+          testId="save"
+          disabled={busy}
+          onClose={onClose}
+        />
       </form>
     </Dialog>
   )

@@ -2,7 +2,7 @@
 import { useState } from 'preact/hooks'
 import { api } from '../api'
 import { CopyField } from '../components/copy-field'
-import { ConfirmDialog, Dialog } from '../components/dialog'
+import { ConfirmDialog, Dialog, DialogActions } from '../components/dialog'
 import { Empty, Notice, PollNotice } from '../components/feedback'
 import { Field, Select } from '../components/fields'
 import { Icon } from '../components/icon'
@@ -185,14 +185,12 @@ function MakeLogin({ cameras: list, onClose, onMade }: MakeProps) {
           onChange={setLifetime}
         />
         {error !== null && <Notice kind="bad">{explain(error)}</Notice>}
-        <div class="dialog-actions">
-          <button type="button" class="button" onClick={onClose}>
-            {t('app.cancel')}
-          </button>
-          <button type="submit" class="button button-primary" data-testid="make" disabled={busy || !name.trim()}>
-            {t('others.makeNow')}
-          </button>
-        </div>
+        <DialogActions
+          submit={t('others.makeNow')}
+          testId="make"
+          disabled={busy || !name.trim()}
+          onClose={onClose}
+        />
       </form>
     </Dialog>
   )

@@ -2,7 +2,7 @@
 import type { ComponentChildren } from 'preact'
 import { useEffect, useState } from 'preact/hooks'
 import { api, receiptUrl } from '../api'
-import { Dialog } from '../components/dialog'
+import { Dialog, DialogActions } from '../components/dialog'
 import { Empty, Loading, Notice } from '../components/feedback'
 import { Field } from '../components/fields'
 import { Icon } from '../components/icon'
@@ -249,19 +249,13 @@ function ReleaseDialog({ hold, onClose }: { hold: Hold; onClose: () => void }) {
         <p>{t('hold.releaseBody')}</p>
         <Field label={t('hold.releaseReason')} name="reason" value={reason} onInput={setReason} required autoFocus />
         {error !== null && <Notice kind="bad">{explain(error)}</Notice>}
-        <div class="dialog-actions">
-          <button type="button" class="button" onClick={onClose}>
-            {t('app.cancel')}
-          </button>
-          <button
-            type="submit"
-            class="button button-danger"
-            data-testid="confirm-release"
-            disabled={busy || reason.trim() === ''}
-          >
-            {t('hold.release')}
-          </button>
-        </div>
+        <DialogActions
+          submit={t('hold.release')}
+          testId="confirm-release"
+          disabled={busy || reason.trim() === ''}
+          danger
+          onClose={onClose}
+        />
       </form>
     </Dialog>
   )
