@@ -86,3 +86,12 @@ async def wall(page: Page, server: Stack) -> Page:
     await log_in(page, server.username, server.password)
     await page.get_by_test_id("tile").first.wait_for()
     return page
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def tidied(wall: Page, server: Stack) -> AsyncIterator[Page]:
+    """The wall; what a test has added is gone in the end, whatever became of it."""
+    before = set(server.client.cameras())
+    yield wall
+    for camera_id in set(server.client.cameras()) - before:
+        server.client.call("DELETE", f"/api/v1/cameras/{camera_id}")

@@ -26,15 +26,6 @@ async def dock(tmp_path: Path) -> AsyncIterator[CameraFarm]:
     await asyncio.to_thread(farm.stop)
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def tidied(wall: Page, server: Stack) -> AsyncIterator[Page]:
-    """The wall; what a test has added is gone in the end, whatever became of it."""
-    before = set(server.client.cameras())
-    yield wall
-    for camera_id in set(server.client.cameras()) - before:
-        server.client.call("DELETE", f"/api/v1/cameras/{camera_id}")
-
-
 async def _fill(page: Page, dock: CameraFarm) -> Locator:
     await page.goto("/#/cameras")
     await page.get_by_test_id("add-camera").click()

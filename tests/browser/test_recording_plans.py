@@ -2,23 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
-import pytest_asyncio
 from playwright.async_api import Locator, Page, expect
 
 from load_tests.stack import Stack
 
 NAME = "Cổng theo sự kiện"
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def tidied(wall: Page, server: Stack) -> AsyncIterator[Page]:
-    """The wall; what a test has added is gone in the end, whatever became of it."""
-    before = set(server.client.cameras())
-    yield wall
-    for camera_id in set(server.client.cameras()) - before:
-        server.client.call("DELETE", f"/api/v1/cameras/{camera_id}")
 
 
 async def _form(page: Page, server: Stack) -> Locator:

@@ -16,9 +16,9 @@ from load_tests.consistency import check_all_stored
 from load_tests.readback import played_units
 from load_tests.seaweed import SeaweedServer
 from load_tests.server import ApiError
-from load_tests.stack import Stack, running_stack, wait_for
+from load_tests.stack import Stack, wait_for
 from load_tests.timeline import time_line
-from tests.integration.s3 import delete_bucket, storage_settings
+from tests.integration.empty_site import empty_site
 
 GATE = "gate"
 ONE_GATE = "/api/v1/cameras/gate"
@@ -31,13 +31,8 @@ SLACK = timedelta(milliseconds=100)
 
 @pytest.fixture
 def site(tmp_path: Path, s3: SeaweedServer) -> Iterator[Stack]:
-    """A server that knows no camera yet."""
-    buckets = storage_settings(s3)
-    storage = {"storage": {"bucket": buckets.bucket, "key_bucket": buckets.key_bucket}}
-    with running_stack(tmp_path, FARM, OVERRIDES | storage, s3, cameras_in_file=False) as stack:
+    with empty_site(tmp_path, s3, FARM, OVERRIDES) as stack:
         yield stack
-    for bucket in (buckets.bucket, buckets.key_bucket):
-        delete_bucket(s3, bucket)
 
 
 def _add(site: Stack, **choices: object) -> Any:

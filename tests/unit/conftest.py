@@ -11,6 +11,7 @@ import pytest
 from mediasrv.catalogue.migrate import upgrade
 from tests.databases import url_for
 from tests.unit.camera_world import World, supervised, until
+from tests.unit.house import House
 
 
 @pytest.fixture
@@ -22,3 +23,11 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         await until(lambda: world.cameras._group)
         yield world
     world.catalogue.close()
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    made = House(tmp_path)
+    await made.archive.register()
+    yield made
+    made.archive.catalogue.close()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import cast
 
 import pytest
@@ -15,18 +13,10 @@ from mediasrv.exporting.collect import Collector
 from mediasrv.media.access_unit import AccessUnit, TrackKind
 from mediasrv.media.fmp4 import read_samples
 from mediasrv.storage.footage import Footage
+from tests.unit.house import House
 from tests.unit.media.streams import REF, STARTED_US, audio_units, interleave, session, video_units
-from tests.unit.test_playback import House
 
 WITHIN = Span(STARTED_US, STARTED_US + 60 * SECOND_US)
-
-
-@pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    made = House(tmp_path)
-    await made.archive.register()
-    yield made
-    made.archive.catalogue.close()
 
 
 def units_of(name: str, start_s: float, seconds: float) -> list[AccessUnit]:
