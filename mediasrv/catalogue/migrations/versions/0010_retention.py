@@ -5,6 +5,8 @@ import time
 import sqlalchemy as sa
 from alembic import op
 
+from mediasrv.catalogue.watching import unwatch, watch
+
 revision = "0010"
 down_revision = "0009"
 branch_labels = None
@@ -26,7 +28,7 @@ def upgrade() -> None:
         sa.Column("set_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("subject", name=op.f("pk_retention_policy")),
     )
-    _watch("retention_policy", "subject")
+    watch("retention_policy", "subject")
     _move_to_policies(policy)
     for name in _BOUNDS:
         op.drop_column("camera", name)
@@ -90,28 +92,5 @@ def downgrade() -> None:
             f"UPDATE camera SET {name} = (SELECT {name} FROM retention_policy"
             " WHERE subject = 'camera:' || camera.camera_id)"
         )
-    if op.get_bind().dialect.name == "postgresql":
-        op.execute("DROP TRIGGER watch_retention_policy ON retention_policy")
-        op.execute("DROP FUNCTION watch_retention_policy()")
+    unwatch("retention_policy")
     op.drop_table("retention_policy")
-
-
-def _watch(table: str, key: str) -> None:
-    """For the journal, as migration 0009 does."""
-    if op.get_bind().dialect.name == "sqlite":
-        for event, row in (("INSERT", "NEW"), ("UPDATE", "NEW"), ("DELETE", "OLD")):
-            op.execute(
-                f"CREATE TRIGGER watch_{table}_{event.lower()} AFTER {event} ON {table} BEGIN "
-                f"INSERT INTO row_change (of_table, row_key) VALUES ('{table}', {row}.{key}); END"
-            )
-        return
-    op.execute(
-        f"CREATE FUNCTION watch_{table}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
-        f"IF TG_OP = 'DELETE' THEN INSERT INTO row_change (of_table, row_key) VALUES ('{table}', OLD.{key}::text); "
-        f"ELSE INSERT INTO row_change (of_table, row_key) VALUES ('{table}', NEW.{key}::text); END IF; "
-        "RETURN NULL; END $$"
-    )
-    op.execute(
-        f"CREATE TRIGGER watch_{table} AFTER INSERT OR UPDATE OR DELETE ON {table} "
-        f"FOR EACH ROW EXECUTE FUNCTION watch_{table}()"
-    )
