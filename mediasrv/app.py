@@ -25,7 +25,7 @@ from mediasrv.cameras.views import ClockView, DeviceView, Profile, RecordingView
 from mediasrv.catalogue import Catalogue
 from mediasrv.catalogue.ownership import FileLockOwnership
 from mediasrv.catalogue.recordings import CatalogueKeys
-from mediasrv.check import Checker, Report, Tell, read_spool
+from mediasrv.check import Checker, Report, Tell, read_spool, unheard
 from mediasrv.checking.marks import Marks
 from mediasrv.clock import SystemClock
 from mediasrv.errors import SettingsError, StorageError
@@ -508,7 +508,7 @@ async def check(
     checksums: bool = True,
     whole: float = 0.0,
     resume: bool = False,
-    tell: Tell = lambda done, total, findings: None,
+    tell: Tell = unheard,
 ) -> Report:
     """`mediasrv check`; may run beside the server. `whole` is the share of footage that is read, and opened where its
     keys are here.

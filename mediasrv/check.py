@@ -38,6 +38,11 @@ V = TypeVar("V")
 Tell = Callable[[int, int, int], None]
 """Hears of objects that are done, of about how many, and of findings."""
 
+
+def unheard(_done: int, _total: int, _findings: int) -> None:
+    """Nobody wants to know how far it is."""
+
+
 COMMIT_WINDOW_S: Final = 900
 """So long an object may lie in the bucket without a row, and garbage in the catalogue with its object."""
 
@@ -120,7 +125,7 @@ class Checker:
         whole: float = 0.0,
         marks: Marks | None = None,
         resume: bool = False,
-        tell: Tell = lambda done, total, findings: None,
+        tell: Tell = unheard,
     ) -> Report:
         """Call once. Raises StorageError when storage is not to be reached: then nothing is known.
 
@@ -157,11 +162,11 @@ class Checker:
         counts = {"rows": report.rows, "objects": report.objects}
         return Mark(after, counts | {"findings": findings, "orphan_keys": sorted(self._orphan_keys)})
 
-    async def adopt(self, tell: Tell = lambda done, total, findings: None) -> Report:
+    async def adopt(self) -> Report:
         """Gives each object without a row one, young ones too: for a rebuild, while no server records. Call once."""
         self._repair, self._checksums, self._window_us = True, False, 0
         self._report.spooled = len(self._spool.object_ids)
-        await self._check_objects("", None, tell)
+        await self._check_objects("", None, unheard)
         return self._report
 
     def _found(self, code: str, subject: str, sentence: str, repaired: bool = False) -> None:

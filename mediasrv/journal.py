@@ -188,11 +188,6 @@ async def read_journal(store: ObjectStore, node_id: str, public_key: bytes, unwr
         yield Segment(one.key, previous, number, follows, entries)
 
 
-async def journalling_nodes(store: ObjectStore) -> list[str]:
-    """Nodes of which there is a journal."""
-    return sorted({one.key.split("/")[1] async for one in store.list(PREFIX)})
-
-
 def _parse_head(body: bytes, key: str, node_id: str) -> DocumentHead:
     head = read_head(io.BytesIO(body))
     if head.kind != KIND or head.node_id != node_id or key != segment_key(node_id, int(head.about["number"])):

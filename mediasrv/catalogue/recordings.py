@@ -212,22 +212,6 @@ def footage_since(connection: Connection, ref: StreamRef, since_us: int) -> tupl
     return None if first is None else (to_us(first), to_us(last))
 
 
-def last_covered_us(connection: Connection, ref: StreamRef) -> int | None:
-    """Where the stream's catalogued footage ends; looks at the newest few rows only."""
-    newest = select(recording.c.ended_at).where(_of(recording, ref)).order_by(recording.c.started_at.desc()).limit(5)
-    return max((to_us(ended_at) for ended_at in connection.scalars(newest)), default=None)
-
-
-def last_gap_end_us(connection: Connection, ref: StreamRef) -> int | None:
-    newest = (
-        select(gap.c.ended_at)
-        .where(_of(gap, ref), gap.c.ended_at.is_not(None))
-        .order_by(gap.c.started_at.desc())
-        .limit(5)
-    )
-    return max((to_us(ended_at) for ended_at in connection.scalars(newest)), default=None)
-
-
 # --- inside --------------------------------------------------------------------------------------
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mediasrv.errors import Conflict
+from mediasrv.storage.whole_files import write_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +38,8 @@ class Marks:
         raise Conflict("No check that was asked the same was cut off.", code="nothing_to_resume")
 
     def write(self, mark: Mark) -> None:
-        """Appears whole or not at all."""
-        unfinished = self._path.with_name(f"{self._path.name}.new")
         document = {"asked": self._asked, "after": mark.after, "state": dict(mark.state)}
-        unfinished.write_text(json.dumps(document), encoding="utf-8")
-        os.replace(unfinished, self._path)
+        write_whole(self._path, json.dumps(document).encode())
 
     def clear(self) -> None:
         """The check has come to its end."""

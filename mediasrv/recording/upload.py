@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from mediasrv.catalogue import Catalogue, recordings
 from mediasrv.catalogue.recordings import StoredRecording
-from mediasrv.clock import SECOND_US, Clock
+from mediasrv.clock import DAY_US, Clock
 from mediasrv.errors import FootageError, StorageConflict, StorageError
 from mediasrv.media.access_unit import StreamRef
 from mediasrv.media.gaps import CLOCK_WENT_BACK_US
@@ -34,7 +34,6 @@ log = logging.getLogger(__name__)
 
 COMMIT_BATCH: Final = 100
 KNOWN_KEYS: Final = 10_000
-DAY_US: Final = 86_400 * SECOND_US
 
 
 @dataclass(frozen=True, slots=True)

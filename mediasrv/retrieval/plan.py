@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from mediasrv.catalogue.spans import Span
 from mediasrv.errors import NotFound
-from mediasrv.media.access_unit import HLS_AUDIO, Codec, Format, TrackKind
+from mediasrv.media.access_unit import Format
 from mediasrv.storage.cuts import Cut, CutPair
 
 
@@ -44,11 +44,6 @@ class Init:
     cut: Cut
     format: Format
 
-    @property
-    def is_playable(self) -> bool:
-        """Whether HLS can carry it as it is."""
-        return self.format.kind is TrackKind.VIDEO or self.format.codec in HLS_AUDIO
-
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -59,11 +54,6 @@ class Entry:
     video_init: Init
     audio_init: Init | None
     discontinuity: bool
-
-    @property
-    def plays_audio(self) -> bool:
-        """Whether its sound, as it was recorded, can be carried by HLS."""
-        return self.audio_init is not None and self.audio_init.is_playable
 
 
 def choose(objects: Iterable[CutObject], within: Span) -> list[Chosen]:
@@ -109,13 +99,3 @@ def plan(objects: Iterable[CutObject], within: Span) -> list[Entry]:
     if not entries:
         raise NotFound("Nothing was recorded in this span.", code="no_footage")
     return entries
-
-
-def needs_h264(entries: Iterable[Entry]) -> bool:
-    """Whether pictures are in it that many browsers do not show."""
-    return any(one.video_init.format.codec is Codec.H265 for one in entries)
-
-
-def needs_aac(entries: Iterable[Entry]) -> bool:
-    """Whether sound is in it that HLS does not carry as it was recorded."""
-    return any(one.audio_init is not None and not one.plays_audio for one in entries)

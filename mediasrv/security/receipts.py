@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from mediasrv.catalogue import Catalogue
 from mediasrv.catalogue.receipts import Receipt, add_receipt, last_covered
-from mediasrv.clock import SECOND_US, Clock, from_us
+from mediasrv.clock import DAY_US, Clock, from_us
 from mediasrv.security.access_log import AccessLog, Entry, Event, append_events, entries_after
 
 SENTENCE: Final = "Destroyed as far as this system knows."
@@ -26,7 +26,6 @@ DELETED: Final = "retention.deleted"
 KEY_DESTROYED: Final = "retention.key_destroyed"
 MOST_ENTRIES: Final = 10_000
 """Of the access log in one receipt; what is beyond comes into the next."""
-_DAY_US: Final = 86_400 * SECOND_US
 
 
 def build_receipt(
@@ -43,7 +42,7 @@ def build_receipt(
 
     `backup_days`: for how long backups of the catalogue and of the key bucket are kept; 0: that is not known.
     """
-    expires = from_us(made_us + round(backup_days * _DAY_US)).isoformat() if backup_days else None
+    expires = from_us(made_us + round(backup_days * DAY_US)).isoformat() if backup_days else None
     document = {
         "kind": kind,
         "node": node_id,

@@ -6,7 +6,6 @@ what comes out of `open_document` counts only once it has come to its end, where
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import secrets
@@ -17,8 +16,16 @@ from typing import Any, Final, Protocol
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from mediasrv.errors import FootageRefused, KeyUnavailable
-from mediasrv.storage.keys import DATA_KEY_BYTES, Identity, verify_signature, wrap_data_key
+from mediasrv.errors import FootageRefused
+from mediasrv.storage.keys import (
+    DATA_KEY_BYTES,
+    Identity,
+    parse_wrapped,
+    unwrap_key,
+    verify_signature,
+    wrap_data_key,
+    wrapped_json,
+)
 
 MAGIC: Final = b"MSRVDOC1"
 _CONTEXT: Final = b"mediasrv document v1"
@@ -47,11 +54,7 @@ class DocumentHead:
 
     def unwrap(self, identities: Sequence[Identity]) -> bytes:
         """What opens it. Raises KeyUnavailable where it was made for none of these identities."""
-        for identity in identities:
-            sealed = self.wrapped.get(identity.recipient)
-            if sealed is not None:
-                return identity.unwrap(self.key_id, sealed)
-        raise KeyUnavailable("No identity here opens this document.")
+        return unwrap_key(self.key_id, self.wrapped, identities)
 
 
 def seal_document(
@@ -65,10 +68,7 @@ def seal_document(
 ) -> Iterator[bytes]:
     """The document, buffer by buffer. `pieces` are of any size."""
     key_id, secret = secrets.token_hex(16), secrets.token_bytes(DATA_KEY_BYTES)
-    wrapped = [
-        {"recipient": recipient, "sealed": base64.b64encode(sealed).decode()}
-        for recipient, sealed in wrap_data_key(key_id, secret, recipients).items()
-    ]
+    wrapped = wrapped_json(wrap_data_key(key_id, secret, recipients))
     fields = {"format": 1, "kind": kind, "node_id": node_id, "made_us": made_us, "key_id": key_id, "wrapped": wrapped}
     head = json.dumps(fields | {"about": dict(about)}, separators=(",", ":")).encode()
     first = MAGIC + len(head).to_bytes(4, "big") + head
@@ -167,7 +167,7 @@ def _parse_head(data: bytes) -> DocumentHead:
         fields = json.loads(data)
         if fields["format"] != 1:
             raise FootageRefused("The document is of a format this version does not know.", code="format_unknown")
-        wrapped = {str(one["recipient"]): base64.b64decode(one["sealed"]) for one in fields["wrapped"]}
+        wrapped = parse_wrapped(fields["wrapped"])
         kind, node_id, key_id = str(fields["kind"]), str(fields["node_id"]), str(fields["key_id"])
         return DocumentHead(kind, node_id, int(fields["made_us"]), key_id, wrapped, dict(fields["about"]))
     except (ValueError, KeyError, TypeError, RecursionError) as error:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from cryptography.exceptions import InvalidSignature, InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, hpke, serialization
@@ -23,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from mediasrv.errors import FootageRefused, KeyUnavailable, SettingsError
+from mediasrv.storage.whole_files import write_whole
 
 DATA_KEY_BYTES: Final = 32
 _WRAP_INFO: Final = b"mediasrv data key v1"
@@ -119,6 +119,27 @@ def wrap_data_key(key_id: str, data_key: bytes, recipients: Iterable[str]) -> di
     return {recipient: _SUITE.encrypt(data_key, parse_recipient(recipient), info) for recipient in recipients}
 
 
+def unwrap_key(key_id: str, wrapped: Mapping[str, bytes], identities: Sequence[Identity]) -> bytes:
+    """What `wrap_data_key` wrapped; raises KeyUnavailable when it was wrapped to none of these identities."""
+    for identity in identities:
+        sealed = wrapped.get(identity.recipient)
+        if sealed is not None:
+            return identity.unwrap(key_id, sealed)
+    raise KeyUnavailable(f"No identity here opens data key {key_id}.")
+
+
+def wrapped_json(wrapped: Mapping[str, bytes]) -> list[dict[str, str]]:
+    """As it stands in documents (docs/format.md, 2.1)."""
+    return [
+        {"recipient": recipient, "sealed": base64.b64encode(sealed).decode()} for recipient, sealed in wrapped.items()
+    ]
+
+
+def parse_wrapped(items: Iterable[Mapping[str, Any]]) -> dict[str, bytes]:
+    """Raises ValueError, KeyError, TypeError for what is nothing wrapped."""
+    return {str(item["recipient"]): base64.b64decode(item["sealed"]) for item in items}
+
+
 def parse_recipient(text: str) -> X25519PublicKey:
     """Raises SettingsError for anything but 64 hex digits of an X25519 public key."""
     try:
@@ -166,12 +187,8 @@ class KeyRecord:
         verify_signature(public_key, self.signature, _RECORD_CONTEXT + self.document)
 
     def unwrap(self, identities: Sequence[Identity]) -> bytes:
-        """The data key; raises KeyUnavailable when it was wrapped to none of these identities."""
-        for identity in identities:
-            sealed = self.wrapped.get(identity.recipient)
-            if sealed is not None:
-                return identity.unwrap(self.key_id, sealed)
-        raise KeyUnavailable(f"No identity here opens data key {self.key_id}.")
+        """The data key. Raises as `unwrap_key` does."""
+        return unwrap_key(self.key_id, self.wrapped, identities)
 
 
 def create_data_key(
@@ -203,10 +220,7 @@ def rewrap(record: KeyRecord, secret: bytes, node_id: str, node_key: NodeKey, re
 def _wrapped_record(
     key_id: str, secret: bytes, of: Mapping[str, object], node_id: str, node_key: NodeKey, recipients: Iterable[str]
 ) -> KeyRecord:
-    wrapped = [
-        {"recipient": recipient, "sealed": base64.b64encode(sealed).decode()}
-        for recipient, sealed in wrap_data_key(key_id, secret, recipients).items()
-    ]
+    wrapped = wrapped_json(wrap_data_key(key_id, secret, recipients))
     document = _json({"format": 1, "key_id": key_id, **of, "node_id": node_id, "wrapped": wrapped})
     return _parse_document(document, node_key.sign(_RECORD_CONTEXT + document))
 
@@ -236,7 +250,7 @@ def _parse_document(document: bytes, signature: bytes) -> KeyRecord:
             str(fields[name]) for name in ("key_id", "cell", "camera", "stream", "node_id")
         )
         period_us, period_s = int(fields["period_us"]), int(fields["period_s"])
-        wrapped = {str(item["recipient"]): base64.b64decode(item["sealed"]) for item in fields["wrapped"]}
+        wrapped = parse_wrapped(fields["wrapped"])
         if len(bytes.fromhex(key_id)) != 16:
             raise ValueError("a key id of another length")
     except (ValueError, KeyError, TypeError) as error:
@@ -255,17 +269,9 @@ def _json(document: Mapping[str, object]) -> bytes:
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """Appears under its name whole or not at all, for its owner alone: a crash must not leave an empty key file."""
+    """For its owner alone."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.new")
-    unfinished.unlink(missing_ok=True)  # what is left of another start may have another mode
-    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        os.write(descriptor, data)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    os.rename(unfinished, path)
+    write_whole(path, data, 0o600)
 
 
 def private_pem(key: PrivateKeyTypes) -> bytes:

@@ -10,13 +10,12 @@ import json
 from collections.abc import Sequence
 from typing import Any, Final
 
-from mediasrv.clock import SECOND_US, from_us
+from mediasrv.clock import DAY_US, SECOND_US, from_us
 from mediasrv.errors import FootageRefused
 from mediasrv.storage.keys import KeyRecord, NodeKey, verify_signature
 
 STATEMENT: Final = "destroyed as far as this system knows"
 _CONTEXT: Final = b"mediasrv key receipt v1"
-_DAY_US: Final = 86_400 * SECOND_US
 
 
 def build_receipt(
@@ -51,7 +50,7 @@ def build_receipt(
         "destroyed_by": destroyed_by,
         "reason": reason,
         "in_memory_until": _iso(at_us + round(cache_s * SECOND_US)),
-        "backups_expire_at": _iso(at_us + round(backup_days * _DAY_US)) if backup_days else None,
+        "backups_expire_at": _iso(at_us + round(backup_days * DAY_US)) if backup_days else None,
         "node_id": node_id,
     }
     text = json.dumps(document, separators=(",", ":"))

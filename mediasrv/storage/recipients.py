@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,6 +18,7 @@ from typing import Final
 
 from mediasrv.errors import Conflict, NotFound, SettingsError
 from mediasrv.storage.keys import parse_recipient
+from mediasrv.storage.whole_files import write_whole
 
 log = logging.getLogger(__name__)
 
@@ -116,14 +116,8 @@ class Recipients:
     def _write(self, recipients: Sequence[Recipient]) -> None:
         """Appears whole or not at all."""
         document = {"recipients": [dataclasses.asdict(one) for one in recipients]}
-        unfinished = self._path.with_name(f"{self._path.name}.{os.getpid()}.new")
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with unfinished.open("w", encoding="utf-8") as file:
-            json.dump(document, file, ensure_ascii=False, indent=1)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.rename(self._path)
+        write_whole(self._path, f"{json.dumps(document, ensure_ascii=False, indent=1)}\n".encode())
         self.read()
 
 
